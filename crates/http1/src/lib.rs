@@ -8,7 +8,10 @@ mod body;
 mod chunk;
 mod error;
 mod framing;
+mod lines;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod trailers;
 mod write;
 

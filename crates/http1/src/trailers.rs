@@ -4,7 +4,7 @@ use httparse::Status;
 use millrace_message::{Fields, allowed_in_trailers};
 
 use crate::ParseError::{self, BadRequest, TooLarge};
-use crate::parse::fields;
+use crate::lines::fields;
 
 /// Bytes of all trailers with the empty line.
 const MAX_BYTES: usize = 8 * 1024;

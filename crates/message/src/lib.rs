@@ -13,17 +13,19 @@ mod list;
 mod method;
 mod status;
 mod syntax;
+mod target;
+mod trailers;
 mod version;
 
 pub use authority::{Authority, split_authority, validate_host};
-pub use connection::{
-    ConnectionOptions, allowed_in_trailers, connection_options, is_persistent, strip_hop_by_hop,
-};
+pub use connection::{ConnectionOptions, connection_options, is_persistent, strip_hop_by_hop};
 pub use fields::{Fields, InvalidField};
-pub use head::{RequestHead, ResponseHead, TargetForm};
+pub use head::{RequestHead, ResponseHead};
 pub use host::check_host;
 pub use list::{has_token, list_items};
 pub use method::Method;
 pub use status::standard_reason;
 pub use syntax::{validate_name, validate_reason, validate_target, validate_value};
+pub use target::TargetForm;
+pub use trailers::allowed_in_trailers;
 pub use version::Version;

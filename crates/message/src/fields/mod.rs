@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The fields of one head: any number of names and values in the order and the case they came in,
 /// all in one allocation of text and one of positions. Names compare without regard to case.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Fields {
     // Names and values, with gaps: what was replaced, or stood between them on the wire.
     text: Vec<u8>,
@@ -122,6 +122,21 @@ impl Fields {
         // The lengths differ for almost every field: compared first, they make a search cheap.
         span.name_len as usize == name.len()
             && self.name(span).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// A copy is made to be edited, so it has room for a few fields more.
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        let mut copy = Fields::with_capacity(self.text.len() + 256, self.index.len() + 4);
+        copy.clone_from(self);
+        copy
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.text.clone_from(&source.text);
+        self.index.clone_from(&source.index);
+        self.live = source.live;
     }
 }
 
