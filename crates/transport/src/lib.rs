@@ -1,1 +1,15 @@
-//! (see Cargo.toml)
+//! Streams and addresses: what listeners and connectors share. Knows no protocol.
+//!
+//! A [`Stream`] is one connection, whatever carries it; an [`Address`] names one of its ends.
+//! [`SocketOptions`] and [`Keepalive`] are asked of the system when a socket is made.
+
+mod address;
+mod io;
+mod options;
+mod quiet;
+mod stream;
+
+pub use address::{Address, InvalidAddress};
+pub use options::{Keepalive, SocketOptions};
+pub use quiet::Quiet;
+pub use stream::{StdStream, Stream};
