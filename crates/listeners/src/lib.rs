@@ -1,1 +1,17 @@
-//! (see Cargo.toml)
+//! Endpoints and the transport stacks they become.
+//!
+//! An [`Endpoint`] is asked for, a [`Bound`] holds its listening socket, and a [`TransportStack`]
+//! accepts on one runtime. Binding and accepting are apart so that a server can bind all it was
+//! asked for before any of it accepts, and so that several runtimes can share one socket.
+
+mod backoff;
+mod bind;
+mod endpoint;
+mod error;
+mod socket_file;
+mod stack;
+
+pub use bind::Bound;
+pub use endpoint::Endpoint;
+pub use error::BindError;
+pub use stack::{Accepted, TransportStack};

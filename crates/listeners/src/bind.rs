@@ -1,0 +1,82 @@
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use millrace_transport::{Address, SocketOptions};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::{Endpoint, TransportStack, socket_file::SocketFile, stack::Listener};
+
+/// A listening socket that belongs to no runtime yet. Listening ends when this and every
+/// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
+#[derive(Debug)]
+pub struct Bound {
+    address: Address,
+    options: SocketOptions,
+    socket: Socket,
+    _file: Option<SocketFile>,
+}
+
+impl Bound {
+    pub(crate) fn new(endpoint: &Endpoint) -> io::Result<Self> {
+        let options = endpoint.options.clone();
+        match &endpoint.address {
+            Address::Ip(address) => Bound::tcp(*address, options),
+            Address::Unix(path) => Bound::unix(path, options),
+        }
+    }
+
+    fn tcp(asked: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(asked), Type::STREAM, Some(Protocol::TCP))?;
+        // Connections of a predecessor in TIME_WAIT must not hold the port.
+        socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let (true, Some(only)) = (asked.is_ipv6(), options.ipv6_only) {
+            socket.set_only_v6(only)?;
+        }
+        // Linux hands these on to accepted connections, which saves calls for each of those.
+        socket.set_tcp_nodelay(true)?;
+        if let Some(keepalive) = &options.keepalive {
+            keepalive.apply(&socket)?;
+        }
+        options.apply_buffers(&socket)?;
+        socket.bind(&asked.into())?;
+        listen(&socket, &options)?;
+        let address = Address::Ip(socket.local_addr()?.as_socket().unwrap_or(asked));
+        Ok(Bound { address, options, socket, _file: None })
+    }
+
+    fn unix(path: &Path, options: SocketOptions) -> io::Result<Self> {
+        SocketFile::remove_stale(path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        options.apply_buffers(&socket)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = SocketFile::of(path)?;
+        listen(&socket, &options)?;
+        Ok(Bound { address: Address::Unix(path.into()), options, socket, _file: Some(file) })
+    }
+
+    /// The address it is bound to, with the port that the system chose.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A stack that accepts on the runtime of the caller. Several runtimes may have one each, and
+    /// every connection comes to one of them.
+    pub fn stack(&self) -> io::Result<TransportStack> {
+        let fd = OwnedFd::from(self.socket.try_clone()?);
+        let listener = match &self.address {
+            Address::Ip(_) => Listener::Tcp(tokio::net::TcpListener::from_std(fd.into())?),
+            Address::Unix(_) => Listener::Unix(tokio::net::UnixListener::from_std(fd.into())?),
+        };
+        Ok(TransportStack::new(listener, self.address.clone(), self.options.keepalive))
+    }
+}
+
+fn listen(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
+}

@@ -1,0 +1,131 @@
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use millrace_transport::{Address, Keepalive, Stream};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::backoff::Backoff;
+
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection as it comes from a stack.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: Stream,
+    /// The address the client asked for.
+    pub local: Address,
+    /// The client's address.
+    pub remote: Address,
+}
+
+type OnFailure = Box<dyn Fn(&io::Error) + Send + Sync>;
+
+/// Accepts the connections of one endpoint on one runtime.
+pub struct TransportStack {
+    listener: Listener,
+    address: Address,
+    keepalive: Option<Keepalive>,
+    backoff: Backoff,
+    on_failure: Option<OnFailure>,
+}
+
+impl TransportStack {
+    pub(crate) fn new(listener: Listener, address: Address, keepalive: Option<Keepalive>) -> Self {
+        let backoff = Backoff::default();
+        TransportStack { listener, address, keepalive, backoff, on_failure: None }
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Has `report` called with each failure that makes accepting wait, a shortage of
+    /// descriptors for one. At most some hundred a second, a few once it lasts.
+    #[must_use]
+    pub fn on_failure(mut self, report: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Box::new(report));
+        self
+    }
+
+    /// The next connection. Failures are waited out in here and never end it. Dropping the
+    /// future loses no connection.
+    pub async fn accept(&mut self) -> Accepted {
+        loop {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(accepted) => {
+                    self.backoff.succeeded();
+                    return accepted;
+                }
+                Err(error) => {
+                    let Some(wait) = self.backoff.failed(&error) else { continue };
+                    if let Some(report) = &self.on_failure {
+                        report(&error);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// A connection that the system already holds, without waiting for one.
+    pub fn try_accept(&mut self, cx: &mut Context<'_>) -> Option<Accepted> {
+        match self.poll_accept(cx) {
+            Poll::Ready(accepted) => accepted.ok(),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        Poll::Ready(Ok(match &self.listener {
+            Listener::Tcp(listener) => {
+                let (stream, remote) = ready!(listener.poll_accept(cx))?;
+                let stream = Stream::Tcp(stream);
+                self.apply_options(&stream);
+                let local = self.local_of(&stream);
+                Accepted { stream, local, remote: Address::canonical(remote) }
+            }
+            Listener::Unix(listener) => {
+                let (stream, remote) = ready!(listener.poll_accept(cx))?;
+                let remote = remote.as_pathname().map(Into::into).unwrap_or_default();
+                let (stream, local) = (Stream::Unix(stream), self.address.clone());
+                Accepted { stream, local, remote: Address::Unix(remote) }
+            }
+        }))
+    }
+
+    /// Linux has handed on the options of the listening socket. A failure means that the client
+    /// has already left, which the first read tells.
+    fn apply_options(&self, stream: &Stream) {
+        if cfg!(target_os = "linux") {
+            return;
+        }
+        let _ = stream.set_nodelay(true);
+        if let Some(keepalive) = &self.keepalive {
+            let _ = stream.set_keepalive(keepalive);
+        }
+    }
+
+    /// Only a wildcard has to ask which address the client chose.
+    fn local_of(&self, stream: &Stream) -> Address {
+        let asked = |address: SocketAddr| !address.ip().is_unspecified();
+        match self.address.socket_addr() {
+            Some(address) if asked(address) => Address::canonical(address),
+            _ => stream.local_address().unwrap_or_else(|_| self.address.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for TransportStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportStack").field("address", &self.address).finish_non_exhaustive()
+    }
+}
