@@ -1,0 +1,154 @@
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use millrace_error::{Level, Log};
+use millrace_listeners::{Accepted, TransportStack};
+use millrace_transport::Stream;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::counters::{OpenConnection, Tally};
+use crate::{ConnInfo, ServerApp, connection};
+
+/// Connections taken from the system's backlog once draining has begun.
+const LAST_ACCEPTS: usize = 4096;
+
+/// What the endpoints of a service share.
+pub(crate) struct Acceptors<A> {
+    pub(crate) name: String,
+    pub(crate) app: Arc<A>,
+    pub(crate) tally: Tally,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) limit: usize,
+    pub(crate) runtimes: Vec<(Handle, AtomicUsize)>,
+    pub(crate) complained: Mutex<Option<Instant>>,
+}
+
+impl<A: ServerApp> Acceptors<A> {
+    /// Accepts on one runtime until the server drains.
+    pub(crate) fn run(self: &Arc<Self>, stack: TransportStack, runtime: usize) {
+        let (this, reporter, acceptor) = (self.clone(), self.clone(), self.tally.acceptor());
+        let mut stack = stack.on_failure(move |error| reporter.report_failure(error));
+        let task = async move {
+            let _acceptor = acceptor;
+            let mut draining = pin!(this.tally.shutdown.draining());
+            loop {
+                let accepted = tokio::select! {
+                    biased;
+                    () = &mut draining => break,
+                    accepted = stack.accept() => accepted,
+                };
+                this.take(accepted, runtime);
+            }
+            // To these the system has said yes already; closing now would reset them.
+            for _ in 0..LAST_ACCEPTS {
+                let held = poll_fn(|cx| Poll::Ready(stack.try_accept(cx))).await;
+                match held {
+                    Some(accepted) if !this.tally.shutdown.is_cut() => this.take(accepted, runtime),
+                    _ => break,
+                }
+            }
+        };
+        if let Some((handle, _)) = self.runtimes.get(runtime) {
+            handle.spawn(task);
+        }
+    }
+
+    fn take(self: &Arc<Self>, accepted: Accepted, own: usize) {
+        let Accepted { stream, local, remote } = accepted;
+        let Some(open) = self.tally.open(self.limit) else {
+            let limit = self.limit;
+            return self.complain(|| format!("{limit} connections are open, one was closed"));
+        };
+        let runtime = self.place(own);
+        let (id, accepted) = (next_id(), Instant::now());
+        let conn = ConnInfo { id, local, remote, runtime, accepted };
+        if let Err(error) = self.spawn(stream, conn, open, own) {
+            self.complain(|| format!("a connection was lost: {error}"));
+        }
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: ConnInfo,
+        open: OpenConnection,
+        own: usize,
+    ) -> io::Result<()> {
+        let Some((handle, load)) = self.runtimes.get(conn.runtime) else { return Ok(()) };
+        load.fetch_add(1, Ordering::Relaxed);
+        let load = Load { acceptors: self.clone(), runtime: conn.runtime };
+        let (app, log) = (self.app.clone(), self.log.clone());
+        if conn.runtime == own {
+            handle.spawn(async move {
+                let _load = load;
+                connection::serve(app, stream, conn, open, log).await;
+            });
+            return Ok(());
+        }
+        let stream = stream.into_std()?;
+        handle.spawn(async move {
+            let acceptors = load;
+            match Stream::from_std(stream) {
+                Ok(stream) => connection::serve(app, stream, conn, open, log).await,
+                Err(error) => {
+                    acceptors.acceptors.complain(|| format!("a connection was lost: {error}"))
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The runtime for a connection: the one that accepted it, unless it has clearly more of
+    /// them than another. The system wakes all and the first takes what there is, so that
+    /// otherwise one thread may end up with most of a burst.
+    fn place(&self, own: usize) -> usize {
+        let loads = self.runtimes.iter().map(|(_, load)| load.load(Ordering::Relaxed));
+        let Some((least, lowest)) = loads.enumerate().min_by_key(|(_, load)| *load) else {
+            return own;
+        };
+        let mine = self.runtimes.get(own).map_or(0, |(_, load)| load.load(Ordering::Relaxed));
+        if mine > lowest + lowest / 8 { least } else { own }
+    }
+
+    fn report_failure(&self, error: &io::Error) {
+        self.complain(|| format!("accepting failed and is tried again: {error}"));
+    }
+
+    /// Logs a warning, at most one each second.
+    fn complain(&self, line: impl FnOnce() -> String) {
+        let now = Instant::now();
+        let mut last = self.complained.lock();
+        if last.is_some_and(|last| now.duration_since(last) < Duration::from_secs(1)) {
+            return;
+        }
+        *last = Some(now);
+        drop(last);
+        self.log.log(Level::Warn, &format!("service {}: {}", self.name, line()));
+    }
+}
+
+/// Counts a connection towards the load of its runtime.
+struct Load<A: ServerApp> {
+    acceptors: Arc<Acceptors<A>>,
+    runtime: usize,
+}
+
+impl<A: ServerApp> Drop for Load<A> {
+    fn drop(&mut self) {
+        if let Some((_, load)) = self.acceptors.runtimes.get(self.runtime) {
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

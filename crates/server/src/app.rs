@@ -1,0 +1,44 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use millrace_transport::{Address, Stream};
+use tokio::time::Instant;
+
+use crate::Shutdown;
+
+/// What is known of a connection when it comes in.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// Unique in this process.
+    pub id: u64,
+    /// The address the client asked for.
+    pub local: Address,
+    /// The client's address.
+    pub remote: Address,
+    /// The runtime it is served on, by its place within the service.
+    pub runtime: usize,
+    /// When it was accepted.
+    pub accepted: Instant,
+}
+
+/// What a service does with its connections.
+pub trait ServerApp: Send + Sync + 'static {
+    /// Serves a connection until it ends. A stream that is returned is served again, unless the
+    /// server is draining. The future is dropped when the grace is over.
+    fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = Option<Stream>> + Send;
+
+    /// Called once, when the service's last connection has ended, before its runtimes stop.
+    fn cleanup(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Called on each runtime before it accepts; tasks may be spawned from here.
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        let _ = runtime;
+    }
+}

@@ -1,0 +1,147 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::{Bell, Shutdown};
+
+/// What a service has done so far. Readable at any time, also after its end.
+#[derive(Debug, Default)]
+pub struct Counters {
+    open: AtomicUsize,
+    acceptors: AtomicUsize,
+    accepted: AtomicU64,
+    rejected: AtomicU64,
+    panicked: AtomicU64,
+    finished: AtomicU64,
+    cut: AtomicU64,
+}
+
+impl Counters {
+    /// Connections that are open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Connections accepted and served.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed at once because too many were open.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended in a panic.
+    pub fn panicked(&self) -> u64 {
+        self.panicked.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended by themselves while the server was draining.
+    pub fn finished(&self) -> u64 {
+        self.finished.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were cut at the end of the grace.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing is served and nothing more will be accepted once draining has begun.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // An acceptor opens its connections before it ends: looked at in this order, none of
+        // them can slip between the two.
+        self.acceptors.load(Ordering::SeqCst) == 0 && self.open() == 0
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts for one service and tells the server when it becomes quiet.
+#[derive(Clone)]
+pub(crate) struct Tally {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) bell: Bell,
+}
+
+impl Tally {
+    /// Counts a connection in, unless `limit` are open.
+    pub(crate) fn open(&self, limit: usize) -> Option<OpenConnection> {
+        let before = self.counters.open.fetch_add(1, Ordering::SeqCst);
+        // Dropped on the way out, this counts it back.
+        let mut open = OpenConnection { tally: self.clone(), end: End::Rejected };
+        if before >= limit {
+            return None;
+        }
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        open.end = End::Cut;
+        Some(open)
+    }
+
+    pub(crate) fn acceptor(&self) -> Acceptor {
+        self.counters.acceptors.fetch_add(1, Ordering::SeqCst);
+        Acceptor { tally: self.clone() }
+    }
+
+    fn ring_if_draining(&self) {
+        // Before draining nobody waits. Both this load and the decrement before it are
+        // sequentially consistent, as are the trigger's store and the waiter's look.
+        if self.shutdown.is_draining() {
+            self.bell.ring();
+        }
+    }
+}
+
+enum End {
+    Rejected,
+    Cut,
+    Finished,
+}
+
+/// Counts a connection as open until it is dropped, which counts it as cut unless it finished.
+pub(crate) struct OpenConnection {
+    tally: Tally,
+    end: End,
+}
+
+impl OpenConnection {
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(crate) fn finished(&mut self) {
+        self.end = End::Finished;
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let Tally { counters, shutdown, .. } = &self.tally;
+        match self.end {
+            End::Rejected => counters.rejected.fetch_add(1, Ordering::Relaxed),
+            End::Cut => counters.cut.fetch_add(1, Ordering::SeqCst),
+            End::Finished if shutdown.is_draining() => {
+                counters.finished.fetch_add(1, Ordering::SeqCst)
+            }
+            End::Finished => 0,
+        };
+        if counters.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tally.ring_if_draining();
+        }
+    }
+}
+
+/// Counts an endpoint on one runtime as accepting until it is dropped.
+pub(crate) struct Acceptor {
+    tally: Tally,
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if self.tally.counters.acceptors.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tally.ring_if_draining();
+        }
+    }
+}

@@ -1,0 +1,57 @@
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::RuntimeOptions;
+
+/// A thread with a runtime of its own.
+pub(crate) struct IsolatedThread {
+    thread: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+    /// Never sent to: it hangs up when the thread ends.
+    ended: Receiver<()>,
+}
+
+impl IsolatedThread {
+    pub(crate) fn start(options: &RuntimeOptions, index: usize) -> io::Result<(Self, Handle)> {
+        let (options, name) = (options.clone(), format!("{}-{index}", options.name));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (alive, ended) = channel();
+        let (started, start) = channel();
+        let thread = Builder::new().name(name).spawn(move || {
+            let _alive = alive;
+            if let Some(hook) = &options.on_thread_start {
+                hook();
+            }
+            let builder = tokio::runtime::Builder::new_current_thread();
+            // The runtime's other threads, which resolve names, are counted on from the last
+            // that serves.
+            let runtime = match options.build(builder, options.threads) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let _ = started.send(Ok(runtime.handle().clone()));
+            let _ = runtime.block_on(stopped);
+            // Drops every task without waiting for a name that is still being resolved.
+            runtime.shutdown_background();
+        })?;
+        let handle = start.recv().map_err(|_| io::Error::other("a thread's start panicked"))??;
+        Ok((IsolatedThread { thread, stop: Some(stop), ended }, handle))
+    }
+
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.stop = None;
+    }
+
+    /// Waits for the thread to end, at most for `limit`.
+    pub(crate) fn join(self, limit: Duration) -> bool {
+        match self.ended.recv_timeout(limit) {
+            Err(RecvTimeoutError::Timeout) => false,
+            _ => self.thread.join().is_ok(),
+        }
+    }
+}

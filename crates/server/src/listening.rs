@@ -1,0 +1,157 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use millrace_error::{Level, Log};
+use millrace_listeners::{BindError, Bound, Endpoint, TransportStack};
+use millrace_transport::Address;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::accept::Acceptors;
+use crate::counters::Tally;
+use crate::runtime::Runtimes;
+use crate::{Counters, RuntimeOptions, ServerApp, Service, ServiceContext};
+
+/// Connections a service serves at once, unless told otherwise.
+const MAX_CONNECTIONS: usize = 65_536;
+
+/// A service that hands the connections of its endpoints to an app.
+pub struct ListeningService<A: ServerApp> {
+    name: String,
+    app: Arc<A>,
+    endpoints: Vec<Endpoint>,
+    options: RuntimeOptions,
+    max_connections: Option<usize>,
+    counters: Arc<Counters>,
+    bound: Vec<Bound>,
+    running: Option<Running<A>>,
+}
+
+struct Running<A> {
+    runtimes: Runtimes,
+    acceptors: Arc<Acceptors<A>>,
+    /// Stacks that do not accept yet, and the runtime of each.
+    stacks: Vec<(usize, TransportStack)>,
+    log: Arc<dyn Log>,
+}
+
+impl<A: ServerApp> ListeningService<A> {
+    /// A service that is not bound yet.
+    pub fn new(
+        name: impl Into<String>,
+        app: Arc<A>,
+        endpoints: Vec<Endpoint>,
+        runtime: RuntimeOptions,
+    ) -> Self {
+        ListeningService {
+            name: name.into(),
+            app,
+            endpoints,
+            options: runtime,
+            max_connections: Some(MAX_CONNECTIONS),
+            counters: Arc::default(),
+            bound: Vec::new(),
+            running: None,
+        }
+    }
+
+    /// The same with another bound on the connections served at once, or none.
+    #[must_use]
+    pub fn max_connections(mut self, limit: Option<usize>) -> Self {
+        self.max_connections = limit;
+        self
+    }
+
+    fn stacks(&self, handles: &[Handle]) -> io::Result<Vec<(usize, TransportStack)>> {
+        let mut stacks = Vec::with_capacity(handles.len() * self.bound.len());
+        for (runtime, handle) in handles.iter().enumerate() {
+            let _inside = handle.enter();
+            for bound in &self.bound {
+                stacks.push((runtime, bound.stack()?));
+            }
+        }
+        Ok(stacks)
+    }
+
+    /// Runs the app's hook on each runtime and waits for it.
+    fn tell_app(&self, handles: &[Handle]) -> io::Result<()> {
+        for (runtime, handle) in handles.iter().enumerate() {
+            let (app, (done, is_done)) = (self.app.clone(), channel());
+            handle.spawn(async move {
+                app.on_runtime_start(runtime);
+                let _ = done.send(());
+            });
+            is_done.recv().map_err(|_| io::Error::other("the start of a runtime panicked"))?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: ServerApp> Service for ListeningService<A> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    fn bind(&mut self) -> Result<Vec<Address>, BindError> {
+        self.bound = self.endpoints.iter().map(Endpoint::bind).collect::<Result<_, _>>()?;
+        Ok(self.bound.iter().map(|bound| bound.address().clone()).collect())
+    }
+
+    fn launch(&mut self, context: &ServiceContext) -> io::Result<()> {
+        let runtimes = Runtimes::start(&self.options)?;
+        let stacks = self.stacks(runtimes.handles())?;
+        self.tell_app(runtimes.handles())?;
+        let ServiceContext { shutdown, log, bell } = context.clone();
+        let counters = self.counters.clone();
+        let acceptors = Arc::new(Acceptors {
+            name: self.name.clone(),
+            app: self.app.clone(),
+            tally: Tally { counters, shutdown, bell },
+            log: log.clone(),
+            limit: self.max_connections.unwrap_or(usize::MAX),
+            runtimes: runtimes.handles().iter().map(|h| (h.clone(), AtomicUsize::new(0))).collect(),
+            complained: Mutex::new(None),
+        });
+        self.running = Some(Running { runtimes, acceptors, stacks, log });
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        for (runtime, stack) in running.stacks.drain(..) {
+            running.acceptors.run(stack, runtime);
+        }
+    }
+
+    fn unbind(&mut self) {
+        self.bound.clear();
+    }
+
+    fn stop(&mut self, limit: Duration) {
+        let Some(Running { mut runtimes, acceptors, log, .. }) = self.running.take() else {
+            return;
+        };
+        drop(acceptors);
+        let warn = |what: &str| log.log(Level::Warn, &format!("service {}: {what}", self.name));
+        if let Some(handle) = runtimes.handles().first() {
+            let (app, (done, is_done)) = (self.app.clone(), channel());
+            handle.spawn(async move {
+                app.cleanup().await;
+                let _ = done.send(());
+            });
+            if is_done.recv_timeout(limit).is_err() {
+                warn("its clean-up did not end in time, or panicked");
+            }
+        }
+        if !runtimes.stop(limit) {
+            warn("a thread did not end in time and is left behind");
+        }
+    }
+}
