@@ -1,7 +1,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::thread::Builder;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -10,7 +10,6 @@ use crate::RuntimeOptions;
 
 /// A thread with a runtime of its own.
 pub(crate) struct IsolatedThread {
-    thread: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
     /// Never sent to: it hangs up when the thread ends.
     ended: Receiver<()>,
@@ -22,7 +21,8 @@ impl IsolatedThread {
         let (stop, stopped) = oneshot::channel::<()>();
         let (alive, ended) = channel();
         let (started, start) = channel();
-        let thread = Builder::new().name(name).spawn(move || {
+        Builder::new().name(name).spawn(move || {
+            // Dropped last, when the runtime and all it held are gone.
             let _alive = alive;
             if let Some(hook) = &options.on_thread_start {
                 hook();
@@ -40,18 +40,16 @@ impl IsolatedThread {
             runtime.shutdown_background();
         })?;
         let handle = start.recv().map_err(|_| io::Error::other("a thread's start panicked"))??;
-        Ok((IsolatedThread { thread, stop: Some(stop), ended }, handle))
+        Ok((IsolatedThread { stop: Some(stop), ended }, handle))
     }
 
     pub(crate) fn ask_to_stop(&mut self) {
         self.stop = None;
     }
 
-    /// Waits for the thread to end, at most for `limit`.
-    pub(crate) fn join(self, limit: Duration) -> bool {
-        match self.ended.recv_timeout(limit) {
-            Err(RecvTimeoutError::Timeout) => false,
-            _ => self.thread.join().is_ok(),
-        }
+    /// Waits for the thread to end, at most until then.
+    pub(crate) fn has_ended_by(&self, until: Instant) -> bool {
+        let limit = until.saturating_duration_since(Instant::now());
+        self.ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout)
     }
 }

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
 use crate::counters::Tally;
-use crate::runtime::Runtimes;
+use crate::runtime::{LAST_WORDS, Runtimes};
 use crate::{Counters, RuntimeOptions, ServerApp, Service, ServiceContext};
 
 /// Connections a service serves at once, unless told otherwise.
@@ -150,7 +150,7 @@ impl<A: ServerApp> Service for ListeningService<A> {
                 warn("its clean-up did not end in time, or panicked");
             }
         }
-        if !runtimes.stop(limit) {
+        if !runtimes.stop(LAST_WORDS) {
             warn("a thread did not end in time and is left behind");
         }
     }

@@ -2,11 +2,14 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::isolated::IsolatedThread;
+
+/// What ends after the grace ends within this time, or is left behind.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the threads of a service share its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,23 +107,25 @@ impl Runtimes {
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         self.handles.clear();
         if let Some(runtime) = self.stealing.take() {
-            // Dropping it would wait without a bound, and not at all where blocking is forbidden.
+            // Waiting is forbidden on a thread of a runtime.
             if Handle::try_current().is_ok() {
                 runtime.shutdown_background();
                 return true;
             }
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             runtime.shutdown_timeout(limit);
             return started.elapsed() < limit;
         }
         let mut threads = std::mem::take(&mut self.isolated);
         threads.iter_mut().for_each(IsolatedThread::ask_to_stop);
-        threads.into_iter().fold(true, |ended, thread| thread.join(limit) && ended)
+        let until = Instant::now() + limit;
+        let left = |thread: &IsolatedThread| !thread.has_ended_by(until);
+        threads.iter().filter(|thread| left(thread)).count() == 0
     }
 }
 
 impl Drop for Runtimes {
     fn drop(&mut self) {
-        self.stop(Duration::from_secs(1));
+        self.stop(LAST_WORDS);
     }
 }

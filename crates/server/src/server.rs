@@ -2,38 +2,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_error::{Level, Log, NoLog};
+use millrace_error::Level;
 use millrace_transport::Address;
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Bell, Counters, Service, ServiceContext, Shutdown, ShutdownTrigger, StartError};
-
-/// What ends after the grace ends within this time, or is left behind.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How a server runs.
-#[derive(Clone)]
-pub struct ServerOptions {
-    /// How long connections may take to end, unless `close` is told otherwise.
-    pub grace: Duration,
-    /// Where log lines go.
-    pub log: Arc<dyn Log>,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        ServerOptions { grace: Duration::from_secs(30), log: Arc::new(NoLog) }
-    }
-}
-
-/// How the connections ended that were open when a server closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CloseReport {
-    /// Those that ended by themselves.
-    pub finished: u64,
-    /// Those that were cut at the end of the grace.
-    pub cut: u64,
-}
+use crate::runtime::LAST_WORDS;
+use crate::{
+    Bell, CloseReport, Counters, ServerOptions, Service, ServiceContext, Shutdown, ShutdownTrigger,
+    StartError,
+};
 
 /// Runs services: binds and starts them together, and ends them together. Dropped, it closes
 /// without a grace. Its methods may be called from several threads.

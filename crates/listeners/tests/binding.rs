@@ -1,0 +1,101 @@
+//! What binding does and says, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millrace_listeners::Endpoint;
+use millrace_transport::{Address, Keepalive, Stream};
+
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("millrace-binding-{}-{name}", std::process::id()))
+}
+
+fn local() -> Endpoint {
+    Endpoint::tcp("127.0.0.1:0".parse().unwrap())
+}
+
+#[test]
+fn a_taken_port_is_named_and_free_again_when_dropped() {
+    let bound = local().bind().unwrap();
+    let again = Endpoint { address: bound.address().clone(), options: Default::default() };
+    let error = again.bind().unwrap_err();
+    assert_eq!(error.to_string(), format!("address in use: {}", bound.address()));
+    drop(bound);
+    again.bind().unwrap();
+}
+
+#[test]
+fn ports_are_shared_only_where_asked_for() {
+    let mut endpoint = local();
+    endpoint.options.reuse_port = true;
+    let bound = endpoint.bind().unwrap();
+    endpoint.address = bound.address().clone();
+    endpoint.bind().unwrap();
+}
+
+#[test]
+fn ipv6_only_leaves_the_port_to_ipv4() {
+    let mut endpoint = Endpoint::tcp("[::]:0".parse().unwrap());
+    endpoint.options.ipv6_only = Some(true);
+    let port = endpoint.bind().map(|bound| (bound.address().port().unwrap(), bound)).unwrap();
+    Endpoint::tcp(([0, 0, 0, 0], port.0).into()).bind().unwrap();
+}
+
+#[test]
+fn a_unix_socket_left_behind_is_replaced_and_the_file_goes_at_the_end() {
+    let path = path("stale");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let bound = Endpoint::unix(&path).bind().unwrap();
+    assert_eq!(bound.address(), &Address::Unix(path.clone()));
+    drop(bound);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_socket_in_use_and_a_file_are_not_touched() {
+    let used = path("used");
+    let _bound = Endpoint::unix(&used).bind().unwrap();
+    let error = Endpoint::unix(&used).bind().unwrap_err();
+    assert_eq!(error.to_string(), format!("address in use: unix:{}", used.display()));
+    assert!(used.exists());
+
+    let file = path("file");
+    std::fs::write(&file, "precious").unwrap();
+    Endpoint::unix(&file).bind().unwrap_err();
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_successors_socket_file_outlives_its_predecessor() {
+    let path = path("successor");
+    let first = Endpoint::unix(&path).bind().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = Endpoint::unix(&path).bind().unwrap();
+    drop(first);
+    assert!(path.exists());
+    drop(second);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn accepted_connections_have_the_options_that_were_asked_for() {
+    let mut endpoint = local();
+    endpoint.options.keepalive =
+        Some(Keepalive { idle: Duration::from_secs(7), ..Default::default() });
+    endpoint.options.recv_buffer = Some(64 * 1024);
+    let bound = endpoint.bind().unwrap();
+    let mut stack = bound.stack().unwrap();
+    let client = tokio::net::TcpStream::connect(bound.address().socket_addr().unwrap());
+    let (client, accepted) = tokio::join!(client, stack.accept());
+    let Stream::Tcp(stream) = &accepted.stream else { unreachable!() };
+    assert!(stream.nodelay().unwrap());
+    let socket = socket2::SockRef::from(stream);
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+    assert_eq!(accepted.remote, Address::Ip(client.unwrap().local_addr().unwrap()));
+    assert_eq!(&accepted.local, bound.address());
+}
