@@ -2,10 +2,13 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use millrace_transport::{Address, Keepalive, Stream};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::backoff::Backoff;
 
@@ -76,11 +79,24 @@ impl TransportStack {
         }
     }
 
-    /// A connection that the system already holds, without waiting for one.
-    pub fn try_accept(&mut self, cx: &mut Context<'_>) -> Option<Accepted> {
-        match self.poll_accept(cx) {
-            Poll::Ready(accepted) => accepted.ok(),
-            Poll::Pending => None,
+    /// A connection that the system already holds, without waiting for one. Asks the system
+    /// itself: the runtime may not have heard of it yet.
+    pub fn try_accept(&self) -> Option<Accepted> {
+        let (socket, remote) = match &self.listener {
+            Listener::Tcp(listener) => SockRef::from(listener).accept().ok()?,
+            Listener::Unix(listener) => SockRef::from(listener).accept().ok()?,
+        };
+        socket.set_nonblocking(true).ok()?;
+        let fd = OwnedFd::from(socket);
+        match &self.listener {
+            Listener::Tcp(_) => {
+                let stream = TcpStream::from_std(fd.into()).ok()?;
+                Some(self.accepted_tcp(stream, remote.as_socket()?))
+            }
+            Listener::Unix(_) => {
+                let stream = UnixStream::from_std(fd.into()).ok()?;
+                Some(self.accepted_unix(stream, remote.as_pathname()))
+            }
         }
     }
 
@@ -88,18 +104,25 @@ impl TransportStack {
         Poll::Ready(Ok(match &self.listener {
             Listener::Tcp(listener) => {
                 let (stream, remote) = ready!(listener.poll_accept(cx))?;
-                let stream = Stream::Tcp(stream);
-                self.apply_options(&stream);
-                let local = self.local_of(&stream);
-                Accepted { stream, local, remote: Address::canonical(remote) }
+                self.accepted_tcp(stream, remote)
             }
             Listener::Unix(listener) => {
                 let (stream, remote) = ready!(listener.poll_accept(cx))?;
-                let remote = remote.as_pathname().map(Into::into).unwrap_or_default();
-                let (stream, local) = (Stream::Unix(stream), self.address.clone());
-                Accepted { stream, local, remote: Address::Unix(remote) }
+                self.accepted_unix(stream, remote.as_pathname())
             }
         }))
+    }
+
+    fn accepted_tcp(&self, stream: TcpStream, remote: SocketAddr) -> Accepted {
+        let stream = Stream::Tcp(stream);
+        self.apply_options(&stream);
+        let local = self.local_of(&stream);
+        Accepted { stream, local, remote: Address::canonical(remote) }
+    }
+
+    fn accepted_unix(&self, stream: UnixStream, remote: Option<&Path>) -> Accepted {
+        let remote = Address::Unix(remote.map(Into::into).unwrap_or_default());
+        Accepted { stream: Stream::Unix(stream), local: self.address.clone(), remote }
     }
 
     /// Linux has handed on the options of the listening socket. A failure means that the client

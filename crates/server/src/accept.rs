@@ -1,9 +1,7 @@
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
@@ -48,8 +46,7 @@ impl<A: ServerApp> Acceptors<A> {
             }
             // To these the system has said yes already; closing now would reset them.
             for _ in 0..LAST_ACCEPTS {
-                let held = poll_fn(|cx| Poll::Ready(stack.try_accept(cx))).await;
-                match held {
+                match stack.try_accept() {
                     Some(accepted) if !this.tally.shutdown.is_cut() => this.take(accepted, runtime),
                     _ => break,
                 }

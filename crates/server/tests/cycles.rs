@@ -23,8 +23,9 @@ fn two_hundred_cycles_leave_descriptors_and_threads_flat() {
         server.close(Duration::from_secs(5));
     };
     (0..4).for_each(cycle);
+    // A thread that has ended leaves the list a moment after it was waited for.
+    std::thread::sleep(Duration::from_millis(100));
     let before = (entries("fd"), entries("task"));
     (0..200).for_each(cycle);
-    // A thread leaves the list a moment after it has been waited for.
-    eventually(|| (entries("fd"), entries("task")) == before);
+    eventually(|| entries("fd") <= before.0 && entries("task") <= before.1);
 }
