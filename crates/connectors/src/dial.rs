@@ -1,0 +1,154 @@
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use millrace_error::{Code, Error, Result, Source};
+use millrace_transport::{Address, Stream};
+use tokio::net::{TcpSocket, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bind::bind;
+use crate::resolve::Resolver;
+use crate::{Peer, PeerAddress};
+
+/// Connects to a peer: resolves its name and tries its addresses in turn. Nothing was sent when
+/// it fails, so every error may be retried.
+pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Address)> {
+    let clock = Clock::start(peer);
+    let addresses = match &peer.address {
+        PeerAddress::Unix(path) => {
+            let stream = clock.one(unix(path)).await.map_err(|error| failed(peer, None, error))?;
+            return Ok((stream, Address::Unix(path.clone())));
+        }
+        PeerAddress::Ip(address) => vec![*address],
+        PeerAddress::Host { name, port } => {
+            let found = clock.all(resolver.resolve(name)).await;
+            let found = found.map_err(|error| unresolved(peer, error))?;
+            found.iter().map(|ip| SocketAddr::new(*ip, *port)).collect()
+        }
+    };
+
+    let mut failure = None;
+    for address in addresses {
+        if !is_reachable_from(peer.options.bind_to, address) {
+            continue;
+        }
+        if failure.is_some() && clock.is_over() {
+            let error = ErrorKind::TimedOut.into();
+            failure = Some(failed(peer, Some(address), error));
+            break;
+        }
+        match clock.one(tcp(address, peer)).await {
+            Ok(stream) => return Ok((stream, Address::canonical(address))),
+            Err(error) => failure = Some(failed(peer, Some(address), error)),
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        let message = format!("{}: no address of the family of bindTo", peer.address);
+        Error::new(Code::ConnectFailed, message).retry(true)
+    }))
+}
+
+/// The time that is left.
+struct Clock {
+    one: Option<Duration>,
+    end: Option<Instant>,
+}
+
+impl Clock {
+    fn start(peer: &Peer) -> Self {
+        let total = peer.options.total_connect_timeout;
+        Clock {
+            one: peer.options.connect_timeout,
+            end: total.and_then(|total| Instant::now().checked_add(total)),
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    async fn all<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        within(self.left(), work).await
+    }
+
+    async fn one<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        within(self.one.into_iter().chain(self.left()).min(), work).await
+    }
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match limit {
+        Some(limit) => timeout(limit, work).await.unwrap_or(Err(ErrorKind::TimedOut.into())),
+        None => work.await,
+    }
+}
+
+async fn tcp(address: SocketAddr, peer: &Peer) -> io::Result<Stream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(ip) = peer.options.bind_to {
+        bind(&socket, ip)?;
+    }
+    let stream = socket.connect(address).await?;
+    // Where nobody listens, the system may give our end the very port that we connect to.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    let stream = Stream::Tcp(stream);
+    stream.set_nodelay(true)?;
+    if let Some(keepalive) = &peer.options.tcp_keepalive {
+        stream.set_keepalive(keepalive)?;
+    }
+    Ok(stream)
+}
+
+/// Unlike TCP, a Unix socket whose backlog is full fails at once: come again until time is up.
+async fn unix(path: &Path) -> io::Result<Stream> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(Stream::Unix(stream)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(pause).await,
+            Err(error) => return Err(error),
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn is_reachable_from(bind_to: Option<IpAddr>, address: SocketAddr) -> bool {
+    bind_to.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
+}
+
+fn unresolved(peer: &Peer, error: io::Error) -> Error {
+    let code = match error.kind() {
+        ErrorKind::TimedOut => Code::ConnectTimeout,
+        _ => Code::DnsFailed,
+    };
+    Error::new(code, format!("{}: name not resolved", peer.address)).because(error).retry(true)
+}
+
+fn failed(peer: &Peer, address: Option<SocketAddr>, error: io::Error) -> Error {
+    let code = match error.kind() {
+        ErrorKind::ConnectionRefused => Code::ConnectRefused,
+        ErrorKind::TimedOut => Code::ConnectTimeout,
+        _ => Code::ConnectFailed,
+    };
+    let source = match error.raw_os_error() {
+        // Ours, not the origin's: no descriptors, no memory, no such local address or no port left.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => Source::Internal,
+        _ => code.source(),
+    };
+    let message = match (&peer.address, address) {
+        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
+        _ => peer.address.to_string(),
+    };
+    Error::new(code, message).from_source(source).because(error).retry(true)
+}

@@ -1,0 +1,166 @@
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use millrace_transport::Keepalive;
+
+use crate::PeerOptions;
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PeerAddress {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A name to resolve, and a port.
+    Host {
+        /// The name, in lower case.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl PeerAddress {
+    /// The address for a host as users write it: a name, or an IP address, in brackets or not.
+    pub fn host(host: &str, port: u16) -> Self {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        match bare.parse::<IpAddr>() {
+            Ok(ip) => PeerAddress::Ip(SocketAddr::new(ip, port)),
+            Err(_) => PeerAddress::Host { name: host.to_ascii_lowercase(), port },
+        }
+    }
+
+    /// The same place written in the one way that keys compare by.
+    pub(crate) fn normal(self) -> Self {
+        match self {
+            PeerAddress::Host { name, port } => PeerAddress::host(&name, port),
+            other => other,
+        }
+    }
+}
+
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        PeerAddress::Ip(address)
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddress::Ip(address) => fmt::Display::fmt(address, f),
+            PeerAddress::Host { name, port } => write!(f, "{name}:{port}"),
+            PeerAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// All that makes two connections differ: two peers with equal keys share their connections.
+/// Compared by content; the hash is computed once. Cheap to clone.
+#[derive(Clone)]
+pub struct PeerKey {
+    hash: u64,
+    content: Arc<Content>,
+}
+
+#[derive(PartialEq, Eq, Hash, Debug)]
+struct Content {
+    address: PeerAddress,
+    bind_to: Option<IpAddr>,
+    tcp_keepalive: Option<Keepalive>,
+}
+
+impl PeerKey {
+    pub(crate) fn new(address: &PeerAddress, options: &PeerOptions) -> Self {
+        // Clients may choose names, so the hash must not be theirs to foresee.
+        static STATE: OnceLock<RandomState> = OnceLock::new();
+        let content = Content {
+            address: address.clone(),
+            bind_to: options.bind_to,
+            tcp_keepalive: options.tcp_keepalive,
+        };
+        let hash = STATE.get_or_init(RandomState::new).hash_one(&content);
+        PeerKey { hash, content: Arc::new(content) }
+    }
+}
+
+impl PartialEq for PeerKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.content, &other.content)
+            || (self.hash == other.hash && self.content == other.content)
+    }
+}
+
+impl Eq for PeerKey {}
+
+impl Hash for PeerKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.content, f)
+    }
+}
+
+/// Takes the hash that a [`PeerKey`] brings along.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(host: &str, port: u16, options: &PeerOptions) -> PeerKey {
+        PeerKey::new(&PeerAddress::host(host, port), options)
+    }
+
+    #[test]
+    fn a_host_that_is_an_ip_address_is_taken_as_one() {
+        for (host, shown) in [
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("::1", "[::1]:80"),
+            ("[::1]", "[::1]:80"),
+            ("Example.COM", "example.com:80"),
+            ("[example", "[example:80"),
+        ] {
+            assert_eq!(PeerAddress::host(host, 80).to_string(), shown);
+        }
+        assert!(matches!(PeerAddress::host("::1", 1), PeerAddress::Ip(_)));
+    }
+
+    #[test]
+    fn keys_are_equal_by_content() {
+        let plain = PeerOptions::default();
+        assert_eq!(key("a", 1, &plain), key("A", 1, &plain));
+        assert_ne!(key("a", 1, &plain), key("a", 2, &plain));
+        let bound = PeerOptions { bind_to: "127.0.0.2".parse().ok(), ..plain.clone() };
+        assert_ne!(key("a", 1, &plain), key("a", 1, &bound));
+        let kept = PeerOptions { tcp_keepalive: Some(Keepalive::default()), ..plain.clone() };
+        assert_ne!(key("a", 1, &plain), key("a", 1, &kept));
+        let slower = PeerOptions { read_timeout: None, ..plain.clone() };
+        assert_eq!(key("a", 1, &plain), key("a", 1, &slower));
+    }
+}

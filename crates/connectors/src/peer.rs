@@ -1,0 +1,144 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use millrace_transport::Keepalive;
+
+use crate::{PeerAddress, PeerKey};
+
+/// What the origin gets to see as `Host`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum HostPolicy {
+    /// What the client sent.
+    #[default]
+    Preserve,
+    /// The peer's own authority.
+    Peer,
+    /// This one.
+    Fixed(String),
+}
+
+/// How a peer is connected to and spoken to. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// For connecting to one address of the peer.
+    pub connect_timeout: Option<Duration>,
+    /// For resolving the name and trying all its addresses.
+    pub total_connect_timeout: Option<Duration>,
+    /// For the origin to send something.
+    pub read_timeout: Option<Duration>,
+    /// For the origin to take something.
+    pub write_timeout: Option<Duration>,
+    /// How long a connection may wait in the pool; zero keeps none.
+    pub idle_timeout: Duration,
+    /// The local address to connect from. The peer's addresses of the other family are left out.
+    pub bind_to: Option<IpAddr>,
+    /// Keep-alive probes.
+    pub tcp_keepalive: Option<Keepalive>,
+    /// What the origin gets to see as `Host`.
+    pub host: HostPolicy,
+}
+
+impl Default for PeerOptions {
+    fn default() -> Self {
+        PeerOptions {
+            connect_timeout: Some(Duration::from_secs(3)),
+            total_connect_timeout: Some(Duration::from_secs(10)),
+            read_timeout: Some(Duration::from_secs(60)),
+            write_timeout: Some(Duration::from_secs(60)),
+            // Less than the 5 s after which Node.js origins close.
+            idle_timeout: Duration::from_secs(4),
+            bind_to: None,
+            tcp_keepalive: None,
+            host: HostPolicy::Preserve,
+        }
+    }
+}
+
+/// Where a request goes, and how. Made once and shared; not changed afterwards.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The number its maker knows it by.
+    pub id: u32,
+    /// Where it is.
+    pub address: PeerAddress,
+    /// How it is connected to and spoken to.
+    pub options: PeerOptions,
+    /// Which pooled connections it may use.
+    pub key: PeerKey,
+    authority: String,
+}
+
+impl Peer {
+    /// A peer. A host name that is an IP address is taken as one.
+    pub fn new(id: u32, address: PeerAddress, options: PeerOptions) -> Self {
+        let address = address.normal();
+        let key = PeerKey::new(&address, &options);
+        let authority = authority(&address);
+        Peer { id, address, options, key, authority }
+    }
+
+    /// The peer's own authority: its host, and its port where that is not 80. A Unix socket has
+    /// none and goes by `localhost`. Not checked: it holds what the address holds.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What replaces the client's `Host`, if anything does.
+    pub fn host_override(&self) -> Option<&str> {
+        match &self.options.host {
+            HostPolicy::Preserve => None,
+            HostPolicy::Peer => Some(&self.authority),
+            HostPolicy::Fixed(host) => Some(host),
+        }
+    }
+}
+
+fn authority(address: &PeerAddress) -> String {
+    let (host, port) = match address {
+        // Without its scope, which means nothing on the other side.
+        PeerAddress::Ip(SocketAddr::V6(ip)) => (format!("[{}]", ip.ip()), ip.port()),
+        PeerAddress::Ip(SocketAddr::V4(ip)) => (ip.ip().to_string(), ip.port()),
+        PeerAddress::Host { name, port } => (name.clone(), *port),
+        PeerAddress::Unix(_) => ("localhost".to_owned(), 80),
+    };
+    if port == 80 { host } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_leaves_out_port_80_and_scopes() {
+        for (address, expected) in [
+            (PeerAddress::host("Example.com", 80), "example.com"),
+            (PeerAddress::host("example.com", 8080), "example.com:8080"),
+            (PeerAddress::host("::1", 8080), "[::1]:8080"),
+            (PeerAddress::Ip("[fe80::1%3]:80".parse().unwrap()), "[fe80::1]"),
+            (PeerAddress::Ip("10.0.0.1:81".parse().unwrap()), "10.0.0.1:81"),
+            (PeerAddress::Unix("/run/a.sock".into()), "localhost"),
+        ] {
+            assert_eq!(Peer::new(1, address, PeerOptions::default()).authority(), expected);
+        }
+    }
+
+    #[test]
+    fn the_policy_says_what_replaces_host() {
+        let host = |host| {
+            let options = PeerOptions { host, ..PeerOptions::default() };
+            let peer = Peer::new(1, PeerAddress::host("a", 81), options);
+            peer.host_override().map(str::to_owned)
+        };
+        assert_eq!(host(HostPolicy::Preserve), None);
+        assert_eq!(host(HostPolicy::Peer).as_deref(), Some("a:81"));
+        assert_eq!(host(HostPolicy::Fixed("b".into())).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn names_are_normal_however_the_address_was_made() {
+        let raw = PeerAddress::Host { name: "127.0.0.1".into(), port: 1 };
+        let ip = PeerAddress::Ip("127.0.0.1:1".parse().unwrap());
+        let options = PeerOptions::default;
+        assert_eq!(Peer::new(1, raw, options()).key, Peer::new(2, ip, options()).key);
+    }
+}
