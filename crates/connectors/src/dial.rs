@@ -29,19 +29,22 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Ad
         }
     };
 
-    let mut failure = None;
+    let mut failure: Option<Error> = None;
     for address in addresses {
         if !is_reachable_from(peer.options.bind_to, address) {
             continue;
         }
         if failure.is_some() && clock.is_over() {
-            let error = ErrorKind::TimedOut.into();
-            failure = Some(failed(peer, Some(address), error));
             break;
         }
-        match clock.one(tcp(address, peer)).await {
+        let error = match clock.one(tcp(address, peer)).await {
             Ok(stream) => return Ok((stream, Address::canonical(address))),
-            Err(error) => failure = Some(failed(peer, Some(address), error)),
+            Err(error) => failed(peer, Some(address), error),
+        };
+        // An address that this host cannot even try, such as IPv6 where there is none, does not
+        // hide what a real one answered.
+        if failure.is_none() || error.code() != Code::ConnectFailed {
+            failure = Some(error);
         }
     }
     Err(failure.unwrap_or_else(|| {
@@ -152,3 +155,6 @@ fn failed(peer: &Peer, address: Option<SocketAddr>, error: io::Error) -> Error {
     };
     Error::new(code, message).from_source(source).because(error).retry(true)
 }
+
+#[cfg(test)]
+mod tests;

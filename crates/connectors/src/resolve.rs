@@ -89,3 +89,55 @@ async fn ask(name: &str) -> Answer {
         Err(error) => Err((error.kind(), error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(resolver: &Resolver) -> usize {
+        resolver.names.lock().len()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_remembered_for_a_short_time() {
+        let resolver = Resolver::default();
+        resolver.remember("localhost", &["127.0.0.9".parse().unwrap()]);
+        assert_eq!(resolver.resolve("localhost").await.unwrap()[0].to_string(), "127.0.0.9");
+        tokio::time::pause();
+        tokio::time::advance(TTL).await;
+        tokio::time::resume();
+        let fresh = resolver.resolve("localhost").await.unwrap();
+        assert!(fresh.iter().all(|ip| ip.is_loopback() && ip.to_string() != "127.0.0.9"));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_remembered() {
+        let resolver = Resolver::default();
+        // A space is in no name, so nothing leaves this host.
+        let error = resolver.resolve("no name").await.unwrap_err();
+        assert!(!error.to_string().is_empty());
+        assert!(!resolver.names.lock()["no name"].is_fresh(Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn names_are_bounded() {
+        let resolver = Resolver::default();
+        for name in 0..3 * NAMES {
+            resolver.remember(&name.to_string(), &[]);
+            resolver.entry(&format!("n{name}"));
+            assert!(count(&resolver) <= NAMES + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_question() {
+        let resolver = Resolver::default();
+        let (one, two) = (resolver.entry("a"), resolver.entry("a"));
+        assert!(Arc::ptr_eq(&one, &two));
+        // The first who asks goes away: the second still gets an answer.
+        let asked = one.answer.get_or_init(std::future::pending);
+        assert!(tokio::time::timeout(Duration::from_millis(5), asked).await.is_err());
+        let answer = two.answer.get_or_init(|| async { Ok(Arc::from([])) }).await;
+        assert!(answer.is_ok());
+    }
+}

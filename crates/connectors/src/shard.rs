@@ -74,7 +74,13 @@ impl Shard {
     pub(crate) fn pop_oldest(&self) -> Option<Idle> {
         let mut map = self.idle.lock();
         let queues = map.values_mut().filter(|queue| !queue.is_empty());
-        queues.min_by_key(|queue| queue.front().map(|idle| idle.since))?.pop_front()
+        let queue = queues.min_by_key(|queue| queue.front().map(|idle| idle.since))?;
+        let idle = queue.pop_front()?;
+        // Where peers come and go that fast, those that have gone must not slow the next look.
+        if queue.is_empty() {
+            map.remove(&idle.connection.key);
+        }
+        Some(idle)
     }
 
     /// Takes out what has expired or is closed, and frees the buffers of those that have waited

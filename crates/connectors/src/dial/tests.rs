@@ -1,0 +1,77 @@
+use super::*;
+use crate::PeerOptions;
+use tokio::net::TcpListener;
+
+fn ips(list: &[&str]) -> Vec<IpAddr> {
+    list.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+async fn dial_all(
+    addresses: &[&str],
+    port: u16,
+    options: PeerOptions,
+) -> Result<(Stream, Address)> {
+    let resolver = Resolver::default();
+    resolver.remember("many.test", &ips(addresses));
+    dial(&resolver, &Peer::new(1, PeerAddress::host("many.test", port), options)).await
+}
+
+#[tokio::test]
+async fn every_address_is_tried_in_turn() {
+    let listener = TcpListener::bind("127.0.0.7:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let addresses = ["127.0.0.5", "127.0.0.6", "127.0.0.7", "127.0.0.8"];
+    let (_stream, remote) = dial_all(&addresses, port, PeerOptions::default()).await.unwrap();
+    assert_eq!(remote.to_string(), format!("127.0.0.7:{port}"));
+}
+
+#[tokio::test]
+async fn the_last_real_answer_is_reported() {
+    let listener = TcpListener::bind("127.0.0.7:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The last one is for multicast, where connecting fails before anything is sent.
+    let addresses = ["127.0.0.5", "127.0.0.6", "224.0.0.1"];
+    let error = dial_all(&addresses, port, PeerOptions::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.can_retry()), (Code::ConnectRefused, true));
+    assert!(error.message().contains(&format!("many.test:{port} at 127.0.0.6")), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_of_the_other_family_are_left_out() {
+    let listener = TcpListener::bind("127.0.0.7:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bound = || PeerOptions { bind_to: "127.0.0.2".parse().ok(), ..PeerOptions::default() };
+    let (stream, _) = dial_all(&["::1", "127.0.0.7"], port, bound()).await.unwrap();
+    assert_eq!(stream.local_address().unwrap().host(), "127.0.0.2");
+    let error = dial_all(&["::1"], port, bound()).await.unwrap_err();
+    assert_eq!((error.code(), error.can_retry()), (Code::ConnectFailed, true));
+}
+
+#[tokio::test]
+async fn the_total_time_holds_over_all_addresses() {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+    let to = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+    // Fills the backlog; what exceeds it hangs.
+    let filling = [(); 4].map(|()| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap());
+    for socket in &filling {
+        socket.set_nonblocking(true).unwrap();
+        let _pending = socket.connect(&to.into());
+    }
+    let options = PeerOptions {
+        connect_timeout: Some(Duration::from_millis(200)),
+        total_connect_timeout: Some(Duration::from_millis(300)),
+        ..PeerOptions::default()
+    };
+    let start = Instant::now();
+    let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
+    let error = dial_all(&addresses, port, options).await.unwrap_err();
+    assert_eq!(error.code(), Code::ConnectTimeout);
+    assert!(!error.message().contains("127.0.0.4"), "{error}");
+    let took = start.elapsed().as_millis();
+    assert!((290..750).contains(&took), "{took}");
+}
