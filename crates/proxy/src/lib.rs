@@ -1,1 +1,29 @@
-//! (see Cargo.toml)
+//! The phases, the pipeline that calls them, and the HTTP server app that runs it.
+//!
+//! [`ProxyHttp`] is what a proxy implements, [`HttpProxy`] what serves it. The way of a request is
+//! one function, read from top to bottom in `pipeline.rs`; what it reads from and writes to is a
+//! [`Downstream`], so that every version of HTTP shares it.
+
+mod answer;
+mod app;
+mod date;
+mod downstream;
+mod exchange;
+mod h1;
+mod options;
+mod phases;
+mod pipeline;
+mod relay;
+mod respond;
+mod stall;
+mod timer;
+mod upload;
+mod upstream;
+mod wire;
+
+pub use answer::Answer;
+pub use app::{HttpProxy, HttpServerApp};
+pub use downstream::{Body, BodySize, Downstream};
+pub use exchange::{Exchange, Timings, UpstreamInfo};
+pub use options::ProxyOptions;
+pub use phases::{Decision, ProxyHttp};

@@ -1,0 +1,209 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millrace_connectors::{Connector, ConnectorOptions};
+use millrace_error::{Code, Error, Level, Log, Result};
+use millrace_message::RequestHead;
+use millrace_server::{ConnInfo, ServerApp, Shutdown};
+use millrace_transport::Stream;
+
+use crate::h1::{Arrived, H1Connection};
+use crate::phases::ProxyHttp;
+use crate::{Downstream, Exchange, ProxyOptions, Timings};
+
+/// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
+/// client chose.
+pub trait HttpServerApp: Send + Sync + 'static {
+    /// Serves the requests of an HTTP/1.1 connection.
+    fn process_http1(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A proxy: phases, options, and the connections to its upstreams.
+pub struct HttpProxy<P> {
+    pub(crate) phases: P,
+    pub(crate) options: Arc<ProxyOptions>,
+    pub(crate) connector: Arc<Connector>,
+    log: Arc<dyn Log>,
+}
+
+impl<P: ProxyHttp> HttpProxy<P> {
+    /// A proxy for a service of `runtimes` runtimes.
+    pub fn new(phases: P, options: ProxyOptions, runtimes: usize, log: Arc<dyn Log>) -> Self {
+        let connector = ConnectorOptions { pool_size: options.pool_size, shards: runtimes };
+        HttpProxy {
+            phases,
+            options: Arc::new(options),
+            connector: Arc::new(Connector::new(connector)),
+            log,
+        }
+    }
+
+    /// The connections to upstreams: their numbers can be read here.
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
+    /// The phases.
+    pub fn phases(&self) -> &P {
+        &self.phases
+    }
+
+    async fn serve(
+        &self,
+        shard: usize,
+        down: &mut H1Connection,
+        request: RequestHead,
+        timings: Timings,
+        conn: &Arc<ConnInfo>,
+        refused: Option<Error>,
+    ) {
+        let ex = Exchange {
+            id: next_request(),
+            request,
+            connection: conn.clone(),
+            connection_requests: down.requests(),
+            upstream: None,
+            response: None,
+            response_started: false,
+            attempt: 0,
+            timings,
+            received: 0,
+            sent: 0,
+            last_of_connection: false,
+        };
+        let ctx = self.phases.new_ctx(&ex);
+        let mut record = Record { proxy: self, ex, ctx, logged: false };
+        let asks_phase = refused.is_none();
+        let outcome = match refused {
+            Some(error) => Err(error),
+            None => self.bounded(shard, down, &mut record).await,
+        };
+        let error = outcome.err();
+        if let Some(error) = &error {
+            let Record { ex, ctx, .. } = &mut record;
+            self.fail(down, ex, ctx, error, asks_phase).await;
+        }
+        let last = down.is_last();
+        let ex = &mut record.ex;
+        (ex.received, ex.sent) = down.transferred();
+        ex.last_of_connection = last;
+        record.log(error.as_ref());
+    }
+
+    /// The request with `request_timeout` around it, if there is one.
+    async fn bounded(
+        &self,
+        shard: usize,
+        down: &mut H1Connection,
+        record: &mut Record<'_, P>,
+    ) -> Result<()> {
+        let Record { ex, ctx, .. } = record;
+        let Some(limit) = self.options.request_timeout else {
+            return self.request(shard, down, ex, ctx).await;
+        };
+        let end = ex.timings.start + limit;
+        let request = self.request(shard, down, ex, ctx);
+        tokio::time::timeout_at(end, request)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Code::RequestExpired, "the request took too long")))
+    }
+}
+
+/// Sees to it that each request is logged once, even one whose connection is cut.
+struct Record<'a, P: ProxyHttp> {
+    proxy: &'a HttpProxy<P>,
+    ex: Exchange,
+    ctx: P::Ctx,
+    logged: bool,
+}
+
+impl<P: ProxyHttp> Record<'_, P> {
+    fn log(&mut self, error: Option<&Error>) {
+        if std::mem::replace(&mut self.logged, true) {
+            return;
+        }
+        self.ex.timings.total = Some(self.ex.timings.start.elapsed());
+        if let Some(error) = error
+            && self.proxy.log.enabled(Level::Warn)
+        {
+            let Exchange { request, connection, .. } = &self.ex;
+            let target = String::from_utf8_lossy(&request.target);
+            let line = format!(
+                "{} {} {}, Host: {}, client {}: {error}",
+                error.status(),
+                request.method,
+                target.escape_default(),
+                request.host(),
+                connection.remote,
+            );
+            self.proxy.log.log(Level::Warn, &line);
+        }
+        self.proxy.phases.logging(&self.ex, error, &self.ctx);
+    }
+}
+
+impl<P: ProxyHttp> Drop for Record<'_, P> {
+    fn drop(&mut self) {
+        if !self.logged {
+            let error = Error::new(Code::ServerClosed, "the server stopped");
+            self.ex.last_of_connection = true;
+            self.log(Some(&error));
+        }
+    }
+}
+
+impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
+    async fn process_http1(self: &Arc<Self>, stream: Stream, conn: &ConnInfo, shutdown: &Shutdown) {
+        let shard = conn.runtime;
+        let conn = Arc::new(conn.clone());
+        let mut draining = std::pin::pin!(shutdown.draining());
+        let mut down =
+            H1Connection::new(stream, self.options.clone(), conn.clone(), shutdown.clone());
+        loop {
+            let (request, timings, refused) = match down.next(draining.as_mut()).await {
+                Arrived::End => return,
+                Arrived::Request(request, timings) => (request, timings, None),
+                Arrived::Refused(refused) => {
+                    (refused.request, refused.timings, Some(refused.error))
+                }
+            };
+            // Boxed, so that a connection that waits is small.
+            Box::pin(self.serve(shard, &mut down, request, timings, &conn, refused)).await;
+            if !down.can_go_on().await {
+                return down.close().await;
+            }
+        }
+    }
+}
+
+impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        self.process_http1(stream, conn, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.connector.clear();
+    }
+
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        let connector = self.connector.clone();
+        tokio::spawn(async move { connector.sweep(runtime).await });
+    }
+}
+
+fn next_request() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

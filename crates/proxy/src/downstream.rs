@@ -1,0 +1,74 @@
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use millrace_error::{Error, Result};
+use millrace_message::{Fields, ResponseHead};
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum Body {
+    /// Bytes, never none.
+    Data(Bytes),
+    /// The trailers; only the end follows.
+    Trailers(Fields),
+    /// The end, as its sender meant it.
+    End,
+}
+
+/// How long a body is, as far as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodySize {
+    /// There is none, whatever the fields say: an answer to HEAD, a 204, a 304.
+    None,
+    /// This many bytes.
+    Known(u64),
+    /// Known at its end.
+    Unknown,
+}
+
+/// The client's side of one request: what the pipeline reads from and writes to. The two
+/// directions are polled by one task, each as far as it goes.
+pub trait Downstream: Send {
+    /// The next piece of the request's body. Errors blame the client.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>>;
+
+    /// Whether the body has been read to its end.
+    fn body_done(&self) -> bool;
+
+    /// What the head says of the body's length.
+    fn body_size(&self) -> BodySize;
+
+    /// Whether the client waits for a 100 before it sends the body.
+    fn expects_continue(&self) -> bool;
+
+    /// Ready when the client has left. Reads nothing of the body.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Error>;
+
+    /// Sends an interim response, where the client's version has them.
+    fn send_interim(&mut self, head: &ResponseHead);
+
+    /// Sends the head of the response. Sets what belongs to this connection on it: framing,
+    /// persistence, date. `streaming` says that the request's body is still being forwarded.
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool);
+
+    /// Ready when there is room for another piece.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Takes a piece of the response's body.
+    fn send_data(&mut self, data: Bytes);
+
+    /// Ends the response.
+    fn finish(&mut self, trailers: Option<&Fields>);
+
+    /// Ready when all that was taken has left this process.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// The response cannot be completed: makes sure that the client can tell.
+    fn abort(&mut self);
+
+    /// Bytes received and sent for this request so far.
+    fn transferred(&self) -> (u64, u64);
+
+    /// Whether the connection ends with this response.
+    fn is_last(&self) -> bool;
+}

@@ -1,0 +1,74 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use millrace_connectors::Peer;
+use millrace_message::{RequestHead, ResponseHead};
+use millrace_server::ConnInfo;
+use millrace_transport::Address;
+use tokio::time::Instant;
+
+/// What is known of one request. Phases read it; the pipeline alone writes it.
+pub struct Exchange {
+    /// Unique in this process.
+    pub id: u64,
+    /// The head as the client sent it; never changed.
+    pub request: RequestHead,
+    /// The connection it came on.
+    pub connection: Arc<ConnInfo>,
+    /// How many requests that connection has carried, this one included.
+    pub connection_requests: u32,
+    /// Where the request was sent, once connected; of the latest try.
+    pub upstream: Option<UpstreamInfo>,
+    /// The head of the response as it goes to the client, once there is one.
+    pub response: Option<ResponseHead>,
+    /// Whether that head has gone out: from then on nothing is retried or replaced.
+    pub response_started: bool,
+    /// How many times an upstream was tried.
+    pub attempt: u32,
+    /// When things happened.
+    pub timings: Timings,
+    /// Bytes of the request that arrived: head and body as on the wire.
+    pub received: u64,
+    /// Bytes of the response that were taken by the connection: head and body as on the wire.
+    pub sent: u64,
+    /// Whether its connection ends with this request.
+    pub last_of_connection: bool,
+}
+
+/// The upstream side of a try.
+#[derive(Clone)]
+pub struct UpstreamInfo {
+    /// Who was chosen.
+    pub peer: Arc<Peer>,
+    /// The address that was connected to.
+    pub address: Address,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+}
+
+/// When things happened, as lengths of time from the start of the request.
+pub struct Timings {
+    /// When the first byte of the request was seen.
+    pub start: Instant,
+    /// The same by the wall clock.
+    pub started_at: SystemTime,
+    /// How long connecting took; none for a reused connection.
+    pub connect: Option<Duration>,
+    /// When the head of the response arrived from upstream.
+    pub first_byte: Option<Duration>,
+    /// When the last byte of the response had gone, or the request had failed.
+    pub total: Option<Duration>,
+}
+
+impl Timings {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        Timings {
+            start: Instant::now(),
+            started_at: SystemTime::now(),
+            connect: None,
+            first_byte: None,
+            total: None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! HTTP/1.1 towards the client: one connection, its requests one after the other.
+
+mod closing;
+mod downstream;
+mod next;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use millrace_http1::BodyDecoder;
+use millrace_message::{Method, Version};
+use millrace_server::ConnInfo;
+use millrace_transport::Stream;
+
+use crate::stall::Stall;
+use crate::timer::Timer;
+use crate::wire::WriteQueue;
+use crate::{BodySize, ProxyOptions};
+
+pub(crate) use next::Arrived;
+
+/// A connection of a client.
+pub(crate) struct H1Connection {
+    stream: Stream,
+    options: Arc<ProxyOptions>,
+    info: Arc<ConnInfo>,
+    input: BytesMut,
+    output: WriteQueue,
+    read_timer: Timer,
+    write_timer: Timer,
+    /// Requests read so far.
+    requests: u32,
+    /// Whether the server ends: each response is then the last of its connection.
+    shutdown: millrace_server::Shutdown,
+    current: Current,
+}
+
+/// What belongs to the request being served.
+struct Current {
+    method: Method,
+    version: Version,
+    body: BodyDecoder,
+    size: BodySize,
+    /// The client waits for a 100; none has been sent.
+    expects_continue: bool,
+    /// Whether the connection outlives this request, as far as is known.
+    persistent: bool,
+    /// The response's framing, once its head is out.
+    chunked: bool,
+    no_body: bool,
+    head_sent: bool,
+    finished: bool,
+    /// The client ended its side.
+    end_of_input: bool,
+    aborted: bool,
+    received: u64,
+    /// Bytes of the body, counted against the limit.
+    body_bytes: u64,
+    sent: u64,
+    read_stall: Stall,
+    write_stall: Stall,
+}
+
+impl Current {
+    fn new(method: Method, version: Version, body: BodyDecoder) -> Self {
+        Current {
+            method,
+            version,
+            body,
+            size: BodySize::None,
+            expects_continue: false,
+            persistent: false,
+            chunked: false,
+            no_body: false,
+            head_sent: false,
+            finished: false,
+            end_of_input: false,
+            aborted: false,
+            received: 0,
+            body_bytes: 0,
+            sent: 0,
+            read_stall: Stall::default(),
+            write_stall: Stall::default(),
+        }
+    }
+}
+
+impl H1Connection {
+    pub(crate) fn new(
+        stream: Stream,
+        options: Arc<ProxyOptions>,
+        info: Arc<ConnInfo>,
+        shutdown: millrace_server::Shutdown,
+    ) -> Self {
+        let body = BodyDecoder::new(millrace_http1::Framing::None);
+        H1Connection {
+            stream,
+            options,
+            info,
+            input: BytesMut::new(),
+            output: WriteQueue::default(),
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
+            requests: 0,
+            shutdown,
+            current: Current::new(Method::GET, Version::Http11, body),
+        }
+    }
+
+    /// Requests read so far.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests
+    }
+}

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use millrace_http1::HeadLimits;
+
+/// What can be set on a proxy. Durations that may be off are options.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// For the whole head of every request, from its first byte. Default: 10 s.
+    pub request_header_timeout: Option<Duration>,
+    /// For an idle connection between requests. Default: 75 s.
+    pub keep_alive_timeout: Option<Duration>,
+    /// Between two pieces of a request's body, while it is waited for. Default: 60 s.
+    pub body_read_timeout: Option<Duration>,
+    /// Between two pieces of a response that the client takes. Default: 60 s.
+    pub write_timeout: Option<Duration>,
+    /// The slowest rate a client may send or take a body at, once it was waited for 10 s in all;
+    /// bytes per second, 0 = any. Default: 100.
+    pub min_bytes_per_second: u64,
+    /// Bounds of a head, of requests and of responses. Default: 64 KiB, 128 fields.
+    pub limits: HeadLimits,
+    /// The largest body of a request. Default: none.
+    pub max_request_body: Option<u64>,
+    /// For a request with all its tries. Default: off.
+    pub request_timeout: Option<Duration>,
+    /// For one try, until the head of its response. Default: off.
+    pub try_timeout: Option<Duration>,
+    /// How many requests a connection may carry; 0 = no limit. Default: 0.
+    pub max_requests_per_connection: u32,
+    /// How many extra tries a request may take. Default: 3.
+    pub max_retries: u32,
+    /// Whether a client may end its side of the connection and still get its answer. Off, the end
+    /// of its side counts as leaving. Default: off.
+    pub half_close: bool,
+    /// Whether `response_filter` also sees answers of our own. Default: off.
+    pub filter_own_responses: bool,
+    /// Idle upstream connections kept, for the whole service. Default: 1,024.
+    pub pool_size: usize,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        ProxyOptions {
+            request_header_timeout: seconds(10),
+            keep_alive_timeout: seconds(75),
+            body_read_timeout: seconds(60),
+            write_timeout: seconds(60),
+            min_bytes_per_second: 100,
+            limits: HeadLimits::default(),
+            max_request_body: None,
+            request_timeout: None,
+            try_timeout: None,
+            max_requests_per_connection: 0,
+            max_retries: 3,
+            half_close: false,
+            filter_own_responses: false,
+            pool_size: 1024,
+        }
+    }
+}

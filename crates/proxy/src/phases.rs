@@ -1,0 +1,142 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use millrace_connectors::Peer;
+use millrace_error::{Error, Result};
+use millrace_message::{RequestHead, ResponseHead};
+
+use crate::{Answer, Exchange};
+
+/// What a phase says of a failed try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Leave it to the proxy, which gives up.
+    Undecided,
+    /// Try again, from `upstream_peer` on. Refused with `RETRY_UNSAFE` where it is not safe.
+    Retry,
+    /// Give up.
+    Fail,
+}
+
+/// The phases of a request, in the order they are called. Only `upstream_peer` is required; each
+/// other one does nothing unless it is implemented.
+///
+/// An error from a phase ends the request: `fail_to_proxy` may answer it, `logging` sees it.
+pub trait ProxyHttp: Send + Sync + 'static {
+    /// What belongs to one request, made before its first phase.
+    type Ctx: Send + Sync;
+
+    /// Makes the context of a request.
+    fn new_ctx(&self, ex: &Exchange) -> Self::Ctx;
+
+    /// First of all, before any module. Default: goes on.
+    fn early_request_filter(
+        &self,
+        _ex: &Exchange,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// The place to check, limit and answer. Default: goes on.
+    fn request_filter(
+        &self,
+        _ex: &Exchange,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Option<Answer>>> + Send {
+        async { Ok(None) }
+    }
+
+    /// The last chance to answer before an upstream is chosen; not reached on a cache hit.
+    /// Default: goes on.
+    fn proxy_upstream_filter(
+        &self,
+        _ex: &Exchange,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Option<Answer>>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Chooses where the request goes; asked again for each try.
+    fn upstream_peer(
+        &self,
+        ex: &Exchange,
+        ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Arc<Peer>>> + Send;
+
+    /// No connection could be made. Nothing was sent, so a retry is safe. Default: gives up.
+    fn fail_to_connect(
+        &self,
+        _ex: &Exchange,
+        _peer: &Arc<Peer>,
+        _error: &Error,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Decision>> + Send {
+        async { Ok(Decision::Undecided) }
+    }
+
+    /// A connection, new or reused, is there. Default: goes on.
+    fn connected_to_upstream(
+        &self,
+        _ex: &Exchange,
+        _peer: &Arc<Peer>,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// May change the request that is sent upstream; runs for each try. Default: as it is.
+    fn upstream_request_filter(
+        &self,
+        _ex: &Exchange,
+        _request: &mut RequestHead,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// May change the response before a cache would see it. Default: as it is.
+    fn upstream_response_filter(
+        &self,
+        _ex: &Exchange,
+        _response: &mut ResponseHead,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// May change the response, or answer in its place. Default: as it is.
+    fn response_filter(
+        &self,
+        _ex: &Exchange,
+        _response: &mut ResponseHead,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Option<Answer>>> + Send {
+        async { Ok(None) }
+    }
+
+    /// A try failed after its connection was there. Default: gives up, but that one reused
+    /// connection that died before any answer has been replaced already where that is safe.
+    fn error_while_proxy(
+        &self,
+        _ex: &Exchange,
+        _peer: &Arc<Peer>,
+        _error: &Error,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Decision>> + Send {
+        async { Ok(Decision::Undecided) }
+    }
+
+    /// The request failed and nothing has been sent: what to answer. Default: a short plain page.
+    fn fail_to_proxy(
+        &self,
+        _ex: &Exchange,
+        _error: &Error,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<Option<Answer>>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Exactly once for each request, after its last byte. Default: nothing.
+    fn logging(&self, _ex: &Exchange, _error: Option<&Error>, _ctx: &Self::Ctx) {}
+}

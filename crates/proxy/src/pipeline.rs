@@ -1,0 +1,217 @@
+//! The way of a request, in phase order. `docs/phase-chart.md` draws it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use millrace_connectors::{Connection, Peer};
+use millrace_error::{Code, Error, Result};
+use millrace_message::{RequestHead, ResponseHead, Version, has_token, strip_hop_by_hop};
+use tokio::time::Instant;
+
+use crate::exchange::UpstreamInfo;
+use crate::phases::{Decision, ProxyHttp};
+use crate::relay::{Broken, alive, exchange_heads, relay_body, uploading};
+use crate::upload::Upload;
+use crate::upstream::Upstream;
+use crate::{BodySize, Downstream, Exchange, HttpProxy};
+
+/// Why a try ended without a response.
+enum Failed {
+    /// No connection: nothing was sent.
+    Connect(Error),
+    /// The exchange broke. `replace` = a reused connection that died before any answer, and the
+    /// request may be sent again on a new one without asking.
+    While { error: Error, replace: bool },
+    /// Not the origin's doing: a phase failed, or the client left.
+    Fatal(Error),
+}
+
+/// A try that got its response.
+struct Received {
+    peer: Arc<Peer>,
+    up: Upstream,
+    head: ResponseHead,
+    size: BodySize,
+}
+
+impl<P: ProxyHttp> HttpProxy<P> {
+    /// One request, from its first phase to the last byte of its response.
+    pub(crate) async fn request<D: Downstream>(
+        &self,
+        shard: usize,
+        down: &mut D,
+        ex: &mut Exchange,
+        ctx: &P::Ctx,
+    ) -> Result<()> {
+        let phases = &self.phases;
+
+        alive(down, phases.early_request_filter(ex, ctx)).await?;
+        if let Some(answer) = alive(down, phases.request_filter(ex, ctx)).await? {
+            return self.answer(down, ex, ctx, answer).await;
+        }
+        if let Some(answer) = alive(down, phases.proxy_upstream_filter(ex, ctx)).await? {
+            return self.answer(down, ex, ctx, answer).await;
+        }
+
+        let mut upload = Upload::new(down.body_done());
+        let received = self.try_upstreams(shard, down, ex, ctx, &mut upload).await?;
+        let Received { peer, mut up, mut head, size } = received;
+
+        strip_hop_by_hop(&mut head.fields);
+        let filter = phases.upstream_response_filter(ex, &mut head, ctx);
+        uploading(down, &mut up, &mut upload, filter).await?;
+        let filter = phases.response_filter(ex, &mut head, ctx);
+        if let Some(answer) = uploading(down, &mut up, &mut upload, filter).await? {
+            // The origin's body is not wanted: its connection closes with it.
+            drop(up);
+            return self.answer(down, ex, ctx, answer).await;
+        }
+
+        down.send_head(&mut head, size, true);
+        ex.response = Some(head);
+        ex.response_started = true;
+        let wants_trailers = has_token(ex.request.fields.get_all("te"), "trailers");
+        let relayed = relay_body(down, &mut up, &mut upload, wants_trailers).await;
+        if let Err(Broken::Downstream(error) | Broken::Upstream(error)) = relayed {
+            return Err(error);
+        }
+        up.release(&self.connector, shard, &peer);
+        poll_fn(|cx| down.poll_flush(cx)).await
+    }
+
+    /// Tries upstreams until one answers or the phases and the rules of retrying give up.
+    async fn try_upstreams<D: Downstream>(
+        &self,
+        shard: usize,
+        down: &mut D,
+        ex: &mut Exchange,
+        ctx: &P::Ctx,
+        upload: &mut Upload,
+    ) -> Result<Received> {
+        let phases = &self.phases;
+        let mut retries = 0;
+        let mut replaced = false;
+        loop {
+            ex.attempt += 1;
+            ex.upstream = None;
+            let peer = alive(down, phases.upstream_peer(ex, ctx)).await?;
+            let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
+            let attempt = match self.options.try_timeout {
+                None => attempt.await,
+                Some(limit) => tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
+                    let error = Error::new(Code::RequestExpired, "the try took too long");
+                    let safe = ex.request.method.is_idempotent() && upload.can_replay();
+                    Err(Failed::While { error: error.retry(safe), replace: false })
+                }),
+            };
+            let (error, decision) = match attempt {
+                Ok(received) => return Ok(received),
+                Err(Failed::Fatal(error)) => return Err(error),
+                Err(Failed::While { replace: true, .. }) if !replaced => {
+                    replaced = true;
+                    upload.rewind();
+                    continue;
+                }
+                Err(Failed::Connect(error)) => {
+                    let decide = phases.fail_to_connect(ex, &peer, &error, ctx);
+                    let decision = alive(down, decide).await?;
+                    (error, decision)
+                }
+                Err(Failed::While { error, .. }) => {
+                    let decide = phases.error_while_proxy(ex, &peer, &error, ctx);
+                    let decision = alive(down, decide).await?;
+                    (error, decision)
+                }
+            };
+            if decision != Decision::Retry || retries >= self.options.max_retries {
+                return Err(error);
+            }
+            if !error.can_retry() {
+                return Err(Error::new(Code::RetryUnsafe, "the request may have been processed")
+                    .because(error));
+            }
+            retries += 1;
+            upload.rewind();
+        }
+    }
+
+    /// One try: connect, send, and wait for the head of the response.
+    #[allow(clippy::too_many_arguments)] // one call, and each of them is a thing of its own
+    async fn attempt<D: Downstream>(
+        &self,
+        shard: usize,
+        down: &mut D,
+        ex: &mut Exchange,
+        ctx: &P::Ctx,
+        peer: &Arc<Peer>,
+        upload: &mut Upload,
+        fresh: bool,
+    ) -> Result<Received, Failed> {
+        let phases = &self.phases;
+        let connection = self.connect(shard, down, ex, peer, fresh).await?;
+        ex.upstream = Some(UpstreamInfo {
+            peer: peer.clone(),
+            address: connection.remote.clone(),
+            reused: connection.is_reused(),
+        });
+
+        alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(Failed::Fatal)?;
+        let mut head = upstream_head(&ex.request, peer, down.expects_continue());
+        let filter = phases.upstream_request_filter(ex, &mut head, ctx);
+        alive(down, filter).await.map_err(Failed::Fatal)?;
+
+        let mut up = Upstream::new(connection, peer, self.options.limits);
+        up.send_head(&mut head, down.body_size());
+        let (head, size) = match exchange_heads(down, &mut up, upload).await {
+            Ok(received) => received,
+            Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+            Err(Broken::Upstream(error)) => {
+                let safe = !up.sent_any() || ex.request.method.is_idempotent();
+                let safe = safe && upload.can_replay();
+                let replace =
+                    safe && up.is_reused() && !up.got_any() && error.code() == Code::UpstreamClosed;
+                return Err(Failed::While { error: error.retry(safe), replace });
+            }
+        };
+        ex.timings.first_byte = Some(ex.timings.start.elapsed());
+        Ok(Received { peer: peer.clone(), up, head, size })
+    }
+
+    /// A connection to `peer`: an idle one or a new one.
+    async fn connect<D: Downstream>(
+        &self,
+        shard: usize,
+        down: &mut D,
+        ex: &mut Exchange,
+        peer: &Arc<Peer>,
+        fresh: bool,
+    ) -> Result<Connection, Failed> {
+        // What may not be sent twice is not sent on a connection that was not looked at.
+        let careful = !ex.request.method.is_idempotent();
+        if !fresh && let Some(connection) = self.connector.take_idle(shard, peer, careful) {
+            return Ok(connection);
+        }
+        let start = Instant::now();
+        let connecting = async { Ok(self.connector.connect(shard, peer).await) };
+        let connection = alive(down, connecting).await.map_err(Failed::Fatal)?;
+        ex.timings.connect = Some(start.elapsed());
+        connection.map_err(Failed::Connect)
+    }
+}
+
+/// The head that goes upstream: the client's, less what belongs to the client's connection.
+fn upstream_head(request: &RequestHead, peer: &Peer, expects_continue: bool) -> RequestHead {
+    let mut head = request.clone();
+    strip_hop_by_hop(&mut head.fields);
+    if !expects_continue {
+        head.fields.remove("expect");
+    }
+    head.version = Version::Http11;
+    let host = peer.host_override();
+    let host = host.or_else(|| (!head.fields.contains("host")).then(|| peer.authority()));
+    if let Some(host) = host {
+        // Checked when the peer was made; a name that cannot be sent leaves the client's.
+        let _ = head.fields.set("host", host);
+    }
+    head
+}

@@ -1,0 +1,75 @@
+//! The one place where errors and answers of our own become responses.
+
+use std::future::poll_fn;
+
+use millrace_error::{Code, Error, Result, Source};
+
+use crate::phases::ProxyHttp;
+use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
+
+impl<P: ProxyHttp> HttpProxy<P> {
+    /// Sends an answer of our own.
+    pub(crate) async fn answer<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &mut Exchange,
+        ctx: &P::Ctx,
+        mut answer: Answer,
+    ) -> Result<()> {
+        if self.options.filter_own_responses
+            && let Some(other) = self.phases.response_filter(ex, &mut answer.head, ctx).await?
+        {
+            answer = other;
+        }
+        self.send(down, ex, answer).await
+    }
+
+    async fn send<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &mut Exchange,
+        answer: Answer,
+    ) -> Result<()> {
+        let Answer { mut head, body } = answer;
+        down.send_head(&mut head, BodySize::Known(body.len() as u64), false);
+        ex.response = Some(head);
+        ex.response_started = true;
+        if !body.is_empty() {
+            down.send_data(body);
+        }
+        down.finish(None);
+        poll_fn(|cx| down.poll_flush(cx)).await
+    }
+
+    /// The request failed: answers what can be answered.
+    pub(crate) async fn fail<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &mut Exchange,
+        ctx: &P::Ctx,
+        error: &Error,
+        asks_phase: bool,
+    ) {
+        let unreachable = error.source() == Source::Downstream
+            && matches!(error.code(), Code::ClientAborted | Code::WriteTimeout);
+        if ex.response_started || unreachable {
+            down.abort();
+            return;
+        }
+        let mut answer = None;
+        if asks_phase {
+            // A failure of this phase leaves the plain page; the first error is the one to log.
+            answer = self.phases.fail_to_proxy(ex, error, ctx).await.unwrap_or(None);
+        }
+        let mut answer = answer.unwrap_or_else(|| Answer::plain(error.status()));
+        if error.status() == 405 && !answer.head.fields.contains("allow") {
+            answer
+                .head
+                .fields
+                .push_unchecked(b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+        }
+        if self.send(down, ex, answer).await.is_err() {
+            down.abort();
+        }
+    }
+}

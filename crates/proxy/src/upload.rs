@@ -1,0 +1,162 @@
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_error::{Error, Result};
+use millrace_message::Fields;
+use tokio::time::Instant;
+
+use crate::timer::Timer;
+use crate::upstream::Upstream;
+use crate::{Body, Downstream};
+
+/// What is kept of a request's body for another try.
+const REPLAY: usize = 64 * 1024;
+/// How long an origin is given to say 100 before the body is asked for anyway (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The request's body on its way upstream, over all tries.
+pub(crate) struct Upload {
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// More was read than is kept: the body cannot be sent again.
+    overflowed: bool,
+    /// How many of the kept pieces this try has sent.
+    cursor: usize,
+    trailers: Option<Fields>,
+    /// The client has sent all of it.
+    read: bool,
+    /// This try has queued all of it.
+    sent: bool,
+    /// Writing failed in this try; an answer may still come.
+    failure: Option<Error>,
+    continue_by: Option<Instant>,
+    timer: Timer,
+    waits_for_client: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(empty: bool) -> Self {
+        Upload {
+            kept: Vec::new(),
+            kept_bytes: 0,
+            overflowed: false,
+            cursor: 0,
+            trailers: None,
+            read: empty,
+            sent: false,
+            failure: None,
+            continue_by: None,
+            timer: Timer::default(),
+            waits_for_client: false,
+        }
+    }
+
+    /// Whether the body can be sent from its start.
+    pub(crate) fn can_replay(&self) -> bool {
+        !self.overflowed
+    }
+
+    /// Another try begins.
+    pub(crate) fn rewind(&mut self) {
+        self.cursor = 0;
+        self.sent = false;
+        self.failure = None;
+    }
+
+    /// Whether the client is what holds it up, so that its leaving is noticed here.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waits_for_client
+    }
+
+    /// Why writing failed, if it did.
+    pub(crate) fn failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Moves the body as far as it goes. Errors are the client's; the origin's are kept aside.
+    pub(crate) fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        up: &mut Upstream,
+    ) -> Poll<Result<()>> {
+        self.waits_for_client = false;
+        if self.failure.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let room = if self.sent { up.poll_flush(cx) } else { up.poll_ready(cx) };
+            if let Err(error) = ready!(room) {
+                self.failure = Some(error);
+                return Poll::Ready(Ok(()));
+            }
+            if self.sent {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(piece) = self.kept.get(self.cursor) {
+                self.cursor += 1;
+                up.send_data(piece.clone());
+                continue;
+            }
+            if self.read {
+                up.finish(self.trailers.as_ref());
+                self.sent = true;
+                continue;
+            }
+            match self.poll_piece(cx, down)? {
+                Poll::Ready(Some(data)) => up.send_data(data),
+                Poll::Ready(None) => {}
+                Poll::Pending => {
+                    self.waits_for_client = true;
+                    if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
+                        self.failure = Some(error);
+                        return Poll::Ready(Ok(()));
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn poll_piece<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+    ) -> Poll<Result<Option<Bytes>>> {
+        if down.expects_continue() {
+            let by = *self.continue_by.get_or_insert_with(|| Instant::now() + CONTINUE_WAIT);
+            ready!(self.timer.poll(cx, Some(by)));
+        }
+        match ready!(down.poll_body(cx))? {
+            Body::Data(data) => {
+                self.keep(&data);
+                Poll::Ready(Ok(Some(data)))
+            }
+            Body::Trailers(trailers) => {
+                self.trailers = Some(trailers);
+                Poll::Ready(Ok(None))
+            }
+            Body::End => {
+                self.read = true;
+                Poll::Ready(Ok(None))
+            }
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if self.overflowed {
+            return;
+        }
+        self.kept_bytes += data.len();
+        if self.kept_bytes > REPLAY {
+            self.overflowed = true;
+            self.kept = Vec::new();
+            self.cursor = 0;
+        } else {
+            // A copy: a piece shares its memory with the buffer it was read into.
+            self.kept.push(Bytes::copy_from_slice(data));
+            self.cursor = self.kept.len();
+        }
+    }
+}
