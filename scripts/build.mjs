@@ -1,4 +1,4 @@
-// Makes the checkout ready to run: npm dependencies, the addon, dist/. Called before `npm start`,
+// Makes the checkout ready to run: npm dependencies, the addon, dist/, the examples. Called before `npm start`,
 // `npm test` and `npm run bench`; does only what changed inputs ask for. It runs before node_modules
 // exists, so it uses nothing but Node.
 //
@@ -32,12 +32,16 @@ const versionOf = (name) => json(`node_modules/${name}/package.json`)?.version ?
 const addon = {
   name: 'addon',
   needsCargo: true,
-  inputs: () => under('Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml', '.cargo', 'src', 'crates'),
+  inputs: () =>
+    under('Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml', '.cargo', 'src', 'crates'),
   extra: () => {
     const { napi, version } = json('package.json') ?? {}
     return [process.platform, process.arch, versionOf('@napi-rs/cli'), JSON.stringify(napi), version]
   },
-  outputs: () => [...readdirSync(root).filter((name) => name.endsWith('.node')), ...under('index.js', 'index.d.ts')],
+  outputs: () => [
+    ...readdirSync(root).filter((name) => name.endsWith('.node')),
+    ...under('index.js', 'index.d.ts'),
+  ],
   complete: (outputs) => outputs.length >= 3,
   run: () => tool('@napi-rs/cli', 'napi', ['build', '--platform', '--release', '--esm', '--no-const-enum']),
 }
@@ -54,6 +58,21 @@ const dist = {
   },
 }
 
+// The examples are TypeScript, which Node 20 does not run. They import millrace by its own name.
+const examples = {
+  name: 'examples',
+  inputs: () => under('examples', 'tsconfig.json').concat(filesUnder(root, 'dist').filter(isTypes)),
+  extra: () => [versionOf('typescript')],
+  outputs: () => filesUnder(root, 'target/examples'),
+  complete: (outputs) => outputs.some((file) => file.endsWith('.js')),
+  run: () => {
+    rmSync(join(root, 'target/examples'), { recursive: true, force: true })
+    return tool('typescript', 'tsc', ['-p', 'examples/tsconfig.json'])
+  },
+}
+const isTypes = (file) => file.endsWith('.d.ts')
+const hasExamples = under('examples').some((file) => file.endsWith('.ts'))
+
 const relay = {
   name: 'bench/relay',
   needsCargo: true,
@@ -68,7 +87,7 @@ const relay = {
 }
 const relayBinary = `bench/relay/target/release/millrace-relay${windows ? '.exe' : ''}`
 
-const steps = flags.bench ? [addon, dist, relay] : [addon, dist]
+const steps = [addon, dist, ...(hasExamples ? [examples] : []), ...(flags.bench ? [relay] : [])]
 
 // === whether a step has anything to do ===
 
@@ -136,15 +155,21 @@ function requireCargo() {
   if (error === undefined && status === 0) return
   if (error === undefined) throw new Stop(`cargo does not run: ${stderr.trim().split('\n')[0]}`)
   const home = join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'bin')
-  if (existsSync(join(home, windows ? 'cargo.exe' : 'cargo')) && !process.env.PATH?.split(delimiter).includes(home)) {
-    throw new Stop(`Rust is installed in ${home}, which is not on PATH: open a new shell and run the command again.`)
+  if (
+    existsSync(join(home, windows ? 'cargo.exe' : 'cargo')) &&
+    !process.env.PATH?.split(delimiter).includes(home)
+  ) {
+    throw new Stop(
+      `Rust is installed in ${home}, which is not on PATH: open a new shell and run the command again.`,
+    )
   }
   throw new Stop(
     `millrace is built from Rust, and cargo was not found: install Rust ${rustVersion()} or later from https://rustup.rs, open a new shell, and run the command again.`,
   )
 }
 
-const rustVersion = () => /^rust-version = "(.+)"/m.exec(readFileSync(join(root, 'Cargo.toml'), 'utf8'))?.[1] ?? 'stable'
+const rustVersion = () =>
+  /^rust-version = "(.+)"/m.exec(readFileSync(join(root, 'Cargo.toml'), 'utf8'))?.[1] ?? 'stable'
 
 // === helpers ===
 
@@ -160,7 +185,12 @@ function tool(name, bin, args) {
 function run(command, args, env = {}, options = {}) {
   const shown = [command, ...args].join(' ').replaceAll(`${root}/`, '').replace(process.execPath, 'node')
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env }, ...options })
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...process.env, ...env },
+      ...options,
+    })
     const forward = (signal) => child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, forward)
     const done = (settle) => {

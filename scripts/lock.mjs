@@ -1,7 +1,16 @@
 // One builder at a time, between processes. The holder touches the lock file once a second; a lock
 // that nobody has touched for a while belongs to a process that was killed, and is taken over.
 // (Not by process number: numbers are reused, and differ between containers that share a checkout.)
-import { linkSync, mkdirSync, readFileSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
