@@ -1,0 +1,39 @@
+use std::sync::Arc;
+
+use millrace_proxy::HttpProxy;
+use millrace_server::{ConnInfo, ServerApp, Shutdown};
+use millrace_transport::Stream;
+use parking_lot::Mutex;
+
+use crate::crossing::Router;
+use crate::phases::JsPhases;
+
+/// A proxy whose phases are in JavaScript, with the routers that bring their answers back.
+pub(crate) struct ProxyApp {
+    pub(crate) proxy: Arc<HttpProxy<JsPhases>>,
+    /// One for each runtime, until that has started.
+    pub(crate) routers: Mutex<Vec<Option<Arc<Router>>>>,
+}
+
+impl ServerApp for ProxyApp {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        self.proxy.process_new(stream, conn, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.cleanup().await;
+    }
+
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        self.proxy.on_runtime_start(runtime);
+        let router = self.routers.lock().get_mut(runtime).and_then(Option::take);
+        if let Some(router) = router {
+            tokio::spawn(async move { router.run().await });
+        }
+    }
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result};
+use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
+use napi::{Env, Status};
+use napi_derive::napi;
+use parking_lot::Mutex;
+
+use super::buffers::{INPUT, Memory};
+use super::queue::Crossing;
+use crate::log::LogQueue;
+
+/// The crossing of one JS environment.
+#[napi]
+pub struct NativeCrossing {
+    pub(crate) inner: Arc<Crossing>,
+    pub(crate) log: Arc<LogQueue>,
+    memory: Arc<Memory>,
+}
+
+/// Views over memory of the addon that only the JS thread touches.
+#[napi(object, object_from_js = false)]
+pub struct NativeBuffers<'env> {
+    pub input: BufferSlice<'env>,
+    pub items: Int32ArraySlice<'env>,
+    pub numbers: Float64ArraySlice<'env>,
+    pub records: Int32ArraySlice<'env>,
+}
+
+/// Counters of a crossing.
+#[napi(object, object_from_js = false)]
+pub struct CrossingStats {
+    /// Items that wait for the JS thread.
+    pub queued: u32,
+    /// Requests the JS thread knows of.
+    pub slots: u32,
+    /// Calls of the dispatcher.
+    pub batches: f64,
+    /// Items handed to it.
+    pub items: f64,
+    /// Answers that nobody waited for any more.
+    pub late: f64,
+}
+
+#[napi]
+impl NativeCrossing {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        env: Env,
+        #[napi(ts_arg_type = "(items: number) => void")] dispatch: Function<
+            u32,
+            UnknownReturnValue,
+        >,
+        #[napi(ts_arg_type = "(lines: string[]) => void")] logged: Function<
+            Vec<String>,
+            UnknownReturnValue,
+        >,
+    ) -> Result<Self> {
+        let (inner, memory) = (Crossing::new(), Memory::new());
+        let (crossing, area) = (inner.clone(), memory.clone());
+        let batch = Mutex::new(Vec::new());
+        // Weak: a running server holds the process, not its wiring.
+        let function = dispatch.build_threadsafe_function::<()>().weak::<true>().build_callback(
+            move |_| {
+                let mut batch = batch.lock();
+                crossing.begin(&mut batch, INPUT);
+                area.fill(&mut batch);
+                Ok(batch.len() as u32)
+            },
+        )?;
+        inner.set_wake(Box::new(move || {
+            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+        }));
+        env.add_env_cleanup_hook(inner.clone(), |inner| inner.close())?;
+        let log = LogQueue::new(logged)?;
+        Ok(NativeCrossing { inner, log, memory })
+    }
+
+    /// Views over memory of the addon that only the JS thread touches.
+    #[napi(catch_unwind)]
+    pub fn buffers<'env>(&self, env: &'env Env) -> Result<NativeBuffers<'env>> {
+        let (input, items, numbers, records) = self.memory.views(env)?;
+        Ok(NativeBuffers { input, items, numbers, records })
+    }
+
+    /// Takes back `records` records, whose bytes are in `output`.
+    #[napi(catch_unwind)]
+    pub fn finish(&self, records: u32, output: BufferSlice) {
+        self.inner.finish(&self.memory.records(records as usize), &output);
+    }
+
+    /// Counters.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> CrossingStats {
+        let (queued, slots) = self.inner.load();
+        let count = |counter: &std::sync::atomic::AtomicU64| {
+            counter.load(std::sync::atomic::Ordering::Relaxed) as f64
+        };
+        CrossingStats {
+            queued: queued as u32,
+            slots: slots as u32,
+            batches: count(&self.inner.batches),
+            items: count(&self.inner.items),
+            late: count(&self.inner.late),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+/// Numbers of an item, as ints and as doubles.
+pub(crate) const INTS: usize = 16;
+pub(crate) const DOUBLES: usize = 8;
+
+/// What an item asks of the JS thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Run the masked phases and answer.
+    Run = 0,
+    /// The request is over: run `logging` if it is in the mask, then free the slot.
+    End = 1,
+    /// The crossing `seq` is void; the signal of the request fires.
+    Abort = 2,
+}
+
+/// One entry of a batch. Its ints and doubles go to JS as they stand here, its text beside them.
+pub(crate) struct Item {
+    pub(crate) ints: [i32; INTS],
+    pub(crate) doubles: [f64; DOUBLES],
+    pub(crate) text: Vec<u8>,
+    /// The cell that waits for the answer, to be told that JS has begun.
+    pub(crate) waiter: Option<std::sync::Arc<super::cell::Cell>>,
+}
+
+/// Places of an item's ints; `ts/crossing` has the same list.
+pub(crate) mod at {
+    pub(crate) const SLOT: usize = 0;
+    pub(crate) const PROXY: usize = 1;
+    pub(crate) const KIND: usize = 2;
+    pub(crate) const SEQ: usize = 3;
+    pub(crate) const MASK: usize = 4;
+    pub(crate) const OFFSET: usize = 5;
+    pub(crate) const REQUEST: usize = 6;
+    pub(crate) const TARGET: usize = 7;
+    pub(crate) const METHOD: usize = 8;
+    pub(crate) const HOST: usize = 9;
+    pub(crate) const UPSTREAM: usize = 10;
+    pub(crate) const HEAD: usize = 11;
+    pub(crate) const STATUS: usize = 12;
+    pub(crate) const ERROR: usize = 13;
+    pub(crate) const ATTEMPT: usize = 14;
+    pub(crate) const FLAGS: usize = 15;
+}
+
+impl Item {
+    pub(crate) fn new(slot: u32, proxy: u32, kind: Kind, seq: u32, mask: u32) -> Self {
+        let mut ints = [0; INTS];
+        ints[at::SLOT] = slot as i32;
+        ints[at::PROXY] = proxy as i32;
+        ints[at::KIND] = kind as i32;
+        ints[at::SEQ] = seq as i32;
+        ints[at::MASK] = mask as i32;
+        Item { ints, doubles: [f64::NAN; DOUBLES], text: Vec::new(), waiter: None }
+    }
+}

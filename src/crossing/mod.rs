@@ -1,0 +1,20 @@
+//! The way to the phases and back. Requests queue items; the JS thread takes all that wait in one
+//! call, and hands its answers back in one call. Nothing is shared between the threads: items are
+//! copied into buffers that only the JS thread touches.
+
+mod buffers;
+mod cell;
+mod handle;
+mod item;
+mod queue;
+mod record;
+mod router;
+mod text;
+
+pub(crate) use cell::{Crossed, Lease};
+pub(crate) use handle::NativeCrossing;
+pub(crate) use item::{Item, Kind};
+pub(crate) use queue::{Crossing, Full};
+pub(crate) use record::{Outcome, Reply};
+pub(crate) use router::Router;
+pub(crate) use text::Section;

@@ -1,0 +1,278 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use super::cell::{Cell, Lease};
+use super::item::Item;
+use super::record::Record;
+use super::router::Router;
+use super::{Kind, Reply};
+
+/// From this many items on JS is woken at once; below, after the tasks that are ready now, so that
+/// their items share the wake-up.
+const WAKE_AT: usize = 32;
+/// Items that nobody waits for ride with the next batch, or go after this time.
+const LAZY: Duration = Duration::from_millis(1);
+/// Requests that JS may know of at once.
+const MAX_SLOTS: usize = 65_536;
+/// The most items of one batch.
+pub(super) const MAX_BATCH: usize = 256;
+
+/// Wakes the JS thread; false when its environment is gone.
+type Wake = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// The queue to one JS thread, and the requests it knows of.
+pub(crate) struct Crossing {
+    me: Weak<Crossing>,
+    queue: Mutex<Queue>,
+    slots: Mutex<Slots>,
+    routers: RwLock<Vec<Arc<Router>>>,
+    wake: OnceLock<Wake>,
+    closed: AtomicBool,
+    waiting: AtomicUsize,
+    pub(super) batches: AtomicU64,
+    pub(super) items: AtomicU64,
+    pub(super) late: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Vec<Item>,
+    /// A wake-up is on its way to JS.
+    sent: bool,
+    /// A task will send one.
+    armed: bool,
+    lazily_armed: bool,
+}
+
+#[derive(Default)]
+struct Slots {
+    cells: Vec<Arc<Cell>>,
+    free: Vec<u32>,
+}
+
+/// JS is so far behind that a request is refused rather than queued.
+pub(crate) struct Full;
+
+impl Crossing {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new_cyclic(|me| Crossing {
+            me: me.clone(),
+            queue: Mutex::default(),
+            slots: Mutex::default(),
+            routers: RwLock::default(),
+            wake: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            batches: AtomicU64::new(0),
+            items: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn set_wake(&self, wake: Wake) {
+        let _ = self.wake.set(wake);
+    }
+
+    /// A router for a runtime, and its number.
+    pub(crate) fn add_router(&self) -> (usize, Arc<Router>) {
+        let router = Arc::new(Router::default());
+        let mut routers = self.routers.write();
+        // The place of a runtime that has ended is taken again.
+        match routers.iter().position(|router| Arc::strong_count(router) == 1) {
+            Some(place) => {
+                routers[place] = router.clone();
+                (place, router)
+            }
+            None => {
+                routers.push(router.clone());
+                (routers.len() - 1, router)
+            }
+        }
+    }
+
+    /// Room for a request, unless `max_queued` items wait already.
+    pub(crate) fn lease(&self, router: usize, max_queued: usize) -> Result<Lease, Full> {
+        if self.waiting.load(Relaxed) >= max_queued {
+            return Err(Full);
+        }
+        let mut slots = self.slots.lock();
+        let slot = match slots.free.pop() {
+            Some(slot) => slot,
+            None if slots.cells.len() < MAX_SLOTS => {
+                slots.cells.push(Arc::new(Cell::new()));
+                (slots.cells.len() - 1) as u32
+            }
+            None => return Err(Full),
+        };
+        let cell = slots.cells[slot as usize].clone();
+        Ok(Lease::new(slot, cell, router))
+    }
+
+    /// Queues an item; false when there is no JS any more.
+    pub(crate) fn push(&self, item: Item) -> bool {
+        if self.closed.load(Relaxed) {
+            return false;
+        }
+        let lazy = item.ints[super::item::at::KIND] == Kind::End as i32;
+        let (now, arm, arm_lazily) = {
+            let mut queue = self.queue.lock();
+            queue.items.push(item);
+            let waiting = queue.items.len();
+            self.waiting.store(waiting, Relaxed);
+            if queue.sent {
+                (false, false, false)
+            } else if waiting >= WAKE_AT {
+                queue.sent = true;
+                (true, false, false)
+            } else if queue.armed {
+                (false, false, false)
+            } else if lazy {
+                (false, false, !std::mem::replace(&mut queue.lazily_armed, true))
+            } else {
+                queue.armed = true;
+                (false, true, false)
+            }
+        };
+        if now {
+            self.fire();
+        } else if arm {
+            self.fire_later(None);
+        } else if arm_lazily {
+            self.fire_later(Some(LAZY));
+        }
+        true
+    }
+
+    /// Wakes JS after the tasks that are ready now, or after `delay`.
+    fn fire_later(&self, delay: Option<Duration>) {
+        let Some(me) = self.me.upgrade() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.fire_waiting() };
+        runtime.spawn(async move {
+            // Fires on drop too: a runtime that ends takes no wake-up with it.
+            let deferred = Deferred(me);
+            match delay {
+                None => tokio::task::yield_now().await,
+                Some(delay) => tokio::time::sleep(delay).await,
+            }
+            drop(deferred);
+        });
+    }
+
+    fn fire_waiting(&self) {
+        let go = {
+            let mut queue = self.queue.lock();
+            queue.armed = false;
+            queue.lazily_armed = false;
+            !queue.items.is_empty() && !std::mem::replace(&mut queue.sent, true)
+        };
+        if go {
+            self.fire();
+        }
+    }
+
+    fn fire(&self) {
+        let alive = self.wake.get().is_some_and(|wake| wake());
+        if !alive {
+            self.close();
+        }
+    }
+
+    /// JS thread: takes what waits, as far as `fits` allows. Wakes JS again for the rest.
+    pub(super) fn begin(&self, batch: &mut Vec<Item>, capacity: usize) {
+        batch.clear();
+        let more = {
+            let mut queue = self.queue.lock();
+            let mut bytes = 0;
+            let fits = queue.items.iter().take(MAX_BATCH).take_while(|item| {
+                bytes += item.text.len();
+                bytes <= capacity
+            });
+            let count = fits.count();
+            if count == queue.items.len() {
+                std::mem::swap(&mut queue.items, batch);
+            } else {
+                batch.extend(queue.items.drain(..count));
+            }
+            self.waiting.store(queue.items.len(), Relaxed);
+            queue.sent = !queue.items.is_empty();
+            queue.sent
+        };
+        let now = Instant::now();
+        for item in batch.iter_mut() {
+            if let Some(cell) = item.waiter.take() {
+                cell.begin(item.ints[super::item::at::SEQ] as u32, now);
+            }
+        }
+        self.batches.fetch_add(1, Relaxed);
+        self.items.fetch_add(batch.len() as u64, Relaxed);
+        if more {
+            self.fire();
+        }
+    }
+
+    /// JS thread: what JS says.
+    pub(super) fn finish(&self, records: &[i32], output: &[u8]) {
+        let now = Instant::now();
+        let mut answers: Vec<Vec<(Arc<Cell>, u32, Reply)>> = Vec::new();
+        for ints in records.chunks_exact(super::record::INTS) {
+            match Record::read(ints, output) {
+                Some(Record::Reply { slot, seq, reply }) => {
+                    let Some(cell) = self.cell(slot) else { continue };
+                    let Some(router) = cell.router(seq) else {
+                        self.late.fetch_add(1, Relaxed);
+                        continue;
+                    };
+                    if answers.len() <= router {
+                        answers.resize_with(router + 1, Vec::new);
+                    }
+                    answers[router].push((cell, seq, reply));
+                }
+                Some(Record::Progress { slot, seq }) => {
+                    if let Some(cell) = self.cell(slot) {
+                        cell.begin(seq, now);
+                    }
+                }
+                Some(Record::Free { slot }) => self.slots.lock().free.push(slot),
+                None => {}
+            }
+        }
+        let routers = self.routers.read();
+        for (router, answers) in routers.iter().zip(&mut answers) {
+            if !answers.is_empty() {
+                router.send(answers);
+            }
+        }
+    }
+
+    fn cell(&self, slot: u32) -> Option<Arc<Cell>> {
+        self.slots.lock().cells.get(slot as usize).cloned()
+    }
+
+    /// The environment is going away: nobody will answer.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.queue.lock().items.clear();
+        let cells = self.slots.lock().cells.clone();
+        for cell in cells {
+            cell.close();
+        }
+    }
+
+    /// Items that wait, and slots in use.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let slots = self.slots.lock();
+        (self.waiting.load(Relaxed), slots.cells.len() - slots.free.len())
+    }
+}
+
+struct Deferred(Arc<Crossing>);
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        self.0.fire_waiting();
+    }
+}

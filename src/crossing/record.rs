@@ -1,0 +1,99 @@
+use bytes::Bytes;
+
+/// Ints of a record; `ts/crossing` has the same list.
+pub(super) const INTS: usize = 8;
+
+/// What JS says of a crossing.
+pub(crate) struct Reply {
+    pub(crate) outcome: Outcome,
+    /// The phase that stopped the crossing, or the last one.
+    pub(crate) phase: u32,
+    /// A peer's number, a decision or a status.
+    pub(crate) value: i32,
+    /// Edits, or the fields of an answer.
+    pub(crate) first: Bytes,
+    /// The body of an answer, or the words of an error.
+    pub(crate) second: Bytes,
+}
+
+/// How a crossing ended in JS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All phases of the mask have run.
+    Done,
+    /// A phase answered the request.
+    Answered,
+    /// A phase threw, rejected, or returned what it may not.
+    Thrown,
+    /// There is no JS any more.
+    Closed,
+}
+
+/// A record as it came from JS.
+pub(super) enum Record {
+    Reply { slot: u32, seq: u32, reply: Reply },
+    Progress { slot: u32, seq: u32 },
+    Free { slot: u32 },
+}
+
+impl Reply {
+    pub(super) fn closed() -> Self {
+        let empty = Bytes::new();
+        Reply { outcome: Outcome::Closed, phase: 0, value: 0, first: empty.clone(), second: empty }
+    }
+}
+
+impl Record {
+    /// Reads a record; none if it does not fit its output, which only a fault of ours can cause.
+    pub(super) fn read(ints: &[i32], output: &[u8]) -> Option<Record> {
+        let [slot, seq, result, phase, value, offset, first, second] = *ints else { return None };
+        let (slot, seq) = (slot as u32, seq as u32);
+        let outcome = match result {
+            0 => Outcome::Done,
+            1 => Outcome::Answered,
+            2 => Outcome::Thrown,
+            3 => return Some(Record::Progress { slot, seq }),
+            4 => return Some(Record::Free { slot }),
+            _ => return None,
+        };
+        let (offset, first, second) =
+            (offset as u32 as usize, first as u32 as usize, second as u32 as usize);
+        let middle = offset.checked_add(first)?;
+        let end = middle.checked_add(second)?;
+        let copy = |from, to| {
+            output.get(from..to).map(|part| {
+                if part.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(part) }
+            })
+        };
+        let (first, second) = (copy(offset, middle)?, copy(middle, end)?);
+        let reply = Reply { outcome, phase: phase as u32, value, first, second };
+        Some(Record::Reply { slot, seq, reply })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_points_outside_its_output_is_no_record() {
+        assert!(Record::read(&[0, 0, 0, 0, 0, 3, 2, 0], b"1234").is_none());
+        assert!(Record::read(&[0, 0, 0, 0, 0, -1, -1, -1], b"1234").is_none());
+        assert!(Record::read(&[0, 0, 9, 0, 0, 0, 0, 0], b"").is_none());
+        assert!(Record::read(&[0, 0, 0], b"").is_none());
+    }
+
+    #[test]
+    fn the_two_parts_follow_each_other() {
+        let Some(Record::Reply { slot, seq, reply }) =
+            Record::read(&[7, 2, 1, 2, 403, 1, 2, 1], b"1234")
+        else {
+            panic!("a reply")
+        };
+        assert_eq!(
+            (slot, seq, reply.outcome, reply.phase, reply.value),
+            (7, 2, Outcome::Answered, 2, 403)
+        );
+        assert_eq!((&reply.first[..], &reply.second[..]), (&b"23"[..], &b"4"[..]));
+    }
+}

@@ -1,0 +1,148 @@
+use millrace_error::Error;
+use millrace_message::{Fields, RequestHead};
+use millrace_proxy::{Exchange, UpstreamInfo};
+use millrace_transport::Address;
+
+use super::Item;
+use super::item::at;
+
+/// The texts of an item, in the order in which they are appended.
+pub(crate) trait Section {
+    /// Everything that stays the same for a request.
+    fn request(&mut self, ex: &Exchange);
+    /// Who the request is sent to.
+    fn upstream(&mut self, upstream: &UpstreamInfo, address_known: bool);
+    /// The request that goes upstream.
+    fn upstream_request(&mut self, head: &RequestHead);
+    /// The fields of a response, and its status.
+    fn response(&mut self, status: u16, fields: &Fields);
+    /// What went wrong.
+    fn error(&mut self, error: &Error);
+    /// Times and byte counts.
+    fn numbers(&mut self, ex: &Exchange);
+}
+
+impl Section for Item {
+    fn request(&mut self, ex: &Exchange) {
+        let request = &ex.request;
+        let host = request.host();
+        let text = &mut self.text;
+        text.reserve(request.fields.text_len() + request.fields.len() * 2 + 256);
+        text.extend_from_slice(&request.target);
+        text.extend_from_slice(request.method.as_str().as_bytes());
+        text.extend_from_slice(host.as_bytes());
+        line(text, ex.id);
+        text.push(b'\n');
+        text.extend_from_slice(request.version.as_str().as_bytes());
+        address(text, &ex.connection.remote);
+        address(text, &ex.connection.local);
+        line(text, ex.connection.id);
+        line(text, u64::from(ex.connection_requests));
+        fields(text, &request.fields);
+        self.ints[at::TARGET] = request.target.len() as i32;
+        self.ints[at::METHOD] = request.method.as_str().len() as i32;
+        self.ints[at::HOST] = host.len() as i32;
+        self.ints[at::REQUEST] = text.len() as i32;
+    }
+
+    fn upstream(&mut self, upstream: &UpstreamInfo, address_known: bool) {
+        let start = self.text.len();
+        let mut digits = itoa::Buffer::new();
+        self.text.extend_from_slice(digits.format(upstream.peer.id).as_bytes());
+        self.text.push(b'\n');
+        if address_known {
+            self.text.extend_from_slice(upstream.address.to_string().as_bytes());
+        }
+        self.ints[at::UPSTREAM] = (self.text.len() - start) as i32;
+        self.ints[at::FLAGS] |= i32::from(upstream.reused);
+    }
+
+    fn upstream_request(&mut self, head: &RequestHead) {
+        let start = self.text.len();
+        let text = &mut self.text;
+        text.extend_from_slice(&head.target);
+        text.push(b'\n');
+        text.extend_from_slice(head.method.as_str().as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(head.host().as_bytes());
+        fields(text, &head.fields);
+        self.ints[at::HEAD] = (self.text.len() - start) as i32;
+    }
+
+    fn response(&mut self, status: u16, response: &Fields) {
+        let start = self.text.len();
+        fields(&mut self.text, response);
+        self.ints[at::HEAD] = (self.text.len() - start) as i32;
+        self.ints[at::STATUS] = i32::from(status);
+    }
+
+    fn error(&mut self, error: &Error) {
+        let start = self.text.len();
+        let text = &mut self.text;
+        text.extend_from_slice(error.code().as_str().as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(error.source().as_str().as_bytes());
+        text.extend_from_slice(if error.can_retry() { b"\n1" } else { b"\n0" });
+        line(text, u64::from(error.status()));
+        text.push(b'\n');
+        text.extend_from_slice(error.phase().unwrap_or_default().as_bytes());
+        text.push(b'\n');
+        let mut message = error.message().to_owned();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text.extend(message.chars().map(|c| if c == '\n' { b' ' } else { latin1(c) }));
+        self.ints[at::ERROR] = (self.text.len() - start) as i32;
+    }
+
+    fn numbers(&mut self, ex: &Exchange) {
+        let ms = |length: Option<std::time::Duration>| {
+            length.map_or(f64::NAN, |d| d.as_secs_f64() * 1e3)
+        };
+        let timings = &ex.timings;
+        let started = timings.started_at.duration_since(std::time::UNIX_EPOCH);
+        self.doubles[0] = ms(started.ok());
+        self.doubles[1] = ms(timings.connect);
+        self.doubles[2] = ms(timings.first_byte);
+        self.doubles[3] = ms(timings.total);
+        self.doubles[4] = ex.received as f64;
+        self.doubles[5] = ex.sent as f64;
+        self.ints[at::ATTEMPT] = ex.attempt as i32;
+        self.ints[at::FLAGS] |= i32::from(ex.response_started) << 1;
+        self.ints[at::FLAGS] |= i32::from(ex.last_of_connection) << 2;
+    }
+}
+
+fn latin1(c: char) -> u8 {
+    u8::try_from(u32::from(c)).unwrap_or(b'?')
+}
+
+fn line(text: &mut Vec<u8>, number: u64) {
+    text.push(b'\n');
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn address(text: &mut Vec<u8>, address: &Address) {
+    text.push(b'\n');
+    text.extend(address.host().chars().map(|c| if c == '\n' { b'?' } else { latin1(c) }));
+    text.push(b'\n');
+    if let Some(port) = address.port() {
+        text.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+}
+
+/// Each field on a line of its own, its name in lower case; values have no line ends.
+fn fields(text: &mut Vec<u8>, fields: &Fields) {
+    for (name, value) in fields.iter() {
+        text.push(b'\n');
+        let start = text.len();
+        text.extend_from_slice(name);
+        text[start..].make_ascii_lowercase();
+        text.push(b':');
+        text.extend_from_slice(value);
+    }
+    text.push(b'\n');
+}

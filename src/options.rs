@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use millrace_listeners::Endpoint;
+use millrace_proxy::ProxyOptions;
+use millrace_server::{RuntimeKind, RuntimeOptions};
+use millrace_transport::{Keepalive, SocketOptions};
+use napi_derive::napi;
+
+// Checked and completed in ts/; here they only change their form. 0 stands for "off".
+
+/// The options of a proxy service.
+#[napi(object, object_to_js = false)]
+pub struct NativeProxyOptions {
+    pub proxy_id: u32,
+    pub name: String,
+    pub threads: u32,
+    pub work_stealing: bool,
+    pub phases: u32,
+    pub fixed_peer: u32,
+    pub max_connections: u32,
+    pub request_header_timeout_ms: u32,
+    pub keep_alive_timeout_ms: u32,
+    pub body_read_timeout_ms: u32,
+    pub write_timeout_ms: u32,
+    pub min_bytes_per_second: u32,
+    pub max_header_bytes: u32,
+    pub max_headers: u32,
+    pub max_request_body_bytes: f64,
+    pub request_timeout_ms: u32,
+    pub try_timeout_ms: u32,
+    pub max_requests_per_connection: u32,
+    pub callback_timeout_ms: u32,
+    pub max_queued: u32,
+    pub max_retries: u32,
+    pub upstream_keepalive_pool_size: u32,
+    pub half_close: bool,
+    pub filter_own_responses: bool,
+}
+
+/// The options of an endpoint's sockets.
+#[napi(object, object_to_js = false)]
+pub struct NativeSocketOptions {
+    pub backlog: u32,
+    pub reuse_port: bool,
+    pub ipv6_only: Option<bool>,
+    pub keepalive_idle_ms: Option<u32>,
+    pub keepalive_interval_ms: Option<u32>,
+    pub keepalive_count: Option<u32>,
+    pub recv_buffer: Option<u32>,
+    pub send_buffer: Option<u32>,
+}
+
+/// A length of time in ms, 0 = off.
+pub(crate) fn limit(ms: u32) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
+}
+
+pub(crate) fn keepalive(
+    idle: Option<u32>,
+    interval: Option<u32>,
+    count: Option<u32>,
+) -> Option<Keepalive> {
+    let usual = Keepalive::default();
+    let ms = |ms| Duration::from_millis(u64::from(ms));
+    idle.map(|idle| Keepalive {
+        idle: ms(idle),
+        interval: interval.map_or(usual.interval, ms),
+        count: count.unwrap_or(usual.count),
+    })
+}
+
+impl NativeProxyOptions {
+    pub(crate) fn proxy(&self) -> ProxyOptions {
+        ProxyOptions {
+            request_header_timeout: limit(self.request_header_timeout_ms),
+            keep_alive_timeout: limit(self.keep_alive_timeout_ms),
+            body_read_timeout: limit(self.body_read_timeout_ms),
+            write_timeout: limit(self.write_timeout_ms),
+            min_bytes_per_second: u64::from(self.min_bytes_per_second),
+            limits: millrace_http1::HeadLimits {
+                max_bytes: self.max_header_bytes as usize,
+                max_fields: self.max_headers as usize,
+            },
+            max_request_body: (self.max_request_body_bytes >= 0.0)
+                .then_some(self.max_request_body_bytes as u64),
+            request_timeout: limit(self.request_timeout_ms),
+            try_timeout: limit(self.try_timeout_ms),
+            max_requests_per_connection: self.max_requests_per_connection,
+            max_retries: self.max_retries,
+            half_close: self.half_close,
+            filter_own_responses: self.filter_own_responses,
+            pool_size: self.upstream_keepalive_pool_size as usize,
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> RuntimeOptions {
+        RuntimeOptions {
+            threads: self.threads as usize,
+            kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
+            name: self.name.clone(),
+            on_thread_start: None,
+        }
+    }
+
+    /// How many runtimes the service has: a shard of the pool and a router for each.
+    pub(crate) fn runtimes(&self) -> usize {
+        if self.work_stealing { 1 } else { self.threads as usize }
+    }
+}
+
+impl NativeSocketOptions {
+    pub(crate) fn endpoint(&self, address: std::net::SocketAddr) -> Endpoint {
+        let mut endpoint = Endpoint::tcp(address);
+        endpoint.options = SocketOptions {
+            backlog: self.backlog,
+            keepalive: keepalive(
+                self.keepalive_idle_ms,
+                self.keepalive_interval_ms,
+                self.keepalive_count,
+            ),
+            ipv6_only: self.ipv6_only,
+            reuse_port: self.reuse_port,
+            recv_buffer: self.recv_buffer.map(|bytes| bytes as usize),
+            send_buffer: self.send_buffer.map(|bytes| bytes as usize),
+        };
+        endpoint
+    }
+}

@@ -1,0 +1,214 @@
+//! The phases as JavaScript implements them. Those that follow each other with nothing between
+//! them share one crossing: the first to be called runs the group, the others find its outcome.
+
+mod edits;
+mod request;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_connectors::Peer;
+use millrace_error::{Code, Error, Result};
+use millrace_message::{RequestHead, ResponseHead};
+use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
+use parking_lot::Mutex;
+
+use crate::crossing::{Crossing, Lease};
+pub(crate) use request::Group;
+
+/// The numbers of the phases; `ts/phases.ts` has the same list.
+pub(crate) mod phase {
+    pub(crate) const EARLY_REQUEST_FILTER: u32 = 1;
+    pub(crate) const REQUEST_FILTER: u32 = 2;
+    pub(crate) const PROXY_UPSTREAM_FILTER: u32 = 3;
+    pub(crate) const UPSTREAM_PEER: u32 = 4;
+    pub(crate) const FAIL_TO_CONNECT: u32 = 5;
+    pub(crate) const CONNECTED_TO_UPSTREAM: u32 = 6;
+    pub(crate) const UPSTREAM_REQUEST_FILTER: u32 = 7;
+    pub(crate) const UPSTREAM_RESPONSE_FILTER: u32 = 8;
+    pub(crate) const RESPONSE_FILTER: u32 = 9;
+    pub(crate) const ERROR_WHILE_PROXY: u32 = 10;
+    pub(crate) const FAIL_TO_PROXY: u32 = 11;
+    pub(crate) const LOGGING: u32 = 12;
+
+    /// The name users know it by.
+    pub(crate) fn name(number: u32) -> &'static str {
+        const NAMES: [&str; 13] = [
+            "newCtx",
+            "earlyRequestFilter",
+            "requestFilter",
+            "proxyUpstreamFilter",
+            "upstreamPeer",
+            "failToConnect",
+            "connectedToUpstream",
+            "upstreamRequestFilter",
+            "upstreamResponseFilter",
+            "responseFilter",
+            "errorWhileProxy",
+            "failToProxy",
+            "logging",
+        ];
+        NAMES.get(number as usize).copied().unwrap_or("unknown")
+    }
+
+    pub(crate) const fn bit(number: u32) -> u32 {
+        1 << number
+    }
+}
+use phase::bit;
+
+/// The phases of one proxy.
+pub(crate) struct JsPhases {
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) proxy: u32,
+    /// Which are implemented.
+    pub(crate) mask: u32,
+    /// The answer of `upstream_peer` where it is a value.
+    pub(crate) fixed_peer: Option<Arc<Peer>>,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) max_queued: usize,
+    /// The router of each runtime.
+    pub(crate) routers: Vec<usize>,
+}
+
+/// What belongs to one request. Its JavaScript context stays in JavaScript.
+#[derive(Default)]
+pub(crate) struct JsCtx {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    lease: Option<Lease>,
+    /// The outcome of the phases before the upstream.
+    group: Option<Group>,
+    /// What a thrown `ProxyError` answers.
+    thrown: Option<Answer>,
+}
+
+impl JsPhases {
+    fn has(&self, phase: u32) -> bool {
+        self.mask & bit(phase) != 0
+    }
+}
+
+impl ProxyHttp for JsPhases {
+    type Ctx = JsCtx;
+
+    fn new_ctx(&self, _ex: &Exchange) -> JsCtx {
+        JsCtx::default()
+    }
+
+    async fn early_request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
+        self.group(ex, ctx, phase::EARLY_REQUEST_FILTER).await.map(drop)
+    }
+
+    async fn request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Option<Answer>> {
+        self.group(ex, ctx, phase::REQUEST_FILTER).await
+    }
+
+    async fn proxy_upstream_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Option<Answer>> {
+        self.group(ex, ctx, phase::PROXY_UPSTREAM_FILTER).await
+    }
+
+    async fn upstream_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
+        if let Some(peer) = &self.fixed_peer {
+            return Ok(peer.clone());
+        }
+        self.choose_peer(ex, ctx).await
+    }
+
+    async fn fail_to_connect(
+        &self,
+        ex: &Exchange,
+        peer: &Arc<Peer>,
+        error: &Error,
+        ctx: &JsCtx,
+    ) -> Result<Decision> {
+        self.decide(ex, ctx, phase::FAIL_TO_CONNECT, peer, error).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        ex: &Exchange,
+        _peer: &Arc<Peer>,
+        ctx: &JsCtx,
+    ) -> Result<()> {
+        // Runs in the crossing of the phase that follows, where that is implemented.
+        if !self.has(phase::CONNECTED_TO_UPSTREAM) || self.has(phase::UPSTREAM_REQUEST_FILTER) {
+            return Ok(());
+        }
+        self.connected(ex, ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        ex: &Exchange,
+        request: &mut RequestHead,
+        ctx: &JsCtx,
+    ) -> Result<()> {
+        if !self.has(phase::UPSTREAM_REQUEST_FILTER) {
+            return Ok(());
+        }
+        self.filter_request(ex, ctx, request).await
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        ex: &Exchange,
+        response: &mut ResponseHead,
+        ctx: &JsCtx,
+    ) -> Result<()> {
+        // Runs in the crossing of the phase that follows, where that is implemented.
+        if !self.has(phase::UPSTREAM_RESPONSE_FILTER) || self.has(phase::RESPONSE_FILTER) {
+            return Ok(());
+        }
+        let mask = bit(phase::UPSTREAM_RESPONSE_FILTER);
+        self.filter_response(ex, ctx, mask, response).await.map(drop)
+    }
+
+    async fn response_filter(
+        &self,
+        ex: &Exchange,
+        response: &mut ResponseHead,
+        ctx: &JsCtx,
+    ) -> Result<Option<Answer>> {
+        if !self.has(phase::RESPONSE_FILTER) {
+            return Ok(None);
+        }
+        // An answer of our own has seen no upstream.
+        let upstream = ex.upstream.is_some() && self.has(phase::UPSTREAM_RESPONSE_FILTER);
+        let before = if upstream { bit(phase::UPSTREAM_RESPONSE_FILTER) } else { 0 };
+        let mask = before | bit(phase::RESPONSE_FILTER);
+        self.filter_response(ex, ctx, mask, response).await
+    }
+
+    async fn error_while_proxy(
+        &self,
+        ex: &Exchange,
+        peer: &Arc<Peer>,
+        error: &Error,
+        ctx: &JsCtx,
+    ) -> Result<Decision> {
+        self.decide(ex, ctx, phase::ERROR_WHILE_PROXY, peer, error).await
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        ex: &Exchange,
+        error: &Error,
+        ctx: &JsCtx,
+    ) -> Result<Option<Answer>> {
+        let own = if self.has(phase::FAIL_TO_PROXY) && error.code() != Code::ServerClosed {
+            self.answer_failure(ex, ctx, error).await?
+        } else {
+            None
+        };
+        Ok(own.or_else(|| ctx.state.lock().thrown.take()))
+    }
+
+    fn logging(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {
+        self.end(ex, error, ctx);
+    }
+}

@@ -1,0 +1,199 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_connectors::Peer;
+use millrace_error::{Code, Error, Result};
+use millrace_proxy::{Answer, Exchange};
+
+use super::phase::{self, bit};
+use super::{JsCtx, JsPhases, State, edits};
+use crate::crossing::{Crossed, Full, Item, Kind, Outcome, Reply, Section};
+
+/// The outcome of the phases before the upstream.
+pub(crate) enum Group {
+    /// All have run; the peer, if `upstream_peer` was among them.
+    Done(Option<u32>),
+    /// One has answered.
+    Answered(u32, Option<Answer>),
+    /// One has failed.
+    Failed(u32, Option<Error>),
+}
+
+const GROUP: u32 = bit(phase::EARLY_REQUEST_FILTER)
+    | bit(phase::REQUEST_FILTER)
+    | bit(phase::PROXY_UPSTREAM_FILTER)
+    | bit(phase::UPSTREAM_PEER);
+
+impl JsPhases {
+    /// What the group says of this phase. The first one that is implemented runs it.
+    pub(super) async fn group(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        phase: u32,
+    ) -> Result<Option<Answer>> {
+        if !self.has(phase) {
+            return Ok(None);
+        }
+        if ctx.state.lock().group.is_none() {
+            self.run_group(ex, ctx).await?;
+        }
+        let mut state = ctx.state.lock();
+        match &mut state.group {
+            Some(Group::Answered(at, answer)) if *at == phase => Ok(answer.take()),
+            Some(Group::Failed(at, error)) if *at == phase => match error.take() {
+                Some(error) => Err(error),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
+        let mask = self.mask & GROUP;
+        let reply = self.cross(ex, ctx, mask, |_| {}).await?;
+        let group = match reply.outcome {
+            Outcome::Done => {
+                Group::Done((mask & bit(phase::UPSTREAM_PEER) != 0).then_some(reply.value as u32))
+            }
+            Outcome::Answered => {
+                let answer = edits::answer(reply.value, &reply.first, reply.second)?;
+                Group::Answered(reply.phase, Some(answer))
+            }
+            Outcome::Thrown | Outcome::Closed => {
+                // `newCtx` has no step of its own: its failure is that of the first phase.
+                let phase = reply.phase.max(mask.trailing_zeros());
+                Group::Failed(phase, Some(self.failed(ctx, reply)))
+            }
+        };
+        ctx.state.lock().group = Some(group);
+        Ok(())
+    }
+
+    /// The peer of this try.
+    pub(super) async fn choose_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
+        self.group(ex, ctx, phase::UPSTREAM_PEER).await?;
+        let chosen = match &mut ctx.state.lock().group {
+            Some(Group::Done(peer)) => peer.take(),
+            _ => None,
+        };
+        let id = match chosen {
+            Some(id) => id,
+            None => {
+                let reply = self.cross(ex, ctx, bit(phase::UPSTREAM_PEER), |_| {}).await?;
+                match reply.outcome {
+                    Outcome::Done => reply.value as u32,
+                    _ => return Err(self.failed(ctx, reply)),
+                }
+            }
+        };
+        crate::peers::peer(id).ok_or_else(|| {
+            Error::new(Code::PhaseReturn, "the peer is not known").in_phase("upstreamPeer")
+        })
+    }
+
+    /// One crossing: `sections` adds to the item what the phases of `mask` need.
+    pub(super) async fn cross(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        mask: u32,
+        sections: impl FnOnce(&mut Item),
+    ) -> Result<Reply> {
+        let first = phase::name(mask.trailing_zeros());
+        let (lease, item) = {
+            let mut state = ctx.state.lock();
+            let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
+            sections(&mut item);
+            // Taken for the time of the crossing; a request crosses once at a time.
+            (state.lease.take(), item)
+        };
+        let Some(lease) = lease else {
+            return Err(Error::new(Code::Internal, "a crossing without a slot"));
+        };
+        let mut held = Held { ctx, lease: Some(lease) };
+        let Some(lease) = &mut held.lease else {
+            return Err(Error::new(Code::Internal, "a crossing without a slot"));
+        };
+        let crossed = lease.cross(&self.crossing, item, self.limit).await;
+        match crossed {
+            Crossed::Replied(reply) => Ok(reply),
+            Crossed::TooSlow => {
+                let error = Error::new(Code::PhaseTimeout, format!("{first} took too long"));
+                Err(error.in_phase(first))
+            }
+            Crossed::NeverBegun => {
+                Err(Error::new(Code::Overloaded, "the phases could not start in time")
+                    .in_phase(first))
+            }
+        }
+    }
+
+    /// An item for this request; the first one brings the request along.
+    pub(super) fn item(
+        &self,
+        ex: &Exchange,
+        state: &mut State,
+        kind: Kind,
+        mask: u32,
+    ) -> Result<Item> {
+        let fresh = state.lease.is_none();
+        if fresh {
+            let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
+            // The end of a request is not refused: its log line would be lost.
+            let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
+            let lease = self.crossing.lease(router, bound);
+            let overloaded = |Full| Error::new(Code::Overloaded, "too much waits for the phases");
+            state.lease = Some(lease.map_err(overloaded)?);
+        }
+        let Some(lease) = &mut state.lease else {
+            return Err(Error::new(Code::Internal, "a crossing without a slot"));
+        };
+        let seq = lease.next_seq();
+        let mut item = Item::new(lease.slot(), self.proxy, kind, seq, mask);
+        if fresh {
+            item.request(ex);
+        }
+        item.numbers(ex);
+        Ok(item)
+    }
+
+    /// The error of a phase that threw. What it answers, if it says so, is kept aside.
+    pub(super) fn failed(&self, ctx: &JsCtx, reply: Reply) -> Error {
+        if reply.outcome == Outcome::Closed {
+            return Error::new(Code::ServerClosed, "the phases are gone");
+        }
+        let words = String::from_utf8_lossy(&reply.second);
+        let (code, message) = words.split_once('\n').unwrap_or(("", &words));
+        let code = Code::from_name(code).unwrap_or(Code::PhaseFailed);
+        let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
+        // Whatever the code, it was a phase that failed.
+        let error = error.from_source(millrace_error::Source::Internal);
+        let Some(status) = u16::try_from(reply.value).ok().filter(|s| (400..=599).contains(s))
+        else {
+            return error;
+        };
+        let shown = !reply.first.is_empty();
+        if shown && let Ok(mut answer) = edits::answer(reply.value, &reply.first, Bytes::new()) {
+            let page = Answer::plain(status);
+            if !answer.head.fields.contains("content-type") {
+                let _ = answer.head.fields.set("content-type", "text/plain; charset=utf-8");
+            }
+            answer.body = page.body;
+            ctx.state.lock().thrown = Some(answer);
+        }
+        error.with_status(status)
+    }
+}
+
+/// Puts the lease back, whatever becomes of the crossing.
+struct Held<'a> {
+    ctx: &'a JsCtx,
+    lease: Option<crate::crossing::Lease>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.ctx.state.lock().lease = self.lease.take();
+    }
+}

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use millrace_connectors::Peer;
+use millrace_error::{Error, Result};
+use millrace_message::{RequestHead, ResponseHead};
+use millrace_proxy::{Answer, Decision, Exchange, UpstreamInfo};
+use millrace_transport::Address;
+
+use super::phase::{self, bit};
+use super::{JsCtx, JsPhases, edits};
+use crate::crossing::{Item, Kind, Outcome, Section};
+
+fn upstream(item: &mut Item, ex: &Exchange) {
+    if let Some(upstream) = &ex.upstream {
+        item.upstream(upstream, true);
+    }
+}
+
+impl JsPhases {
+    pub(super) async fn connected(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
+        let mask = bit(phase::CONNECTED_TO_UPSTREAM);
+        let reply = self.cross(ex, ctx, mask, |item| upstream(item, ex)).await?;
+        match reply.outcome {
+            Outcome::Done => Ok(()),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    pub(super) async fn filter_request(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        request: &mut RequestHead,
+    ) -> Result<()> {
+        let mask =
+            self.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
+        let sections = |item: &mut Item| {
+            upstream(item, ex);
+            item.upstream_request(request);
+        };
+        let reply = self.cross(ex, ctx, mask, sections).await?;
+        match reply.outcome {
+            Outcome::Done => edits::edit_request(request, &reply.first),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    pub(super) async fn filter_response(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        mask: u32,
+        response: &mut ResponseHead,
+    ) -> Result<Option<Answer>> {
+        let sections = |item: &mut Item| {
+            upstream(item, ex);
+            item.response(response.status, &response.fields);
+        };
+        let reply = self.cross(ex, ctx, mask, sections).await?;
+        match reply.outcome {
+            Outcome::Done => edits::edit_response(response, &reply.first).map(|()| None),
+            Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    /// `fail_to_connect` and `error_while_proxy`.
+    pub(super) async fn decide(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        phase: u32,
+        peer: &Arc<Peer>,
+        error: &Error,
+    ) -> Result<Decision> {
+        if !self.has(phase) {
+            return Ok(Decision::Undecided);
+        }
+        let sections = |item: &mut Item| {
+            match &ex.upstream {
+                Some(upstream) => item.upstream(upstream, true),
+                None => {
+                    let address = Address::Unix(Default::default());
+                    let upstream = UpstreamInfo { peer: peer.clone(), address, reused: false };
+                    item.upstream(&upstream, false);
+                }
+            }
+            item.error(error);
+        };
+        let reply = self.cross(ex, ctx, bit(phase), sections).await?;
+        match (reply.outcome, reply.value) {
+            (Outcome::Done, 1) => Ok(Decision::Retry),
+            (Outcome::Done, 2) => Ok(Decision::Fail),
+            (Outcome::Done, _) => Ok(Decision::Undecided),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    pub(super) async fn answer_failure(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        error: &Error,
+    ) -> Result<Option<Answer>> {
+        let mask = bit(phase::FAIL_TO_PROXY);
+        let sections = |item: &mut Item| {
+            upstream(item, ex);
+            item.error(error);
+        };
+        let reply = self.cross(ex, ctx, mask, sections).await?;
+        match reply.outcome {
+            Outcome::Done => Ok(None),
+            Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    /// The request is over: `logging`, and the end of what JavaScript holds of it.
+    pub(super) fn end(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {
+        let mask = self.mask & bit(phase::LOGGING);
+        let mut state = ctx.state.lock();
+        if mask == 0 && state.lease.is_none() {
+            return;
+        }
+        let Ok(mut item) = self.item(ex, &mut state, Kind::End, mask) else { return };
+        upstream(&mut item, ex);
+        if let Some(response) = &ex.response {
+            item.response(response.status, &response.fields);
+        }
+        if let Some(error) = error {
+            item.error(error);
+        }
+        self.crossing.push(item);
+        state.lease = None;
+    }
+}
