@@ -22,8 +22,8 @@ export function summarize(samples, options) {
         cpuMicros: of('cpuMicros'),
         cpuMin: Math.min(...cpu),
         cpuMax: Math.max(...cpu),
-        p50Micros: of('p50Micros'),
-        p99Micros: of('p99Micros'),
+        p50Micros: Math.round(of('p50Micros')),
+        p99Micros: Math.round(of('p99Micros')),
       }
     })
     const cpuOf = (name) => rows.find((row) => row.subject === name)?.cpuMicros

@@ -16,7 +16,7 @@ import { relayBinary, subjects } from './subjects.mjs'
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))))
 
-const WARM_UP_MS = { first: 1_500, next: 300 } // the first warms up the subject, the next its connections
+const WARM_UP_MS = { first: 2_000, next: 300 } // the first warms up the subject, the next its connections
 const START_WITHIN_MS = 10_000
 
 const options = readOptions()
