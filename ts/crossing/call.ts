@@ -1,0 +1,76 @@
+import { checkAnswer, isAnswer } from '../answer.js'
+import { ProxyError, show } from '../errors.js'
+import { EditableRequest, EditableResponse } from '../head.js'
+import { HttpPeer } from '../peer.js'
+import { type AnyPhases, MAY_RETURN_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
+import type { RequestState } from './state.js'
+
+// biome-ignore lint/suspicious/noExplicitAny: which functions there are was checked at construction
+type Functions = Record<keyof AnyPhases, (...args: any[]) => unknown>
+
+/** Calls one phase. The function is looked up now, so that it may be replaced while the proxy runs. */
+export function callPhase(state: RequestState, phase: number): unknown {
+  const phases = state.proxy.phases as unknown as Functions
+  const { session, ctx } = state
+  switch (phase) {
+    case Phase.earlyRequestFilter:
+      return phases.earlyRequestFilter(session, ctx)
+    case Phase.requestFilter:
+      return phases.requestFilter(session, ctx)
+    case Phase.proxyUpstreamFilter:
+      return phases.proxyUpstreamFilter(session, ctx)
+    case Phase.upstreamPeer:
+      return phases.upstreamPeer(session, ctx)
+    case Phase.failToConnect:
+      return phases.failToConnect(session, state.peer, state.error, ctx)
+    case Phase.connectedToUpstream:
+      return phases.connectedToUpstream(session, state.peer, ctx)
+    case Phase.upstreamRequestFilter:
+      return phases.upstreamRequestFilter(session, new EditableRequest(state.head!), ctx)
+    case Phase.upstreamResponseFilter:
+      return phases.upstreamResponseFilter(session, new EditableResponse(state.head!), ctx)
+    case Phase.responseFilter:
+      return phases.responseFilter(session, new EditableResponse(state.head!), ctx)
+    case Phase.errorWhileProxy:
+      return phases.errorWhileProxy(session, state.peer, state.error, ctx)
+    case Phase.failToProxy:
+      return phases.failToProxy(session, state.error, ctx)
+    default:
+      return phases.logging(session, state.error, ctx)
+  }
+}
+
+/** Takes in what a phase returned, or its promise gave. @throws ProxyError PHASE_RETURN, RETRY_UNSAFE */
+export function acceptResult(state: RequestState, phase: number, value: unknown): void {
+  if (phase === Phase.upstreamPeer) {
+    if (!(value instanceof HttpPeer)) throw wrongReturn(phase, value, 'an HttpPeer')
+    state.peer = value
+    // The try before this one is over.
+    state.upstreamText = ''
+  } else if (phase === Phase.failToConnect || phase === Phase.errorWhileProxy) {
+    if (value === 'retry') retry(state, phase)
+    else if (value === 'fail') state.decision = 2
+    else if (value !== undefined) throw wrongReturn(phase, value, "'retry', 'fail' or nothing")
+  } else if (value !== undefined) {
+    if ((MAY_RETURN_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
+    if (!isAnswer(value)) throw wrongReturn(phase, value, 'an answer or nothing')
+    if (state.answer === null && !state.responseStarted) state.answer = checkAnswer(value, state.method())
+    else state.session.respond(value)
+  }
+}
+
+function retry(state: RequestState, phase: number): void {
+  state.decision = 1
+  if (state.error?.canRetry === true) return
+  const message = `${PHASES[phase]} asked for a retry, but the request may have been processed: error.canRetry is false`
+  throw new ProxyError({ code: 'RETRY_UNSAFE', message, cause: state.error })
+}
+
+/** The error of a phase that returned what it may not. */
+export function wrongReturn(phase: number, value: unknown, allowed: string): ProxyError {
+  const name = PHASES[phase] as PhaseName
+  return new ProxyError({
+    code: 'PHASE_RETURN',
+    message: `${name} returned ${show(value)}; it may return ${allowed}`,
+  })
+}

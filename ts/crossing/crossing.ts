@@ -1,0 +1,429 @@
+import { withoutStack } from '../errors.js'
+import { Head } from '../head.js'
+import type { AnyLog } from '../logger.js'
+import { HttpPeer, type PeerTable } from '../peer.js'
+import { PHASES, Phase } from '../phases.js'
+import type { FastBuffer } from './buffer.js'
+import { acceptResult, callPhase, wrongReturn } from './call.js'
+import { describe, failureOf, readError } from './failure.js'
+import { type CrossingLike, Records, Result } from './records.js'
+import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
+
+/** What an item asks for. */
+const Kind = { run: 0, end: 1, abort: 2, closed: 3 } as const
+const ITEM = 16
+const NUMBERS = 8
+
+const { then } = Promise.prototype
+
+/** Makes the addon's side of a crossing. */
+export type MakeNative = (
+  dispatch: (items: number) => void,
+  logged: (lines: string[]) => void,
+) => CrossingLike
+
+/**
+ * Takes the addon's items in batches, runs phases, and hands the results back in batches. Nothing
+ * a phase does gets out of `dispatch`.
+ */
+export class Crossing {
+  readonly native: CrossingLike
+  /** Where log lines go. */
+  log: AnyLog
+  /** Promises that settled when nobody waited for them any more. */
+  late = 0
+  readonly #table: PeerTable
+  readonly #proxies = new Map<number, ProxyEntry>()
+  readonly #slots: (RequestState | undefined)[] = []
+  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Map() }
+  readonly #records: Records
+  #input: FastBuffer
+  #items: Int32Array
+  #numbers: Float64Array
+  #epoch = 0
+  #dispatching = false
+  #flushing = false
+  readonly #flush = () => {
+    this.#flushing = false
+    try {
+      this.#records.finish()
+    } catch (error) {
+      this.log.error(`a fault in millrace: ${describe(error)}`)
+    }
+  }
+
+  constructor(make: MakeNative, table: PeerTable, log: AnyLog) {
+    this.#table = table
+    this.log = log
+    this.native = make(
+      (items) => this.#dispatch(items),
+      (lines) => this.#logged(lines),
+    )
+    const { input, items, numbers, records } = this.native.buffers()
+    this.#input = input as FastBuffer
+    this.#items = items
+    this.#numbers = numbers
+    this.#records = new Records(this.native, records)
+  }
+
+  /** Live requests. */
+  get sessions(): number {
+    let count = 0
+    for (const state of this.#slots) if (state !== undefined) count++
+    return count
+  }
+
+  addProxy(entry: ProxyEntry): void {
+    this.#proxies.set(entry.id, entry)
+  }
+
+  /** The server of a proxy has stopped: forgets it, once the last of its requests have been logged. */
+  retireProxy(entry: ProxyEntry): void {
+    setTimeout(() => {
+      if (entry.sessions === 0) this.#proxies.delete(entry.id)
+      else this.retireProxy(entry)
+    }, 1000).unref()
+  }
+
+  #dispatch(count: number): void {
+    this.#dispatching = true
+    try {
+      if (this.native.grown()) this.#fetch()
+      this.#epoch = this.#table.peerEpoch()
+      for (let item = 0; item < count; item++) {
+        try {
+          this.#take(item)
+        } catch (error) {
+          this.log.error(`a fault in millrace: ${describe(error)}`)
+        }
+      }
+      this.#records.finish()
+    } catch (error) {
+      this.log.error(`a fault in millrace: ${describe(error)}`)
+    }
+    this.#dispatching = false
+  }
+
+  #fetch(): void {
+    const { input, items, numbers, records } = this.native.buffers()
+    this.#input = input as FastBuffer
+    this.#items = items
+    this.#numbers = numbers
+    this.#records.moved(records)
+  }
+
+  #take(item: number): void {
+    const items = this.#items
+    const at = item * ITEM
+    const slot = items[at]!
+    const kind = items[at + 2]!
+    const seq = items[at + 3]!
+    const requestLength = items[at + 6]!
+    const upstreamLength = items[at + 10]!
+    const headLength = items[at + 11]!
+    const errorLength = items[at + 13]!
+    const offset = items[at + 5]!
+    const length = requestLength + upstreamLength + headLength + errorLength
+    const text = length === 0 ? '' : this.#input.latin1Slice(offset, offset + length)
+    if (kind === Kind.closed) {
+      this.#shared.connections.delete(text)
+      return
+    }
+
+    let state = this.#slots[slot]
+    if (requestLength > 0) {
+      if (state !== undefined) this.#forget(state)
+      const section = requestLength === length ? text : text.substring(0, requestLength)
+      state = this.#open(item, slot, section)
+    }
+    if (state === undefined) {
+      // Nothing is known of it: an END frees the slot all the same, anything else must not wait.
+      if (kind === Kind.end) this.#records.plain(slot, seq, Result.free, 0, 0)
+      else if (kind === Kind.run) this.#unknown(slot, seq)
+      return
+    }
+
+    const { facts } = this.#shared
+    const numbers = item * NUMBERS
+    for (let i = 0, to = slot * FACTS; i < FACTS; i++) facts[to + i] = this.#numbers[numbers + i]!
+    const headAt = requestLength + upstreamLength
+    const errorAt = headAt + headLength
+    if (upstreamLength > 0) state.upstreamText = text.substring(requestLength, headAt)
+    const flags = items[at + 15]!
+    state.attempt = items[at + 14]!
+
+    if (kind === Kind.abort) {
+      this.#abort(state, seq, flags)
+      return
+    }
+    state.seq = seq
+    state.mask = items[at + 4]!
+    state.status = items[at + 12]!
+    state.reused = (flags & 1) !== 0
+    state.responseStarted = (flags & 2) !== 0
+    state.decision = 0
+    state.resumed = false
+    state.answer = kind === Kind.end ? state.answer : null
+    state.closeHead()
+    if (headLength > 0) this.#setHead(state, text.substring(headAt, errorAt))
+    else state.head = null
+    if (errorLength > 0) readError(text.substring(errorAt), state)
+    else state.error = undefined
+
+    if (state.fresh && state.proxy.hasNewCtx && !this.#newCtx(state, kind)) return
+    if (kind === Kind.end) this.#end(state, (flags & 4) !== 0)
+    else this.#advance(state)
+  }
+
+  #open(item: number, slot: number, text: string): RequestState | undefined {
+    const items = this.#items
+    const at = item * ITEM
+    const proxy = this.#proxies.get(items[at + 1]!)
+    if (proxy === undefined) return undefined
+    const state = new RequestState(
+      slot,
+      proxy,
+      this.#shared,
+      text,
+      items[at + 7]!,
+      items[at + 8]!,
+      items[at + 9]!,
+    )
+    proxy.sessions++
+    this.#slots[slot] = state
+    if ((slot + 1) * FACTS > this.#shared.facts.length) {
+      const bigger = new Float64Array((slot + 1) * FACTS * 2)
+      bigger.set(this.#shared.facts)
+      this.#shared.facts = bigger
+    }
+    return state
+  }
+
+  #setHead(state: RequestState, text: string): void {
+    const upstream = (state.mask & (1 << Phase.upstreamRequestFilter)) !== 0
+    if (upstream) {
+      state.head = Head.request(text)
+      return
+    }
+    state.head = new Head(text, 0, state.status)
+    state.response = state.head
+  }
+
+  /** Says whether the item may go on. */
+  #newCtx(state: RequestState, kind: number): boolean {
+    state.fresh = false
+    state.phase = Phase.newCtx
+    try {
+      const ctx = state.proxy.phases.newCtx!(state.session)
+      if (isThenable(ctx)) {
+        Promise.resolve(ctx).then(undefined, () => undefined)
+        throw wrongReturn(Phase.newCtx, ctx, 'anything but a promise')
+      }
+      state.ctx = ctx
+      return true
+    } catch (error) {
+      if (kind === Kind.run) this.#failed(state, error)
+      else this.log.error(`newCtx failed: ${describe(error)}`)
+      return kind !== Kind.run
+    } finally {
+      state.phase = -1
+    }
+  }
+
+  /** Runs the phases left in the mask, until one answers, fails, decides or has to be waited for. */
+  #advance(state: RequestState): void {
+    try {
+      while (state.mask !== 0) {
+        const bit = state.mask & -state.mask
+        const phase = 31 - Math.clz32(bit)
+        state.mask ^= bit
+        state.phase = phase
+        const value = callPhase(state, phase)
+        if (typeof value === 'object' && value !== null && isThenable(value)) {
+          this.#wait(state, value)
+          return
+        }
+        if (this.#settled(state, phase, value)) return
+      }
+      this.#done(state)
+    } catch (error) {
+      this.#failed(state, error)
+    }
+  }
+
+  /** Takes a phase's value in and says whether the crossing is over, or waits. */
+  #settled(state: RequestState, phase: number, value: unknown): boolean {
+    if (state.answer === null) acceptResult(state, phase, value)
+    else if (value !== undefined) state.session.respond(value as number)
+    const { answer } = state
+    if (answer !== null) {
+      const { reading } = answer
+      if (reading !== null) {
+        answer.reading = null
+        this.#wait(state, reading)
+        return true
+      }
+      this.#answered(state, phase)
+      return true
+    }
+    if (phase === Phase.upstreamPeer) state.peerId = this.#peerId(state.peer!)
+    state.closeHead()
+    return false
+  }
+
+  #wait(state: RequestState, promise: object): void {
+    const wait = ++state.wait
+    const phase = state.phase
+    // Not `promise.then`, which may be anything: this one never calls back at once.
+    then.call(
+      promise instanceof Promise ? promise : Promise.resolve(promise),
+      (value) => this.#resume(state, wait, phase, false, value),
+      (error) => this.#resume(state, wait, phase, true, error),
+    )
+    if (state.resumed && !state.ending) this.#records.plain(state.slot, state.seq, Result.progress, phase, 0)
+  }
+
+  #resume(state: RequestState, wait: number, phase: number, failed: boolean, value: unknown): void {
+    if (!state.live || state.wait !== wait) {
+      this.late++
+      return
+    }
+    if (!this.#dispatching && !this.#flushing) {
+      this.#flushing = true
+      this.#epoch = this.#table.peerEpoch()
+      queueMicrotask(this.#flush)
+    }
+    if (state.ending) {
+      if (failed) this.log.error(`logging failed: ${describe(value)}`)
+      this.#forget(state)
+      return
+    }
+    state.phase = phase
+    state.resumed = true
+    try {
+      if (failed) throw value
+      if (this.#settled(state, phase, value)) return
+    } catch (error) {
+      this.#failed(state, error)
+      return
+    }
+    this.#advance(state)
+  }
+
+  #done(state: RequestState): void {
+    const { slot, seq, phase } = state
+    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision
+    const edits = state.head === null ? '' : state.head.edits
+    this.#rest(state)
+    if (edits === '') this.#records.plain(slot, seq, Result.done, phase, value)
+    else this.#records.full(slot, seq, Result.done, phase, value, edits, '')
+  }
+
+  #answered(state: RequestState, phase: number): void {
+    const { status, fields, body } = state.answer!
+    const { slot, seq } = state
+    this.#rest(state)
+    this.#records.full(slot, seq, Result.answered, phase, status, fields, body)
+  }
+
+  #failed(state: RequestState, thrown: unknown): void {
+    const { slot, seq, phase } = state
+    const { code, status, fields, message } = failureOf(thrown, phase)
+    state.thrown = thrown
+    state.thrownIn = phase
+    state.answer = null
+    this.#rest(state)
+    this.#records.full(slot, seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
+  }
+
+  /** The crossing is over; the request waits for the addon. */
+  #rest(state: RequestState): void {
+    state.closeHead()
+    state.phase = -1
+    state.mask = 0
+    state.wait++
+  }
+
+  #abort(state: RequestState, seq: number, reason: number): void {
+    const phase = state.phase
+    if (state.seq === seq) {
+      this.#rest(state)
+      state.seq = -1
+    }
+    const name = phase < 0 ? 'a phase' : PHASES[phase]
+    state.aborted =
+      reason === 2
+        ? withoutStack({ code: 'PHASE_TIMEOUT', message: `${name} did not settle in time` })
+        : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
+    // A listener that throws is reported by Node, not thrown here.
+    state.controller?.abort(state.aborted)
+    if (state.ending) this.#forget(state)
+  }
+
+  #end(state: RequestState, lastOfConnection: boolean): void {
+    if (lastOfConnection) state.dropConnection()
+    state.ending = true
+    state.wait++
+    if ((state.mask & (1 << Phase.logging)) === 0) {
+      this.#forget(state)
+      return
+    }
+    state.phase = Phase.logging
+    try {
+      const value = callPhase(state, Phase.logging)
+      if (isThenable(value)) {
+        this.#wait(state, value as object)
+        const limit = state.proxy.callbackTimeoutMs
+        if (limit > 0) state.timer = setTimeout(() => this.#overdue(state), limit).unref()
+        return
+      }
+    } catch (error) {
+      this.log.error(`logging failed: ${describe(error)}`)
+    }
+    this.#forget(state)
+  }
+
+  /** An async `logging` takes too long. */
+  #overdue(state: RequestState): void {
+    if (!state.live) return
+    this.log.error('logging did not settle in time')
+    this.#forget(state)
+    this.#records.finish()
+  }
+
+  /** The session dies, and its slot is free. */
+  #forget(state: RequestState): void {
+    const { slot, seq } = state
+    state.die()
+    state.proxy.sessions--
+    this.#slots[slot] = undefined
+    this.#records.plain(slot, seq, Result.free, 0, 0)
+  }
+
+  #unknown(slot: number, seq: number): void {
+    this.#records.full(slot, seq, Result.thrown, 0, 0, '', 'INTERNAL\nno proxy of this number')
+  }
+
+  #peerId(peer: HttpPeer): number {
+    if (HttpPeer.isRegistered(peer, this.#epoch)) return HttpPeer.id(peer)
+    // Registering may empty the table: what has been answered must be looked up before.
+    this.#records.finish()
+    const id = HttpPeer.register(peer, this.#table)
+    this.#epoch = this.#table.peerEpoch()
+    return id
+  }
+
+  #logged(lines: string[]): void {
+    for (const line of lines) {
+      const at = line.indexOf('\0')
+      const level = line.slice(0, at)
+      if (level === 'error' || level === 'warn' || level === 'info' || level === 'debug')
+        this.log[level](line.slice(at + 1))
+    }
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
+  return typeof (value as { then?: unknown }).then === 'function'
+}

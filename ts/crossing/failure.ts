@@ -1,0 +1,107 @@
+import {
+  type ErrorCode,
+  type ErrorSource,
+  isErrorStatus,
+  ProxyError,
+  raisedIn,
+  show,
+  withoutStack,
+} from '../errors.js'
+import { PHASES, type PhaseName } from '../phases.js'
+import { NOTHING, type RequestState } from './state.js'
+
+/** What a throw of a phase means for its request. */
+export interface Failure {
+  readonly code: ErrorCode
+  /** The status to answer with; 0 = the code's own. */
+  readonly status: number
+  /** Fields of the answer. */
+  readonly fields: string
+  /** For the log, in latin-1. */
+  readonly message: string
+}
+
+const MOST = 4096
+
+/** Reads what a phase threw, which can be anything; never throws itself. */
+export function failureOf(thrown: unknown, phase: number): Failure {
+  const name = PHASES[phase] as PhaseName
+  try {
+    if (thrown instanceof ProxyError) {
+      raisedIn(thrown, name)
+      return {
+        code: thrown.code,
+        status: thrown.status,
+        fields: thrown.fields,
+        message: logText(thrown.message),
+      }
+    }
+    const status = (thrown as { statusCode?: unknown } | null | undefined)?.statusCode
+    const message = logText(`${name}: ${describe(thrown)}`)
+    return { code: 'PHASE_FAILED', status: isErrorStatus(status) ? status : 0, fields: '', message }
+  } catch {
+    return { code: 'PHASE_FAILED', status: 0, fields: '', message: `${name}: a value that cannot be read` }
+  }
+}
+
+/** An error with the place it came from, in one line; anything else as it is. */
+export function describe(thrown: unknown): string {
+  try {
+    if (!(thrown instanceof Error)) return `threw ${show(thrown)}, which is not an Error`
+    const place = /^ +at (.+)$/m.exec(String(thrown.stack))
+    return place === null ? String(thrown) : `${thrown} (at ${place[1]})`
+  } catch {
+    return 'an error that cannot be read'
+  }
+}
+
+/** Latin-1 without control characters, and not too long. */
+function logText(message: string): string {
+  return String(message)
+    .slice(0, MOST)
+    .replace(/[\0-\x1f\x7f]+/g, ' ')
+    .replace(/[^\x20-\xff]/g, '?')
+}
+
+/** The error an item speaks of: the very one a phase threw, or a new one. Cached by its text. */
+export function readError(text: string, state: RequestState): ProxyError {
+  if (state.error !== undefined && state.errorText === text) return state.error
+  const [code, source, retry, status, phase] = text.split('\n', 5) as [
+    ErrorCode,
+    ErrorSource,
+    string,
+    string,
+    PhaseName | '',
+  ]
+  let from = 0
+  for (let line = 0; line < 5; line++) from = text.indexOf('\n', from) + 1
+  const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
+  const error =
+    thrown instanceof ProxyError
+      ? thrown
+      : nativeError(code, source, retry, status, phase, text.slice(from), thrown)
+  state.error = error
+  state.errorText = text
+  return error
+}
+
+function nativeError(
+  code: ErrorCode,
+  source: ErrorSource,
+  retry: string,
+  status: string,
+  phase: PhaseName | '',
+  message: string,
+  thrown: unknown,
+): ProxyError {
+  const cause = thrown === NOTHING ? {} : { cause: thrown }
+  const known = { code, source, canRetry: retry === '1', status: Number(status), message, ...cause }
+  let error: ProxyError
+  try {
+    error = withoutStack(known)
+  } catch {
+    // A code that only a newer addon knows.
+    error = withoutStack({ ...known, code: 'INTERNAL', status: 500 })
+  }
+  return phase === '' ? error : raisedIn(error, phase)
+}

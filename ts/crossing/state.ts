@@ -1,0 +1,254 @@
+import type { CheckedAnswer } from '../answer.js'
+import type { ProxyError } from '../errors.js'
+import { Head } from '../head.js'
+import type { HttpPeer } from '../peer.js'
+import type { AnyPhases } from '../phases.js'
+import {
+  type Address,
+  LiveResponse,
+  LiveSession,
+  type RequestView,
+  type ResponseView,
+  type Timings,
+  type UpstreamView,
+} from '../session.js'
+
+/** A proxy as the crossing sees it. */
+export interface ProxyEntry {
+  readonly id: number
+  readonly phases: AnyPhases
+  readonly hasNewCtx: boolean
+  readonly fixedPeer: HttpPeer | undefined
+  readonly callbackTimeoutMs: number
+  /** Requests that JavaScript knows of. */
+  sessions: number
+}
+
+/** What the requests of one JavaScript environment share. */
+export interface Shared {
+  /** Six numbers for each slot: see `Fact`. */
+  facts: Float64Array
+  readonly connections: Map<string, Connection>
+}
+
+/** Numbers of a request, by their place. */
+export const Fact = { start: 0, connectMs: 1, firstByteMs: 2, totalMs: 3, received: 4, sent: 5 } as const
+
+/** Doubles kept for each slot. */
+export const FACTS = 6
+
+/** The connection of a client. */
+export class Connection {
+  readonly id: string
+  requests = 0
+  readonly data = new Map<unknown, unknown>()
+
+  constructor(id: string) {
+    this.id = id
+  }
+}
+
+/** Stands for "nothing was thrown", as anything can be. */
+export const NOTHING = Symbol('nothing')
+
+/** All that is known of one live request. Phases see it through the session, which checks `live`. */
+export class RequestState {
+  readonly slot: number
+  readonly proxy: ProxyEntry
+  readonly session: LiveSession
+  readonly #shared: Shared
+  /** The request section: target, method, host, eight lines, fields. */
+  text: string
+  readonly #targetEnd: number
+  readonly #methodEnd: number
+  readonly #hostEnd: number
+  #fields = -1
+  live = true
+  /** Before `newCtx`. */
+  fresh = true
+  ctx: unknown = undefined
+  /** The crossing under way; -1 when there is none, or it is void. */
+  seq = -1
+  /** The phases still to run in it. */
+  mask = 0
+  /** The phase that runs; -1 = none. */
+  phase = -1
+  /** The promise waited for, as a number that goes up; what settles late has another. */
+  wait = 0
+  /** Whether the crossing went on after an await. */
+  resumed = false
+  /** The head of this crossing, if it has one. */
+  head: Head | null = null
+  response: Head | null = null
+  status = 0
+  responseStarted = false
+  error: ProxyError | undefined = undefined
+  errorText = ''
+  /** What a phase threw last. */
+  thrown: unknown = NOTHING
+  thrownIn = -1
+  answer: CheckedAnswer | null = null
+  peer: HttpPeer | undefined
+  decision = 0
+  peerId = 0
+  upstreamText = ''
+  reused = false
+  attempt = 0
+  /** In `logging`, which is the last of all. */
+  ending = false
+  timer: NodeJS.Timeout | undefined = undefined
+  request: RequestView | undefined = undefined
+  aborted: ProxyError | undefined = undefined
+  controller: AbortController | undefined = undefined
+  #connection: Connection | undefined = undefined
+
+  constructor(
+    slot: number,
+    proxy: ProxyEntry,
+    shared: Shared,
+    text: string,
+    target: number,
+    method: number,
+    host: number,
+  ) {
+    this.slot = slot
+    this.proxy = proxy
+    this.#shared = shared
+    this.text = text
+    this.#targetEnd = target
+    this.#methodEnd = target + method
+    this.#hostEnd = target + method + host
+    this.peer = proxy.fixedPeer
+    this.session = new LiveSession(this)
+  }
+
+  target(): string {
+    return this.text.substring(0, this.#targetEnd)
+  }
+
+  method(): string {
+    return this.text.substring(this.#targetEnd, this.#methodEnd)
+  }
+
+  host(): string {
+    return this.text.substring(this.#methodEnd, this.#hostEnd)
+  }
+
+  /** One of the lines after the host. */
+  meta(line: number): string {
+    let from = this.#hostEnd + 1
+    for (; line > 0; line--) from = this.text.indexOf('\n', from) + 1
+    return this.text.substring(from, this.text.indexOf('\n', from))
+  }
+
+  /** Where the fields begin. */
+  fields(): number {
+    if (this.#fields >= 0) return this.#fields
+    let at = this.#hostEnd
+    for (let line = 0; line < 8; line++) at = this.text.indexOf('\n', at + 1)
+    this.#fields = at
+    return at
+  }
+
+  /**
+   * Where to look for a field from. The lines before the fields have a colon only in the
+   * addresses; no name longer than four hexadecimal digits is found in those by mistake.
+   */
+  fieldsFor(name: string): number {
+    return name.length > 4 ? this.#hostEnd : this.fields()
+  }
+
+  address(line: number): Address {
+    return { host: this.meta(line), port: Number(this.meta(line + 1)) }
+  }
+
+  connection(): Connection {
+    if (this.#connection !== undefined) return this.#connection
+    const id = this.meta(6)
+    const { connections } = this.#shared
+    const connection = connections.get(id) ?? new Connection(id)
+    connections.set(id, connection)
+    connection.requests = Math.max(connection.requests, Number(this.meta(7)))
+    this.#connection = connection
+    return connection
+  }
+
+  /** Forgets the connection: it has closed. */
+  dropConnection(): void {
+    if (this.#shared.connections.size > 0) this.#shared.connections.delete(this.meta(6))
+  }
+
+  fact(which: number): number {
+    return this.#shared.facts[this.slot * FACTS + which]!
+  }
+
+  timings(): Timings {
+    const timings: { start: number; connectMs?: number; firstByteMs?: number; totalMs?: number } = {
+      start: this.fact(0),
+    }
+    const [connectMs, firstByteMs, totalMs] = [this.fact(1), this.fact(2), this.fact(3)]
+    // A number that is not known is NaN.
+    if (!Number.isNaN(connectMs)) timings.connectMs = connectMs
+    if (!Number.isNaN(firstByteMs)) timings.firstByteMs = firstByteMs
+    if (!Number.isNaN(totalMs)) timings.totalMs = totalMs
+    return timings
+  }
+
+  upstream(): UpstreamView | undefined {
+    if (this.upstreamText === '' || this.peer === undefined) return undefined
+    const address = this.upstreamText.substring(this.upstreamText.indexOf('\n') + 1)
+    return { peer: this.peer, address, reused: this.reused, attempt: this.attempt }
+  }
+
+  responseView(): ResponseView | undefined {
+    if (this.answer !== null && (this.status === 0 || this.status === this.answer.status)) {
+      const text = `\n${this.answer.fields.replace(/^[^\0]+\0/gm, (name) => `${name.slice(0, -1).toLowerCase()}:`)}`
+      return new LiveResponse(this, new Head(text, 0, this.answer.status))
+    }
+    if (this.response !== null) return new LiveResponse(this, this.response)
+    return this.status === 0 ? undefined : new LiveResponse(this, new Head('\n', 0, this.status))
+  }
+
+  signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController()
+      if (this.aborted !== undefined) this.controller.abort(this.aborted)
+    }
+    return this.controller.signal
+  }
+
+  summary(): string {
+    const status = this.answer?.status ?? (this.status || this.response?.status) ?? '-'
+    const total = this.fact(Fact.totalMs)
+    const time = Number.isNaN(total) ? '-' : `${total.toFixed(1)}ms`
+    const upstream = this.upstream()
+    const via = upstream === undefined ? '' : ` via ${upstream.address}`
+    const failed = this.error === undefined ? '' : ` ${this.error.code}`
+    return `${this.meta(2)} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
+  }
+
+  /** Ends it: whatever is kept of it throws from now on. */
+  die(): void {
+    this.live = false
+    this.phase = -1
+    this.wait++
+    this.closeHead()
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.text = ''
+    this.upstreamText = ''
+    this.errorText = ''
+    this.ctx = undefined
+    this.head = null
+    this.response = null
+    this.error = undefined
+    this.thrown = NOTHING
+    this.answer = null
+    this.peer = undefined
+    this.request = undefined
+  }
+
+  /** Makes the header objects of the phase that ended unusable. */
+  closeHead(): void {
+    if (this.head !== null) this.head.turn++
+  }
+}

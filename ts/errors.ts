@@ -1,0 +1,215 @@
+import { type HeaderInput, headerFields } from './headers.js'
+import type { PhaseName } from './phases.js'
+
+/** Who caused an error: the origin or the way to it, the client, or this process. */
+export type ErrorSource = 'upstream' | 'downstream' | 'internal'
+
+/** The status of each code, as the addon has it; 499 is only logged, as the client has left. */
+const STATUS = {
+  DNS_FAILED: 502,
+  CONNECT_REFUSED: 502,
+  CONNECT_FAILED: 502,
+  TLS_FAILED: 502,
+  UPSTREAM_CLOSED: 502,
+  UPSTREAM_INVALID: 502,
+  CONNECT_TIMEOUT: 504,
+  READ_TIMEOUT: 504,
+  WRITE_TIMEOUT: 504,
+  REQUEST_EXPIRED: 504,
+  PHASE_TIMEOUT: 504,
+  BAD_REQUEST: 400,
+  METHOD_NOT_ALLOWED: 405,
+  REQUEST_TIMEOUT: 408,
+  BODY_TOO_LARGE: 413,
+  HEADER_TOO_LARGE: 431,
+  NOT_IMPLEMENTED: 501,
+  VERSION_NOT_SUPPORTED: 505,
+  CLIENT_ABORTED: 499,
+  PHASE_FAILED: 500,
+  PHASE_RETURN: 500,
+  RETRY_UNSAFE: 500,
+  OVERLOADED: 503,
+  SERVER_CLOSED: 503,
+  INTERNAL: 500,
+} as const
+
+/** The stable name of what went wrong with a request. `docs/errors.md` explains each. */
+export type ErrorCode = keyof typeof STATUS
+
+/** Every {@link ErrorCode}. */
+export const ERROR_CODES: readonly ErrorCode[] = Object.freeze(Object.keys(STATUS) as ErrorCode[])
+
+/** What a {@link ProxyError} is made of. */
+export interface ProxyErrorOptions {
+  /** What happened. For the log. Default: the code. */
+  message?: string
+  /** Default: `PHASE_FAILED`. */
+  code?: ErrorCode
+  /** The status to answer with, 400–599. Default: the code's own. */
+  status?: number
+  /** Fields of the answer. Default: none. */
+  headers?: HeaderInput
+  /** Default: `internal`. */
+  source?: ErrorSource
+  /** Whether sending the request again is safe. Default: false. */
+  canRetry?: boolean
+  /** What caused it. */
+  cause?: unknown
+}
+
+/**
+ * What went wrong with a request. Phases get it from the proxy, and may throw one of their own:
+ * `throw new ProxyError({ status: 429, headers: { 'retry-after': '1' } })` answers so.
+ */
+export class ProxyError extends Error {
+  static {
+    Object.defineProperty(ProxyError.prototype, 'name', {
+      value: 'ProxyError',
+      configurable: true,
+      writable: true,
+    })
+  }
+
+  /** The stable name of what went wrong. */
+  readonly code: ErrorCode
+  /** Who caused it. */
+  readonly source: ErrorSource
+  /** The phase that raised it, if one did. */
+  readonly phase: PhaseName | undefined
+  /** Whether sending the request again is safe: a fact, not advice. */
+  readonly canRetry: boolean
+  /** The status of the answer. */
+  readonly status: number
+  /** @internal Fields of the answer, as they cross. */
+  readonly fields: string
+
+  /** @throws UsageError INVALID_OPTIONS, INVALID_HEADER */
+  constructor(options: ProxyErrorOptions = {}) {
+    const { code = 'PHASE_FAILED', cause, headers } = options
+    super(options.message ?? code, cause === undefined ? undefined : { cause })
+    const known = STATUS[code]
+    const status = options.status ?? known
+    const ours = status === known
+    if (known === undefined || !(ours || isErrorStatus(status))) {
+      const [path, found] = known === undefined ? ['code', code] : ['status', status]
+      const allowed = known === undefined ? 'a code of ERROR_CODES' : 'an integer from 400 to 599'
+      throw invalidOptions('ProxyError', [{ path: path as string, found, allowed }])
+    }
+    this.code = code
+    this.source = options.source ?? 'internal'
+    this.phase = undefined
+    this.canRetry = options.canRetry ?? false
+    this.status = status
+    this.fields = headers === undefined ? '' : headerFields(headers)
+    Object.defineProperty(this, 'fields', { enumerable: false })
+  }
+}
+
+/** Whether a status may stand for an error. */
+export function isErrorStatus(status: unknown): status is number {
+  return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599
+}
+
+/** @internal Names the phase that raised an error; the first one stays. */
+export function raisedIn(error: ProxyError, phase: PhaseName): ProxyError {
+  if (error.phase === undefined && !Object.isFrozen(error)) (error as { phase: PhaseName }).phase = phase
+  return error
+}
+
+/** @internal An error of the proxy's own making, without a stack: it would show nothing. */
+export function withoutStack(options: ProxyErrorOptions): ProxyError {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return new ProxyError(options)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+}
+
+/** The stable name of a mistake in using millrace, or of a server that could not start. */
+export type UsageCode =
+  /** Options are wrong; `problems` lists each. */
+  | 'INVALID_OPTIONS'
+  /** The name or the value of a header, a method, target, host or status is not valid. */
+  | 'INVALID_HEADER'
+  /** What was given to answer with is not an answer. */
+  | 'INVALID_ANSWER'
+  /** This request has its answer already. */
+  | 'ALREADY_ANSWERED'
+  /** The head of the response has gone out. */
+  | 'RESPONSE_STARTED'
+  /** No phase of this request is running that may answer. */
+  | 'CANNOT_ANSWER'
+  /** The request is over; its session must not be used any more. */
+  | 'SESSION_ENDED'
+  /** A header object was used after its phase. */
+  | 'PHASE_ENDED'
+  /** The server has not started: an endpoint has no address yet. */
+  | 'NOT_STARTED'
+  /** The server has started, or the service belongs to a server already. */
+  | 'ALREADY_STARTED'
+  /** The server is closed. */
+  | 'SERVER_CLOSED'
+  /** An address is taken by another socket. */
+  | 'ADDRESS_IN_USE'
+  /** An address cannot be listened on. */
+  | 'BIND_FAILED'
+
+/** One wrong option. */
+export interface OptionProblem {
+  /** Where: `threads`, `tcpKeepalive.count`. */
+  readonly path: string
+  /** What was there. */
+  readonly found: unknown
+  /** What may be there. */
+  readonly allowed: string
+}
+
+/** A mistake in using millrace. Compare `code`, which stays the same between versions. */
+export class UsageError extends Error {
+  static {
+    Object.defineProperty(UsageError.prototype, 'name', {
+      value: 'UsageError',
+      configurable: true,
+      writable: true,
+    })
+  }
+
+  /** The stable name of the mistake. */
+  readonly code: UsageCode
+  /** With INVALID_OPTIONS: every wrong option. Else empty. */
+  readonly problems: readonly OptionProblem[]
+
+  constructor(
+    code: UsageCode,
+    message: string,
+    options?: { cause?: unknown; problems?: readonly OptionProblem[] },
+  ) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.problems = options?.problems ?? []
+  }
+}
+
+/** @internal One error for all that is wrong with the options of `what`. */
+export function invalidOptions(what: string, problems: readonly OptionProblem[]): UsageError {
+  const lines = problems.map(
+    ({ path, found, allowed }) => `\n  ${path}: found ${show(found)}, allowed: ${allowed}`,
+  )
+  return new UsageError('INVALID_OPTIONS', `invalid options of ${what}:${lines.join('')}`, { problems })
+}
+
+/** @internal A value in a message: short, and never a throw. */
+export function show(value: unknown): string {
+  try {
+    if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+    if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
+    if (typeof value === 'bigint') return `${value}n`
+    if (typeof value !== 'object' || value === null) return String(value)
+    if (Array.isArray(value)) return `an array of ${value.length}`
+    return `an object (${value.constructor?.name ?? 'no class'})`
+  } catch {
+    return `a value of type ${typeof value}`
+  }
+}

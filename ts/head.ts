@@ -1,0 +1,256 @@
+import { UsageError } from './errors.js'
+import {
+  allFields,
+  allValues,
+  checkName,
+  checkOurs,
+  checkValue,
+  type HeaderEdit,
+  type HeaderView,
+  invalidValue,
+  joinedValue,
+  needle,
+} from './headers.js'
+
+/** The head of the request that goes upstream. Usable while its phase runs. */
+export interface RequestHeader {
+  /** A token; CONNECT is refused. */
+  method: string
+  /** The path with its query: `/a?b`, or `*`. */
+  target: string
+  /** The `host` field. */
+  host: string
+  readonly headers: HeaderEdit
+}
+
+/** The head of a response. Usable while its phase runs. */
+export interface ResponseHeader {
+  /** 200 to 599. */
+  status: number
+  readonly headers: HeaderEdit
+}
+
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const TARGET = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
+const HOST = /^[0-9A-Za-z\-._~!$&'()*+,;=%[\]:]*$/
+
+/** A head as it crossed, with the edits made so far. One for each crossing; users hold {@link EditableHead}s. */
+export class Head implements HeaderView {
+  /** Which phase may use it: its facade carries the same number. */
+  turn = 0
+  /** The edits, as they go back. */
+  edits = ''
+  readonly text: string
+  readonly start: number
+  method = ''
+  target = ''
+  host = ''
+  status: number
+  /** Names that were edited (as `\nname:`), with the values they have now. */
+  changed: Map<string, string[]> | null = null
+
+  constructor(text: string, start: number, status: number) {
+    this.text = text
+    this.start = start
+    this.status = status
+  }
+
+  /** From the section of an upstream request. */
+  static request(text: string): Head {
+    const target = text.indexOf('\n')
+    const method = text.indexOf('\n', target + 1)
+    let host = text.indexOf('\n', method + 1)
+    if (host < 0) host = text.length
+    const head = new Head(text, host, 0)
+    head.target = text.substring(0, target)
+    head.method = text.substring(target + 1, method)
+    head.host = text.substring(method + 1, host)
+    return head
+  }
+
+  get(name: string): string | undefined {
+    const key = needle(name)
+    const changed = this.changed?.get(key)
+    if (changed === undefined) return joinedValue(this.text, this.start, key)
+    if (changed.length < 2 || key === '\nset-cookie:') return changed[0]
+    return changed.join(key === '\ncookie:' ? '; ' : ', ')
+  }
+
+  getAll(name: string): string[] {
+    const key = needle(name)
+    return this.changed?.get(key)?.slice() ?? allValues(this.text, this.start, key)
+  }
+
+  has(name: string): boolean {
+    const key = needle(name)
+    const changed = this.changed?.get(key)
+    return changed === undefined ? this.text.indexOf(key, this.start) >= 0 : changed.length > 0
+  }
+
+  *[Symbol.iterator](): Generator<[string, string]> {
+    const { changed } = this
+    if (changed === null) return yield* allFields(this.text, this.start)
+    const left = new Map(changed)
+    for (const field of allFields(this.text, this.start)) {
+      const key = `\n${field[0]}:`
+      if (!changed.has(key)) yield field
+      else for (const value of left.get(key) ?? []) yield [field[0], value]
+      left.delete(key)
+    }
+    for (const [key, values] of left) for (const value of values) yield [key.slice(1, -1), value]
+  }
+
+  change(key: string, values: string[], edit: string): void {
+    this.changed ??= new Map()
+    this.changed.set(key, values)
+    this.edits += edit
+  }
+}
+
+/** What users hold: dead once its phase is over. */
+class Turn {
+  readonly #head: Head
+  readonly #turn: number
+
+  constructor(head: Head) {
+    this.#head = head
+    this.#turn = head.turn
+  }
+
+  /** @throws UsageError PHASE_ENDED */
+  static head(of: Turn): Head {
+    if (of.#head.turn === of.#turn) return of.#head
+    throw new UsageError('PHASE_ENDED', 'a header object was used after its phase')
+  }
+}
+
+const headOf = Turn.head
+
+class Editor extends Turn implements HeaderEdit {
+  get(name: string): string | undefined {
+    return headOf(this).get(name)
+  }
+
+  getAll(name: string): string[] {
+    return headOf(this).getAll(name)
+  }
+
+  has(name: string): boolean {
+    return headOf(this).has(name)
+  }
+
+  [Symbol.iterator](): Iterator<[string, string]> {
+    return headOf(this)[Symbol.iterator]()
+  }
+
+  set(name: string, value: string | readonly string[]): void {
+    const head = headOf(this)
+    const key = editable(name)
+    if (typeof value === 'string') {
+      checkValue(name, value)
+      if (key === '\nhost:' && head.status === 0) setHost(head, value)
+      else head.change(key, [value], `=${name}\0${value}\n`)
+      return
+    }
+    if (!Array.isArray(value) || key === '\nhost:') throw invalidValue(name, value)
+    let edits = value.length === 0 ? `-${name}\0\n` : ''
+    for (const one of value) {
+      checkValue(name, one)
+      edits += `${edits === '' ? '=' : '+'}${name}\0${one}\n`
+    }
+    head.change(key, [...value], edits)
+  }
+
+  append(name: string, value: string): void {
+    const head = headOf(this)
+    const key = editable(name)
+    checkValue(name, value)
+    if (key === '\nhost:') throw new UsageError('INVALID_HEADER', 'there is one host header: set it')
+    head.change(key, [...head.getAll(name), value], `+${name}\0${value}\n`)
+  }
+
+  delete(name: string): boolean {
+    const head = headOf(this)
+    const key = editable(name)
+    if (key === '\nhost:') throw new UsageError('INVALID_HEADER', 'the host header cannot be deleted: set it')
+    if (!head.has(name)) return false
+    head.change(key, [], `-${name}\0\n`)
+    return true
+  }
+}
+
+function editable(name: string): string {
+  checkName(name)
+  const key = needle(name)
+  checkOurs(key.slice(1, -1))
+  return key
+}
+
+function setHost(head: Head, value: string): void {
+  check('host', value, HOST)
+  head.host = value
+  head.change('\nhost:', [value], `H\0${value}\n`)
+}
+
+function check(what: string, value: unknown, allowed: RegExp): void {
+  if (typeof value === 'string' && allowed.test(value)) return
+  throw new UsageError('INVALID_HEADER', `the ${what} ${JSON.stringify(String(value))} is not valid`)
+}
+
+class EditableHead extends Turn {
+  #headers: Editor | undefined
+
+  get headers(): HeaderEdit {
+    this.#headers ??= new Editor(headOf(this))
+    return this.#headers
+  }
+}
+
+/** What `upstreamRequestFilter` gets. */
+export class EditableRequest extends EditableHead implements RequestHeader {
+  get method(): string {
+    return headOf(this).method
+  }
+
+  set method(value: string) {
+    const head = headOf(this)
+    check('method', value, METHOD)
+    if (value === 'CONNECT') throw new UsageError('INVALID_HEADER', 'the method CONNECT is not allowed')
+    head.method = value
+    head.edits += `M\0${value}\n`
+  }
+
+  get target(): string {
+    return headOf(this).target
+  }
+
+  set target(value: string) {
+    const head = headOf(this)
+    check('target', value, TARGET)
+    head.target = value
+    head.edits += `T\0${value}\n`
+  }
+
+  get host(): string {
+    return headOf(this).host
+  }
+
+  set host(value: string) {
+    setHost(headOf(this), value)
+  }
+}
+
+/** What `upstreamResponseFilter` and `responseFilter` get. */
+export class EditableResponse extends EditableHead implements ResponseHeader {
+  get status(): number {
+    return headOf(this).status
+  }
+
+  set status(value: number) {
+    const head = headOf(this)
+    if (!Number.isInteger(value) || value < 200 || value > 599)
+      throw new UsageError('INVALID_HEADER', `the status ${String(value)} is not an integer from 200 to 599`)
+    head.status = value
+    head.edits += `S\0${value}\n`
+  }
+}

@@ -1,0 +1,150 @@
+import { UsageError } from './errors.js'
+
+/** The fields of a head. Names are case-insensitive. Iterating gives lower-case names, in order. */
+export interface HeaderView extends Iterable<[string, string]> {
+  /** The value, several joined with `, ` (`cookie`: `; `; `set-cookie`: only the first, as it cannot be joined). */
+  get(name: string): string | undefined
+  /** Every value, in order; empty if there is none. */
+  getAll(name: string): string[]
+  /** Whether there is such a field. */
+  has(name: string): boolean
+}
+
+/** Fields that may be changed while their phase runs; edits are read back at once. */
+export interface HeaderEdit extends HeaderView {
+  /** Replaces all fields of this name. @throws UsageError INVALID_HEADER, PHASE_ENDED */
+  set(name: string, value: string | readonly string[]): void
+  /** Adds a field. @throws UsageError INVALID_HEADER, PHASE_ENDED */
+  append(name: string, value: string): void
+  /** Removes all fields of this name and says whether there were any. @throws UsageError PHASE_ENDED */
+  delete(name: string): boolean
+}
+
+/** Fields for an answer: a value or several for each name, or pairs in order. */
+export type HeaderInput = Record<string, string | readonly string[]> | Iterable<readonly [string, string]>
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+/** Horizontal tab, and all that is visible or obs-text; no space or tab at either end. */
+const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/
+/** They belong to one connection, or to how a body is delimited: millrace writes them itself. */
+const OURS = new Set([
+  'connection', 'content-length', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade',
+]) // biome-ignore format: one list
+
+const needles = new Map<string, string>()
+
+/** `\nname:` in lower case: what is looked for in a section. The last 1,024 names are kept. */
+export function needle(name: string): string {
+  return needles.get(name) ?? newNeedle(name)
+}
+
+function newNeedle(name: string): string {
+  checkName(name)
+  if (needles.size >= 1024) needles.clear()
+  // Flattened by a search, so that it is not done again at each look-up.
+  const made = `\n${name.toLowerCase()}:`
+  made.indexOf('\n')
+  needles.set(name, made)
+  return made
+}
+
+/** @throws UsageError INVALID_HEADER unless `name` is a token */
+export function checkName(name: unknown): void {
+  if (typeof name === 'string' && TOKEN.test(name)) return
+  throw new UsageError('INVALID_HEADER', `the header name ${JSON.stringify(String(name))} is not valid`)
+}
+
+/** @throws UsageError INVALID_HEADER unless `value` may be the value of `name` */
+export function checkValue(name: string, value: unknown): void {
+  if (typeof value === 'string' && VALUE.test(value)) return
+  throw invalidValue(name, value)
+}
+
+/** The error of a value that a header cannot have. */
+export function invalidValue(name: string, value: unknown): UsageError {
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : `of type ${typeof value}`
+  return new UsageError('INVALID_HEADER', `the value ${shown} of header ${name} is not valid`)
+}
+
+/** @throws UsageError INVALID_HEADER if millrace writes the field itself */
+export function checkOurs(lower: string): void {
+  if (!OURS.has(lower)) return
+  throw new UsageError(
+    'INVALID_HEADER',
+    `the header ${lower} belongs to the connection and is written by millrace`,
+  )
+}
+
+/** Whether a field is one that millrace writes itself. */
+export function isOurs(lower: string): boolean {
+  return OURS.has(lower)
+}
+
+/** The fields of an answer as they cross: `name\0value\n` each. @throws UsageError INVALID_HEADER */
+export function headerFields(input: HeaderInput): string {
+  let fields = ''
+  const add = (name: unknown, value: unknown) => {
+    checkName(name)
+    checkOurs((name as string).toLowerCase())
+    checkValue(name as string, value)
+    fields += `${name}\0${value}\n`
+  }
+  if (Symbol.iterator in input)
+    for (const [name, value] of input as Iterable<[string, string]>) add(name, value)
+  else
+    for (const name of Object.keys(input)) {
+      const value = (input as Record<string, string | string[]>)[name]
+      if (Array.isArray(value)) for (const one of value) add(name, one)
+      else add(name, value)
+    }
+  return fields
+}
+
+/** The first value in the section `text` from `start` on. */
+export function firstValue(text: string, start: number, needle: string): string | undefined {
+  const at = text.indexOf(needle, start)
+  if (at < 0) return undefined
+  const from = at + needle.length
+  return text.substring(from, text.indexOf('\n', from))
+}
+
+/** The value, or all joined. */
+export function joinedValue(text: string, start: number, needle: string): string | undefined {
+  const at = text.indexOf(needle, start)
+  if (at < 0) return undefined
+  let from = at + needle.length
+  let end = text.indexOf('\n', from)
+  let value = text.substring(from, end)
+  let next = text.indexOf(needle, end)
+  if (next < 0 || needle === '\nset-cookie:') return value
+  const glue = needle === '\ncookie:' ? '; ' : ', '
+  for (; next >= 0; next = text.indexOf(needle, end)) {
+    from = next + needle.length
+    end = text.indexOf('\n', from)
+    value += glue + text.substring(from, end)
+  }
+  return value
+}
+
+/** Every value. */
+export function allValues(text: string, start: number, needle: string): string[] {
+  const values: string[] = []
+  for (let at = text.indexOf(needle, start); at >= 0; ) {
+    const from = at + needle.length
+    const end = text.indexOf('\n', from)
+    values.push(text.substring(from, end))
+    at = text.indexOf(needle, end)
+  }
+  return values
+}
+
+/** Every field, in order. */
+export function* allFields(text: string, start: number): Generator<[string, string]> {
+  for (let at = start + 1; at < text.length; ) {
+    const colon = text.indexOf(':', at)
+    const end = text.indexOf('\n', at)
+    if (colon < 0 || end < 0) return
+    yield [text.substring(at, colon), text.substring(colon + 1, end)]
+    at = end + 1
+  }
+}

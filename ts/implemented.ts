@@ -1,0 +1,71 @@
+import type { OptionProblem } from './errors.js'
+import { HttpPeer } from './peer.js'
+import { PHASES, type PhaseName } from './phases.js'
+
+/**
+ * Which phases an object implements, as a mask. Adds to `problems` what is not a phase: in a bag
+ * every other key, on a class what is nearly the name of one.
+ */
+export function phasesOf(phases: unknown, problems: OptionProblem[]): number {
+  if (typeof phases !== 'object' || phases === null) {
+    problems.push({ path: 'phases', found: phases, allowed: 'an object with phases' })
+    return 0
+  }
+  let mask = 0
+  for (const [number, name] of PHASES.entries()) {
+    const value = (phases as Record<string, unknown>)[name]
+    if (value === undefined && name !== 'upstreamPeer') continue
+    const isPeer = name === 'upstreamPeer' && value instanceof HttpPeer
+    if (typeof value === 'function') mask |= 1 << number
+    else if (!isPeer)
+      problems.push({
+        path: name,
+        found: value,
+        allowed: name === 'upstreamPeer' ? 'an HttpPeer or a function' : 'a function',
+      })
+  }
+  misspelt(phases, problems)
+  return mask
+}
+
+function misspelt(phases: object, problems: OptionProblem[]): void {
+  const prototype = Object.getPrototypeOf(phases)
+  const isBag = prototype === Object.prototype || prototype === null
+  const seen = new Set<string>(PHASES)
+  for (let at = phases; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const key of Reflect.ownKeys(at)) {
+      const name = String(key)
+      if (seen.has(name)) continue
+      seen.add(name)
+      const descriptor = Object.getOwnPropertyDescriptor(at, key)
+      const near = nearest(name)
+      const found = descriptor?.value
+      if (near !== undefined && (isBag || typeof found === 'function'))
+        problems.push({ path: name, found, allowed: `no such phase; did you mean ${near}?` })
+      else if (isBag)
+        problems.push({ path: name, found, allowed: `no such phase; there are: ${PHASES.join(', ')}` })
+    }
+  }
+}
+
+/** The phase whose name is the same but for case and underscores, or one edit away. */
+function nearest(name: string): PhaseName | undefined {
+  const plain = bare(name)
+  return PHASES.find((phase) => isOneEdit(plain, bare(phase)))
+}
+
+function bare(name: string): string {
+  return name.replaceAll('_', '').toLowerCase()
+}
+
+/** Whether two words are the same, or one letter more, less, other or two swapped apart. */
+function isOneEdit(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 1) return false
+  let start = 0
+  while (start < a.length && a[start] === b[start]) start++
+  let end = 0
+  while (end < Math.min(a.length, b.length) - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++
+  const [left, right] = [a.length - start - end, b.length - start - end]
+  if (left <= 1 && right <= 1) return true
+  return left === 2 && right === 2 && a[start] === b[start + 1] && a[start + 1] === b[start]
+}

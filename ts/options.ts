@@ -1,0 +1,124 @@
+import { invalidOptions, type OptionProblem } from './errors.js'
+
+/** How one option is checked: its value, or `WRONG`; and its default. */
+export interface Rule<T> {
+  readonly allowed: string
+  /** What an absent option stands for. */
+  readonly fallback: T
+  /** Adds to `problems` what is wrong below `path`. */
+  check(value: unknown, path: string, problems: OptionProblem[]): T
+}
+
+/** What a set of rules makes of options. */
+export type Checked<R> = { [K in keyof R]: R[K] extends Rule<infer T> ? T : never }
+
+function rule<T>(fallback: T, allowed: string, test: (value: unknown) => boolean): Rule<T> {
+  const check = (value: unknown, path: string, problems: OptionProblem[]): T => {
+    if (!test(value)) problems.push({ path, found: value, allowed })
+    return value as T
+  }
+  return { allowed, fallback, check }
+}
+
+/** The longest time that can be given: what fits a timer, nearly 25 days. */
+export const MAX_MS = 2 ** 31 - 1
+
+/** An integer from `min` to `max`. */
+export function integer<T extends number | undefined>(fallback: T, min: number, max: number): Rule<T> {
+  const allowed = `an integer from ${min} to ${max}`
+  return rule(fallback, allowed, (v) => Number.isInteger(v) && (v as number) >= min && (v as number) <= max)
+}
+
+/** A time in milliseconds; `zero` says what 0 means. */
+export function ms(fallback: number, zero = 'off'): Rule<number> {
+  const { check } = integer(fallback, 0, MAX_MS)
+  const allowed = `milliseconds, an integer from 0 (${zero}) to ${MAX_MS}`
+  return {
+    allowed,
+    fallback,
+    check(value, path, problems) {
+      const before = problems.length
+      const checked = check(value, path, problems)
+      if (problems.length > before) problems[before] = { path, found: value, allowed }
+      return checked
+    },
+  }
+}
+
+/** `true` or `false`. */
+export function flag<T extends boolean | undefined>(fallback: T): Rule<T> {
+  return rule(fallback, 'true or false', (v) => typeof v === 'boolean')
+}
+
+/** A string that passes `test`. */
+export function text<T extends string | undefined>(
+  fallback: T,
+  allowed: string,
+  test: (v: string) => boolean,
+): Rule<T> {
+  return rule(fallback, allowed, (v) => typeof v === 'string' && test(v))
+}
+
+/** Any value that passes `test`. */
+export function value<T>(fallback: T, allowed: string, test: (v: unknown) => boolean): Rule<T> {
+  return rule(fallback, allowed, test)
+}
+
+/** An object with options of its own; absent unless given. */
+export function group<R extends Rules>(rules: R): Rule<Checked<R> | undefined> {
+  return {
+    allowed: 'an object',
+    fallback: undefined,
+    check: (value, path, problems) => walk(rules, value, `${path}.`, path, problems),
+  }
+}
+
+type Rules = Record<string, Rule<unknown>>
+
+function walk<R extends Rules>(
+  rules: R,
+  given: unknown,
+  prefix: string,
+  path: string,
+  problems: OptionProblem[],
+): Checked<R> {
+  const checked: Record<string, unknown> = {}
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    problems.push({ path, found: given, allowed: 'an object' })
+    return checked as Checked<R>
+  }
+  const options = given as Record<string, unknown>
+  for (const key of Reflect.ownKeys(options)) {
+    if (typeof key === 'string' && Object.hasOwn(rules, key)) continue
+    const names = Object.keys(rules).join(', ') || 'none'
+    problems.push({
+      path: prefix + String(key),
+      found: options[key as string],
+      allowed: `no such option; there are: ${names}`,
+    })
+  }
+  for (const name of Object.keys(rules)) {
+    const found = options[name]
+    const { fallback, check } = rules[name] as Rule<unknown>
+    checked[name] = found === undefined ? fallback : check(found, prefix + name, problems)
+  }
+  return checked as Checked<R>
+}
+
+/**
+ * Checks the options of `what` against `rules` and fills in the defaults. `undefined` counts as
+ * absent. `more` are problems found elsewhere, so that one error lists them all.
+ *
+ * @throws UsageError INVALID_OPTIONS, which lists every wrong option
+ */
+export function checkOptions<R extends Rules>(
+  what: string,
+  rules: R,
+  options: unknown,
+  more: OptionProblem[] = [],
+): Checked<R> {
+  const problems = [...more]
+  const checked = walk(rules, options ?? {}, '', 'options', problems)
+  if (problems.length > 0) throw invalidOptions(what, problems)
+  return checked
+}

@@ -1,0 +1,147 @@
+import type { Answer } from './answer.js'
+import type { ProxyError } from './errors.js'
+import type { RequestHeader, ResponseHeader } from './head.js'
+import type { HttpPeer } from './peer.js'
+import type { Session } from './session.js'
+
+/** A value, or a promise of it. */
+export type Awaitable<T> = T | PromiseLike<T>
+
+/** Whether to try again, from `upstreamPeer` on, or to give up. Nothing: the default. */
+export type Decision = 'retry' | 'fail'
+
+/**
+ * The phases of a request, in the order they are called. Each may be sync or async, and has
+ * `callbackTimeoutMs` to settle; what it throws ends the request (see `ProxyError`). Only
+ * `upstreamPeer` is required: a phase that is not there costs nothing.
+ *
+ * The session comes first and the context last. `this` is the object given to `HttpProxy`.
+ */
+export interface Phases<Ctx> {
+  /**
+   * First of all, before any other work on the request. May answer with `session.respond`.
+   * Default: goes on.
+   */
+  earlyRequestFilter?(session: Session, ctx: Ctx): Awaitable<void>
+
+  /**
+   * The place to check and to limit. May answer, by `session.respond` or by returning an
+   * answer: then no upstream is asked. Default: goes on.
+   */
+  requestFilter?(session: Session, ctx: Ctx): Awaitable<Answer | void>
+
+  /** Just before an upstream is chosen. May answer. Default: goes on. */
+  proxyUpstreamFilter?(session: Session, ctx: Ctx): Awaitable<Answer | void>
+
+  /**
+   * Chooses where the request goes; asked again for each try. May not answer, but may throw. An
+   * `HttpPeer` in place of a function is used for every request, and nothing is called.
+   */
+  upstreamPeer: HttpPeer | ((session: Session, ctx: Ctx) => Awaitable<HttpPeer>)
+
+  /**
+   * No connection to the peer could be made. Nothing was sent, so `'retry'` is safe; it leads back
+   * to `upstreamPeer`, at most `maxRetries` times. Default: gives up.
+   */
+  failToConnect?(session: Session, peer: HttpPeer, error: ProxyError, ctx: Ctx): Awaitable<Decision | void>
+
+  /** A connection to the peer, new or reused, is there. Default: goes on. */
+  connectedToUpstream?(session: Session, peer: HttpPeer, ctx: Ctx): Awaitable<void>
+
+  /** May change the head that is sent upstream; runs for each try. Default: as it is. */
+  upstreamRequestFilter?(session: Session, request: RequestHeader, ctx: Ctx): Awaitable<void>
+
+  /** May change the head the origin sent, before anything else looks at it. Default: as it is. */
+  upstreamResponseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<void>
+
+  /**
+   * May change the head that is sent to the client, or answer in its place. Runs on answers of
+   * one's own only with `filterOwnResponses`. Default: as it is.
+   */
+  responseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<Answer | void>
+
+  /**
+   * A try failed after its connection was there. `'retry'` leads back to `upstreamPeer`, and is
+   * refused with RETRY_UNSAFE unless `error.canRetry`. Default: gives up; but a reused connection
+   * that died before any answer has been replaced once by then, where that is safe.
+   */
+  errorWhileProxy?(session: Session, peer: HttpPeer, error: ProxyError, ctx: Ctx): Awaitable<Decision | void>
+
+  /**
+   * The request failed and nothing has gone out to the client: may answer. Default: a short plain
+   * page with `error.status`.
+   */
+  failToProxy?(session: Session, error: ProxyError, ctx: Ctx): Awaitable<Answer | void>
+
+  /**
+   * Exactly once for each request, after its last byte, also if it failed. May not answer; what
+   * it throws is logged and does nothing else. The session ends when it has settled. Default: nothing.
+   */
+  logging?(session: Session, error: ProxyError | undefined, ctx: Ctx): Awaitable<void>
+}
+
+/**
+ * The phases of a request with a context: what `newCtx` returns is handed to each phase of the
+ * same request. It runs, synchronously, before the first of them; without it the context is `undefined`.
+ */
+export type ProxyHttp<Ctx = undefined> = Phases<Ctx> &
+  ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+
+/** Phases with any context. */
+// biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
+export type AnyPhases = Phases<any> & { newCtx?(session: Session): unknown }
+
+/** Returns its argument. It infers the context of a bag of functions from `newCtx`. */
+export function definePhases<Ctx>(phases: Phases<Ctx> & { newCtx(session: Session): Ctx }): ProxyHttp<Ctx>
+export function definePhases(phases: Phases<undefined>): ProxyHttp
+export function definePhases(phases: AnyPhases): AnyPhases {
+  return phases
+}
+
+/** The phases by number, as the addon counts them. */
+export const PHASES = [
+  'newCtx',
+  'earlyRequestFilter',
+  'requestFilter',
+  'proxyUpstreamFilter',
+  'upstreamPeer',
+  'failToConnect',
+  'connectedToUpstream',
+  'upstreamRequestFilter',
+  'upstreamResponseFilter',
+  'responseFilter',
+  'errorWhileProxy',
+  'failToProxy',
+  'logging',
+] as const
+
+/** The name of a phase. */
+export type PhaseName = (typeof PHASES)[number]
+
+/** @internal The number of each phase. */
+export const Phase = {
+  newCtx: 0,
+  earlyRequestFilter: 1,
+  requestFilter: 2,
+  proxyUpstreamFilter: 3,
+  upstreamPeer: 4,
+  failToConnect: 5,
+  connectedToUpstream: 6,
+  upstreamRequestFilter: 7,
+  upstreamResponseFilter: 8,
+  responseFilter: 9,
+  errorWhileProxy: 10,
+  failToProxy: 11,
+  logging: 12,
+} as const satisfies Record<PhaseName, number>
+
+/** @internal The phases that may answer, as a mask. */
+export const MAY_ANSWER =
+  (1 << Phase.earlyRequestFilter) |
+  (1 << Phase.requestFilter) |
+  (1 << Phase.proxyUpstreamFilter) |
+  (1 << Phase.responseFilter) |
+  (1 << Phase.failToProxy)
+
+/** @internal The phases that may return an answer, as a mask. */
+export const MAY_RETURN_ANSWER = MAY_ANSWER & ~(1 << Phase.earlyRequestFilter)

@@ -1,0 +1,222 @@
+import type { Crossing } from './crossing/crossing.js'
+import { giveBack, takeCrossing } from './crossing/pool.js'
+import { type UsageCode, UsageError } from './errors.js'
+import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import { NativeServer, peerEpoch, registerPeer } from './native.js'
+import { checkOptions, ms, value } from './options.js'
+import { HttpPeer } from './peer.js'
+import { Endpoint, type HttpProxy } from './proxy.js'
+
+/** How a server stops and where it logs. */
+export interface ServerOptions {
+  /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
+  graceMs?: number
+  /** Where log lines go; `false`: nowhere. Default: warnings and errors, one line each, on stderr. */
+  logger?: Logger | false
+}
+
+/** How a server stopped. */
+export interface CloseReport {
+  /** Connections that ended by themselves. */
+  readonly finished: number
+  /** Connections that were cut off at the end of the grace. */
+  readonly cut: number
+}
+
+/** Numbers of one service. */
+export interface ServiceStats {
+  readonly name: string
+  /** Client connections now. */
+  readonly connections: number
+  /** Connections to origins. */
+  readonly pool: {
+    /** Open now, idle or in use. */
+    readonly open: number
+    /** Kept for later requests. */
+    readonly idle: number
+    /** How often one was used again. */
+    readonly reused: number
+    /** How often one was made. */
+    readonly created: number
+  }
+}
+
+const rules = {
+  graceMs: ms(30_000, 'at once'),
+  logger: value<Logger | false | undefined>(
+    undefined,
+    'false, or an object with the functions debug, info, warn and error',
+    (v) => v === false || isLogger(v),
+  ),
+}
+const closeRules = { graceMs: ms(0, 'at once') }
+
+/**
+ * Services that start and stop together. It keeps Node.js alive from `start()` until it has
+ * stopped, never exits the process, and handles no signal unless `run()` is called.
+ */
+export class Server {
+  readonly #graceMs: number
+  readonly #log: AnyLog
+  readonly #services: HttpProxy[] = []
+  readonly #stopped: Promise<CloseReport>
+  #resolveStopped!: (report: CloseReport) => void
+  #native: NativeServer | undefined
+  #crossing: Crossing | undefined
+  #starting: Promise<void> | undefined
+  #closing = false
+  #isStopped = false
+  #keepAlive: NodeJS.Timeout | undefined
+
+  /** @throws UsageError INVALID_OPTIONS */
+  constructor(options: ServerOptions = {}) {
+    const { graceMs, logger } = checkOptions('Server', rules, options)
+    this.#graceMs = graceMs
+    this.#log = makeLog(logger)
+    this.#stopped = new Promise((resolve) => {
+      this.#resolveStopped = resolve
+    })
+  }
+
+  /**
+   * Adds a service and returns it.
+   *
+   * @throws UsageError ALREADY_STARTED (this server, or the service is another's), SERVER_CLOSED
+   */
+  addService<S extends HttpProxy>(service: S): S {
+    if (this.#closing) throw closed()
+    if (this.#starting !== undefined)
+      throw new UsageError('ALREADY_STARTED', 'add services before the server starts')
+    if (service.taken)
+      throw new UsageError('ALREADY_STARTED', `the service ${service.name} belongs to a server already`)
+    service.taken = true
+    this.#services.push(service)
+    return service
+  }
+
+  /**
+   * Binds every endpoint and starts every service. If one fails nothing stays bound, and it may
+   * be called again. While it runs or after it, further calls return the same promise.
+   *
+   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED (rejects), SERVER_CLOSED (after `close()`)
+   */
+  start(): Promise<void> {
+    if (this.#closing) return Promise.reject(closed())
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
+    // Longer than any wait; its only use is to hold the event loop.
+    this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+    const { crossing, native: nativeCrossing } = takeCrossing(this.#log)
+    this.#crossing = crossing
+    try {
+      const native = new NativeServer({ graceMs: this.#graceMs })
+      this.#native = native
+      for (const { entry, native: options, endpoints } of this.#services) {
+        crossing.addProxy(entry)
+        const fixedPeer =
+          entry.fixedPeer === undefined ? 0 : HttpPeer.register(entry.fixedPeer, { registerPeer, peerEpoch })
+        const service = native.addProxy(nativeCrossing, { ...options, fixedPeer })
+        for (const endpoint of endpoints) native.addTcp(service, endpoint.asked, endpoint.options)
+        Object.freeze(endpoints)
+      }
+      const bound = await native.start()
+      for (const [service, { endpoints }] of this.#services.entries())
+        for (const [index, endpoint] of endpoints.entries()) Endpoint.bound(endpoint, bound[service]?.[index])
+    } catch (error) {
+      this.#release()
+      this.#starting = undefined
+      this.#native = undefined
+      throw startError(error)
+    }
+  }
+
+  /**
+   * Stops accepting, lets requests end for `graceMs` (default: the server's), cuts off the rest.
+   * Resolves when all has ended. It may be called several times, also at once: the shorter grace
+   * wins, and all get the same report.
+   *
+   * @throws UsageError INVALID_OPTIONS (rejects)
+   */
+  async close(options: { graceMs?: number } = {}): Promise<CloseReport> {
+    const graceMs = checkOptions('close', closeRules, {
+      graceMs: this.#graceMs,
+      ...dropAbsent(options),
+    }).graceMs
+    this.#closing = true
+    await this.#starting?.catch(() => undefined)
+    if (this.#native === undefined || this.#isStopped) this.#stop({ finished: 0, cut: 0 })
+    else this.#stop(await this.#native.close(graceMs))
+    return this.#stopped
+  }
+
+  #stop(report: CloseReport): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#release()
+    this.#resolveStopped(report)
+  }
+
+  #release(): void {
+    clearInterval(this.#keepAlive)
+    const crossing = this.#crossing
+    if (crossing === undefined) return
+    this.#crossing = undefined
+    for (const { entry } of this.#services) crossing.retireProxy(entry)
+    giveBack(crossing)
+  }
+
+  /**
+   * Starts (unless started), and stops at SIGTERM or SIGINT, with the server's grace; a second
+   * signal cuts off what is left. Resolves when stopped, also by `close()`.
+   *
+   * @throws as `start()` does (rejects)
+   */
+  async run(): Promise<void> {
+    let asked = false
+    const stop = () => {
+      void this.close(asked ? { graceMs: 0 } : {})
+      asked = true
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+    try {
+      await this.start()
+      await this.#stopped
+    } finally {
+      process.removeListener('SIGTERM', stop)
+      process.removeListener('SIGINT', stop)
+    }
+  }
+
+  /** Numbers of each service, in the order added; empty before `start()`. */
+  stats(): ServiceStats[] {
+    return this.#native?.stats().services ?? []
+  }
+
+  /** `close({ graceMs: 0 })`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close({ graceMs: 0 })
+  }
+}
+
+function dropAbsent(options: { graceMs?: number }): object {
+  if (typeof options !== 'object' || options === null || options.graceMs !== undefined) return options
+  const { graceMs: _, ...rest } = options
+  return rest
+}
+
+function closed(): UsageError {
+  return new UsageError('SERVER_CLOSED', 'the server is closed: make a new one')
+}
+
+const START_CODES = new Set(['ADDRESS_IN_USE', 'BIND_FAILED', 'SERVER_CLOSED'])
+
+/** The addon's errors with a code of ours; others, which are faults, as they are. */
+function startError(error: unknown): unknown {
+  const code = (error as { code?: string } | null)?.code
+  if (!(error instanceof Error) || code === undefined || !START_CODES.has(code)) return error
+  return new UsageError(code as UsageCode, error.message, { cause: error })
+}

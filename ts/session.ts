@@ -1,0 +1,301 @@
+import { type Answer, checkAnswer } from './answer.js'
+import type { Connection, RequestState } from './crossing/state.js'
+import { UsageError } from './errors.js'
+import type { Head } from './head.js'
+import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'
+import type { HttpPeer } from './peer.js'
+import { MAY_ANSWER, PHASES } from './phases.js'
+
+/** One end of a connection. */
+export interface Address {
+  /** An IP address, or the path of a Unix socket. */
+  readonly host: string
+  /** 0 for a Unix socket. */
+  readonly port: number
+}
+
+/** The request as received; it never changes. */
+export interface RequestView {
+  readonly method: string
+  /** As sent: `/a?b`, or in absolute form `http://host/a?b`. */
+  readonly target: string
+  /** The target's path, without its query, scheme and authority. */
+  readonly path: string
+  /** What follows the first `?` of the target; empty if there is none. */
+  readonly query: string
+  /** The host asked for, with its port if one was given. */
+  readonly host: string
+  readonly version: '1.0' | '1.1' | '2'
+  readonly headers: HeaderView
+}
+
+/** The response so far: the origin's with the edits made, or one's own. */
+export interface ResponseView {
+  readonly status: number
+  readonly headers: HeaderView
+}
+
+/** The connection to the client, for as long as it lives. */
+export interface ConnectionView {
+  readonly id: string
+  /** How many requests it has carried, this one included. */
+  readonly requests: number
+  /** Values of one's own, kept until the connection closes. */
+  readonly data: Map<unknown, unknown>
+}
+
+/** The connection to the origin. */
+export interface UpstreamView {
+  readonly peer: HttpPeer
+  /** What was connected to: an address the peer's name stands for. */
+  readonly address: string
+  /** Whether the connection had carried a request before. */
+  readonly reused: boolean
+  /** Which try this is, from 1 on. */
+  readonly attempt: number
+}
+
+/** Times of the request; those in milliseconds count from `start`. */
+export interface Timings {
+  /** When its head was there, in milliseconds since 1970. */
+  readonly start: number
+  /** How long connecting took; absent where a connection was reused. */
+  readonly connectMs?: number
+  /** When the first byte of the origin's response was there. */
+  readonly firstByteMs?: number
+  /** The whole request; known in `logging`. */
+  readonly totalMs?: number
+}
+
+/**
+ * One request, from its first phase to the end of `logging`. After that every access throws
+ * SESSION_ENDED. It is an object of this request alone: it is never used again for another.
+ */
+export interface Session {
+  /** Unique in this process. */
+  readonly id: string
+  readonly request: RequestView
+  /** Undefined until there is one. */
+  readonly response: ResponseView | undefined
+  /** Where the client is. */
+  readonly client: Address
+  /** Where the client connected to. */
+  readonly server: Address
+  readonly connection: ConnectionView
+  /** Undefined until there is a connection. */
+  readonly upstream: UpstreamView | undefined
+  /** Aborted when the client leaves, or when a phase has taken too long; the reason is a `ProxyError`. */
+  readonly signal: AbortSignal
+  readonly timings: Timings
+  /** Bytes of the request and of the response, heads included, as far as they are known. */
+  readonly bytes: { readonly received: number; readonly sent: number }
+  /**
+   * Answers the request; the request side's later phases are skipped.
+   *
+   * @throws UsageError ALREADY_ANSWERED, RESPONSE_STARTED, CANNOT_ANSWER (this phase may not answer, or
+   * none is running), INVALID_ANSWER, INVALID_HEADER
+   */
+  respond(answer: Answer): void
+  /** The request in one line, for a log. */
+  summary(): string
+}
+
+function live(state: RequestState): RequestState {
+  if (state.live) return state
+  throw new UsageError('SESSION_ENDED', 'the request is over: its session must not be used any more')
+}
+
+/** The session that phases get. */
+export class LiveSession implements Session {
+  readonly #state: RequestState
+
+  constructor(state: RequestState) {
+    this.#state = state
+  }
+
+  get id(): string {
+    return live(this.#state).meta(0)
+  }
+
+  get request(): RequestView {
+    const state = live(this.#state)
+    state.request ??= new LiveRequest(state)
+    return state.request
+  }
+
+  get response(): ResponseView | undefined {
+    return live(this.#state).responseView()
+  }
+
+  get client(): Address {
+    return live(this.#state).address(2)
+  }
+
+  get server(): Address {
+    return live(this.#state).address(4)
+  }
+
+  get connection(): Connection {
+    return live(this.#state).connection()
+  }
+
+  get upstream(): UpstreamView | undefined {
+    return live(this.#state).upstream()
+  }
+
+  get signal(): AbortSignal {
+    return live(this.#state).signal()
+  }
+
+  get timings(): Timings {
+    return live(this.#state).timings()
+  }
+
+  get bytes(): { received: number; sent: number } {
+    const state = live(this.#state)
+    return { received: state.fact(4), sent: state.fact(5) }
+  }
+
+  respond(answer: Answer): void {
+    const state = live(this.#state)
+    if (state.answer !== null) throw new UsageError('ALREADY_ANSWERED', 'this request has its answer already')
+    if (state.responseStarted)
+      throw new UsageError('RESPONSE_STARTED', 'the head of the response has gone out')
+    if (state.phase < 0 || (MAY_ANSWER & (1 << state.phase)) === 0) {
+      const where =
+        state.phase < 0 ? 'no phase of this request is running' : `${PHASES[state.phase]} may not answer`
+      throw new UsageError('CANNOT_ANSWER', `respond was called where it cannot answer: ${where}`)
+    }
+    state.answer = checkAnswer(answer, state.method())
+  }
+
+  summary(): string {
+    return live(this.#state).summary()
+  }
+}
+
+class LiveRequest implements RequestView {
+  readonly #state: RequestState
+  #headers: LiveHeaders | undefined
+
+  constructor(state: RequestState) {
+    this.#state = state
+  }
+
+  get method(): string {
+    return live(this.#state).method()
+  }
+
+  get target(): string {
+    return live(this.#state).target()
+  }
+
+  get path(): string {
+    const target = live(this.#state).target()
+    const from = pathStart(target)
+    const query = target.indexOf('?', from)
+    const path = query < 0 ? (from === 0 ? target : target.substring(from)) : target.substring(from, query)
+    return path === '' ? '/' : path
+  }
+
+  get query(): string {
+    const target = live(this.#state).target()
+    const at = target.indexOf('?')
+    return at < 0 ? '' : target.substring(at + 1)
+  }
+
+  get host(): string {
+    return live(this.#state).host()
+  }
+
+  get version(): '1.0' | '1.1' | '2' {
+    return live(this.#state).meta(1) as '1.0' | '1.1' | '2'
+  }
+
+  get headers(): HeaderView {
+    this.#headers ??= new LiveHeaders(live(this.#state))
+    return this.#headers
+  }
+}
+
+/** Where the path begins: after the authority of an absolute form. */
+function pathStart(target: string): number {
+  if (target.charCodeAt(0) === 47) return 0
+  const scheme = target.indexOf('://')
+  if (scheme < 0) return 0
+  const slash = target.indexOf('/', scheme + 3)
+  const query = target.indexOf('?', scheme + 3)
+  if (slash >= 0 && (query < 0 || slash < query)) return slash
+  return query < 0 ? target.length : query
+}
+
+class LiveHeaders implements HeaderView {
+  readonly #state: RequestState
+
+  constructor(state: RequestState) {
+    this.#state = state
+  }
+
+  get(name: string): string | undefined {
+    const state = live(this.#state)
+    return joinedValue(state.text, state.fieldsFor(name), needle(name))
+  }
+
+  getAll(name: string): string[] {
+    const state = live(this.#state)
+    return allValues(state.text, state.fieldsFor(name), needle(name))
+  }
+
+  has(name: string): boolean {
+    const state = live(this.#state)
+    return state.text.indexOf(needle(name), state.fieldsFor(name)) >= 0
+  }
+
+  *[Symbol.iterator](): Generator<[string, string]> {
+    const state = live(this.#state)
+    for (const field of allFields(state.text, state.fields())) {
+      yield field
+      live(state)
+    }
+  }
+}
+
+/** The response as a session shows it. */
+export class LiveResponse implements ResponseView, HeaderView {
+  readonly #state: RequestState
+  readonly #head: Head
+
+  constructor(state: RequestState, head: Head) {
+    this.#state = state
+    this.#head = head
+  }
+
+  get status(): number {
+    live(this.#state)
+    return this.#head.status
+  }
+
+  get headers(): HeaderView {
+    return this
+  }
+
+  get(name: string): string | undefined {
+    live(this.#state)
+    return this.#head.get(name)
+  }
+
+  getAll(name: string): string[] {
+    live(this.#state)
+    return this.#head.getAll(name)
+  }
+
+  has(name: string): boolean {
+    live(this.#state)
+    return this.#head.has(name)
+  }
+
+  [Symbol.iterator](): Iterator<[string, string]> {
+    live(this.#state)
+    return this.#head[Symbol.iterator]()
+  }
+}
