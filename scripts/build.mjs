@@ -144,7 +144,7 @@ async function build() {
 
 async function install() {
   say('installing npm dependencies')
-  const args = ['ci', '--include=dev', '--no-audit', '--no-fund']
+  const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
   const npm = process.env.npm_execpath // set when called through `npm start` and the like
   if (npm?.endsWith('.js')) await run(process.execPath, [npm, ...args])
   else await run(windows ? 'npm.cmd' : 'npm', args, {}, { shell: windows })
