@@ -1,62 +1,96 @@
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
+/**
+ * Which binding artifact the generated loader actually loaded: `'native'` for
+ * a native addon, otherwise the `platformArchABI` of the WASI flavor. Every
+ * flavor napi-rs can build is listed, because `NAPI_RS_NATIVE_LIBRARY_PATH`
+ * can point the loader at a WASI artifact this package does not build itself.
+ */
+export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
+
+/** The crossing of one JS environment. */
 export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)
   /** Views over memory of the addon that only the JS thread touches. */
-  buffers(): { input: Buffer; items: Int32Array; numbers: Float64Array; records: Int32Array }
-  /** Whether the views have moved since `buffers` was last called; asked at the start of each dispatch. */
-  grown(): boolean
+  buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are in `output`. */
   finish(records: number, output: Buffer): void
-  stats(): { queued: number; slots: number; batches: number; items: number; late: number }
+  /** Counters. */
+  stats(): CrossingStats
 }
 
+/** A server and its services. */
 export declare class NativeServer {
-  constructor(options: { graceMs: number })
+  constructor(crossing: NativeCrossing, options: NativeServerOptions)
+  /** Adds a proxy service; its number. */
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
+  /** Adds an endpoint to a service; its number within it. */
   addTcp(service: number, address: string, options: NativeSocketOptions): number
-  start(): Promise<string[][]>
-  close(graceMs: number): Promise<{ finished: number; cut: number }>
-  stats(): {
-    services: {
-      name: string
-      connections: number
-      pool: { open: number; idle: number; reused: number; created: number }
-    }[]
-  }
+  /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
+  start(): Promise<NativeStarted>
+  /** Ends every service; settles when all has ended. */
+  close(graceMs: number): Promise<NativeClosed>
+  /** Numbers of each service. */
+  stats(): Array<NativeServiceStats>
 }
 
-/** The number of a peer, at least 1. Peers of the same content have the same number. */
-export declare function registerPeer(spec: NativePeer): number
+/** Counters of a crossing. */
+export interface CrossingStats {
+  /** Items that wait for the JS thread. */
+  queued: number
+  /** Requests the JS thread knows of. */
+  slots: number
+  /** Calls of the dispatcher. */
+  batches: number
+  /** Items handed to it. */
+  items: number
+  /** Answers that nobody waited for any more. */
+  late: number
+}
 
-/** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
-export declare function peerEpoch(): number
+/** Views over memory of the addon that only the JS thread touches. */
+export interface NativeBuffers {
+  input: Buffer
+  items: Int32Array
+  numbers: Float64Array
+  records: Int32Array
+}
 
+/** How the connections of a server ended. */
+export interface NativeClosed {
+  /** Connections that ended by themselves. */
+  finished: number
+  /** Connections that were cut. */
+  cut: number
+}
+
+/** A peer, checked and completed in ts/. */
 export interface NativePeer {
+  /** `ip:port`, `host:port` or `unix:/path`. */
   address: string
   connectTimeoutMs: number
   totalConnectTimeoutMs: number
   readTimeoutMs: number
   writeTimeoutMs: number
+  /** 0 = no pooling. */
   idleTimeoutMs: number
   bindTo?: string
   keepaliveIdleMs?: number
   keepaliveIntervalMs?: number
   keepaliveCount?: number
+  /** "" = the client's, "=" = the peer's own, anything else as it is. */
   host: string
 }
 
-export interface NativeSocketOptions {
-  backlog: number
-  reusePort: boolean
-  ipv6Only?: boolean
-  keepaliveIdleMs?: number
-  keepaliveIntervalMs?: number
-  keepaliveCount?: number
-  recvBuffer?: number
-  sendBuffer?: number
+/** The connections of a service to its upstreams. */
+export interface NativePoolStats {
+  open: number
+  idle: number
+  reused: number
+  created: number
 }
 
+/** The options of a proxy service. */
 export interface NativeProxyOptions {
   proxyId: number
   name: string
@@ -83,3 +117,44 @@ export interface NativeProxyOptions {
   halfClose: boolean
   filterOwnResponses: boolean
 }
+
+/** The options of a server. */
+export interface NativeServerOptions {
+  /** Its number in this environment, which its log lines carry. */
+  serverId: number
+  graceMs: number
+}
+
+/** Numbers of a service. */
+export interface NativeServiceStats {
+  name: string
+  /** Connections of clients that are open. */
+  connections: number
+  pool: NativePoolStats
+}
+
+/** The options of an endpoint's sockets. */
+export interface NativeSocketOptions {
+  backlog: number
+  reusePort: boolean
+  ipv6Only?: boolean
+  keepaliveIdleMs?: number
+  keepaliveIntervalMs?: number
+  keepaliveCount?: number
+  recvBuffer?: number
+  sendBuffer?: number
+}
+
+/** What became of a start: the bound addresses by service and endpoint, or why there are none. */
+export interface NativeStarted {
+  addresses: Array<Array<string>>
+  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
+  code?: string
+  message?: string
+}
+
+/** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
+export declare function peerEpoch(): number
+
+/** The number of a peer, at least 1. Peers of the same content have the same number. */
+export declare function registerPeer(spec: NativePeer): number
