@@ -2,7 +2,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use millrace_error::Result;
-use millrace_message::Fields;
+use millrace_message::{Fields, strip_hop_by_hop};
 
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
@@ -67,7 +67,12 @@ pub(crate) async fn exchange_heads<D: Downstream>(
                 return Poll::Ready(Err(Broken::Downstream(error)));
             }
             match up.poll_head(cx) {
-                Poll::Ready(Ok(Head::Interim(head))) => down.send_interim(&head),
+                Poll::Ready(Ok(Head::Interim(mut head))) => {
+                    strip_hop_by_hop(&mut head.fields);
+                    // It has no body, so that a length could only mislead.
+                    head.fields.remove("content-length");
+                    down.send_interim(&head);
+                }
                 Poll::Ready(Ok(Head::Final(head, size))) => return Poll::Ready(Ok((head, size))),
                 // The first failure says more than what followed from it.
                 Poll::Ready(Err(error)) => {

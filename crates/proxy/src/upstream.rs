@@ -91,7 +91,10 @@ impl Upstream {
     /// Queues the head; its framing fields are set here.
     pub(crate) fn send_head(&mut self, head: &mut RequestHead, size: BodySize) {
         self.method = head.method.clone();
-        head.fields.remove("content-length");
+        // Whatever a phase has put there: framing and the connection are not its business.
+        for name in ["content-length", "transfer-encoding", "connection", "keep-alive"] {
+            head.fields.remove(name);
+        }
         match size {
             BodySize::None => self.request_done = true,
             BodySize::Known(length) => {

@@ -1,0 +1,34 @@
+//! What the tests of the proxy share: a running proxy, scripted origins, raw clients.
+
+#![allow(dead_code, unused_imports, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::type_complexity)]
+
+mod phases;
+mod proxy;
+mod wire;
+
+pub use phases::{Logged, TestPhases};
+pub use proxy::{Lines, Proxy};
+pub use wire::{Origin, Response, Wire};
+
+use std::time::{Duration, Instant};
+
+pub use millrace_connectors::{Peer, PeerOptions};
+pub use millrace_error::{Code, Error, Source};
+pub use millrace_proxy::{Answer, Decision, ProxyOptions};
+
+/// Longer than anything here may take.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+pub fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// For what no event tells.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "it never came true: {what}");
+        std::thread::sleep(millis(2));
+    }
+}

@@ -1,0 +1,185 @@
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use millrace_connectors::{Peer, PeerOptions};
+use millrace_error::{Code, Error, Result, Source};
+use millrace_message::{RequestHead, ResponseHead};
+use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
+
+type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Hook<F> = Option<Box<F>>;
+
+/// Phases that tests put together. `upstream_peer` is the first peer unless told otherwise.
+pub struct TestPhases {
+    pub peers: Vec<Arc<Peer>>,
+    pub request_filter:
+        Hook<dyn for<'a> Fn(&'a Exchange) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
+    pub upstream_peer: Hook<dyn Fn(&Exchange, &[Arc<Peer>]) -> Result<Arc<Peer>> + Send + Sync>,
+    pub fail_to_connect: Hook<dyn Fn(&Exchange, &Error) -> Decision + Send + Sync>,
+    pub error_while_proxy: Hook<dyn Fn(&Exchange, &Error) -> Decision + Send + Sync>,
+    pub upstream_request: Hook<dyn Fn(&mut RequestHead) + Send + Sync>,
+    pub response_filter: Hook<
+        dyn for<'a> Fn(&'a mut ResponseHead) -> Later<'a, Result<Option<Answer>>> + Send + Sync,
+    >,
+    pub fail_to_proxy: Hook<dyn Fn(&Error) -> Option<Answer> + Send + Sync>,
+    pub logging: Hook<dyn Fn(&Exchange) + Send + Sync>,
+    pub log: Option<Sender<Logged>>,
+}
+
+/// What `logging` was told.
+#[derive(Debug)]
+pub struct Logged {
+    pub method: String,
+    pub target: String,
+    pub status: Option<u16>,
+    pub code: Option<Code>,
+    pub source: Option<Source>,
+    pub can_retry: bool,
+    pub message: String,
+    pub attempt: u32,
+    pub reused: bool,
+    pub received: u64,
+    pub sent: u64,
+    pub last: bool,
+    pub requests: u32,
+}
+
+impl TestPhases {
+    pub fn to(address: SocketAddr) -> TestPhases {
+        TestPhases::with(vec![peer(address, PeerOptions::default())])
+    }
+
+    pub fn with(peers: Vec<Arc<Peer>>) -> TestPhases {
+        TestPhases {
+            peers,
+            request_filter: None,
+            upstream_peer: None,
+            fail_to_connect: None,
+            error_while_proxy: None,
+            upstream_request: None,
+            response_filter: None,
+            fail_to_proxy: None,
+            logging: None,
+            log: None,
+        }
+    }
+
+    /// Answers everything with this.
+    pub fn answering(answer: Answer) -> TestPhases {
+        let mut phases = TestPhases::with(Vec::new());
+        phases.request_filter = Some(Box::new(move |_| {
+            let answer = answer.clone();
+            Box::pin(async { Ok(Some(answer)) })
+        }));
+        phases
+    }
+
+    /// Never comes to an end of `request_filter`.
+    pub fn pending() -> TestPhases {
+        let mut phases = TestPhases::with(Vec::new());
+        phases.request_filter = Some(Box::new(|_| Box::pin(std::future::pending())));
+        phases
+    }
+}
+
+pub fn peer(address: SocketAddr, options: PeerOptions) -> Arc<Peer> {
+    Arc::new(Peer::new(0, address.into(), options))
+}
+
+impl ProxyHttp for TestPhases {
+    type Ctx = ();
+
+    fn new_ctx(&self, _ex: &Exchange) {}
+
+    async fn request_filter(&self, ex: &Exchange, _ctx: &()) -> Result<Option<Answer>> {
+        match &self.request_filter {
+            Some(hook) => hook(ex).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn upstream_peer(&self, ex: &Exchange, _ctx: &()) -> Result<Arc<Peer>> {
+        match &self.upstream_peer {
+            Some(hook) => hook(ex, &self.peers),
+            None => Ok(self.peers[0].clone()),
+        }
+    }
+
+    async fn fail_to_connect(
+        &self,
+        ex: &Exchange,
+        _peer: &Arc<Peer>,
+        error: &Error,
+        _ctx: &(),
+    ) -> Result<Decision> {
+        Ok(self.fail_to_connect.as_ref().map_or(Decision::Undecided, |hook| hook(ex, error)))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _ex: &Exchange,
+        request: &mut RequestHead,
+        _ctx: &(),
+    ) -> Result<()> {
+        if let Some(hook) = &self.upstream_request {
+            hook(request);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _ex: &Exchange,
+        response: &mut ResponseHead,
+        _ctx: &(),
+    ) -> Result<Option<Answer>> {
+        match &self.response_filter {
+            Some(hook) => hook(response).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn error_while_proxy(
+        &self,
+        ex: &Exchange,
+        _peer: &Arc<Peer>,
+        error: &Error,
+        _ctx: &(),
+    ) -> Result<Decision> {
+        Ok(self.error_while_proxy.as_ref().map_or(Decision::Undecided, |hook| hook(ex, error)))
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        _ex: &Exchange,
+        error: &Error,
+        _ctx: &(),
+    ) -> Result<Option<Answer>> {
+        Ok(self.fail_to_proxy.as_ref().and_then(|hook| hook(error)))
+    }
+
+    fn logging(&self, ex: &Exchange, error: Option<&Error>, _ctx: &()) {
+        let logged = Logged {
+            method: ex.request.method.to_string(),
+            target: String::from_utf8_lossy(&ex.request.target).into_owned(),
+            status: ex.response.as_ref().map(|response| response.status),
+            code: error.map(Error::code),
+            source: error.map(Error::source),
+            can_retry: error.is_some_and(Error::can_retry),
+            message: error.map(Error::to_string).unwrap_or_default(),
+            attempt: ex.attempt,
+            reused: ex.upstream.as_ref().is_some_and(|upstream| upstream.reused),
+            received: ex.received,
+            sent: ex.sent,
+            last: ex.last_of_connection,
+            requests: ex.connection_requests,
+        };
+        let _ = self.log.as_ref().unwrap().send(logged);
+        if let Some(hook) = &self.logging {
+            hook(ex);
+        }
+    }
+}
