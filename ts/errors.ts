@@ -155,6 +155,8 @@ export type UsageCode =
   | 'ADDRESS_IN_USE'
   /** An address cannot be listened on. */
   | 'BIND_FAILED'
+  /** A server could not start for another reason; the message says which. */
+  | 'START_FAILED'
 
 /** One wrong option. */
 export interface OptionProblem {

@@ -201,7 +201,8 @@ class EditableHead extends Turn {
   #headers: Editor | undefined
 
   get headers(): HeaderEdit {
-    this.#headers ??= new Editor(headOf(this))
+    const head = headOf(this)
+    this.#headers ??= new Editor(head)
     return this.#headers
   }
 }

@@ -19,7 +19,7 @@ export type Decision = 'retry' | 'fail'
  */
 export interface Phases<Ctx> {
   /**
-   * First of all, before any other work on the request. May answer with `session.respond`.
+   * First of all, before any other work on the request. May not answer, but may throw.
    * Default: goes on.
    */
   earlyRequestFilter?(session: Session, ctx: Ctx): Awaitable<void>
@@ -137,11 +137,7 @@ export const Phase = {
 
 /** @internal The phases that may answer, as a mask. */
 export const MAY_ANSWER =
-  (1 << Phase.earlyRequestFilter) |
   (1 << Phase.requestFilter) |
   (1 << Phase.proxyUpstreamFilter) |
   (1 << Phase.responseFilter) |
   (1 << Phase.failToProxy)
-
-/** @internal The phases that may return an answer, as a mask. */
-export const MAY_RETURN_ANSWER = MAY_ANSWER & ~(1 << Phase.earlyRequestFilter)

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import type { ProxyEntry } from './crossing/state.js'
 import { type OptionProblem, UsageError } from './errors.js'
 import { phasesOf } from './implemented.js'
+import { makeLog } from './logger.js'
 import type { NativeProxyOptions, NativeSocketOptions } from './native.js'
 import { checkOptions, flag, group, integer, ms, text } from './options.js'
 import { HttpPeer, keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
@@ -83,7 +84,7 @@ const proxyRules = {
   bodyReadTimeoutMs: ms(60_000),
   writeTimeoutMs: ms(60_000),
   minBytesPerSecond: integer(100, 0, BYTES),
-  maxHeaderBytes: integer(65_536, 1_024, 16 * 1024 * 1024),
+  maxHeaderBytes: integer(65_536, 1_024, 512 * 1024),
   maxHeaders: integer(128, 1, 10_000),
   maxRequestBodyBytes: integer<number | undefined>(undefined, 0, Number.MAX_SAFE_INTEGER),
   requestTimeoutMs: ms(0),
@@ -177,6 +178,8 @@ export class HttpProxy {
       hasNewCtx: (mask & (1 << Phase.newCtx)) !== 0,
       fixedPeer: upstreamPeer instanceof HttpPeer ? upstreamPeer : undefined,
       callbackTimeoutMs: checked.callbackTimeoutMs,
+      keepAliveTimeoutMs: checked.keepAliveTimeoutMs,
+      log: makeLog(false),
       sessions: 0,
     }
     this.native = {

@@ -1,5 +1,4 @@
-import type { Crossing } from './crossing/crossing.js'
-import { giveBack, takeCrossing } from './crossing/pool.js'
+import { theEnvironment } from './crossing/environment.js'
 import { type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer, peerEpoch, registerPeer } from './native.js'
@@ -51,6 +50,8 @@ const rules = {
 }
 const closeRules = { graceMs: ms(0, 'at once') }
 
+let servers = 0
+
 /**
  * Services that start and stop together. It keeps Node.js alive from `start()` until it has
  * stopped, never exits the process, and handles no signal unless `run()` is called.
@@ -62,7 +63,8 @@ export class Server {
   readonly #stopped: Promise<CloseReport>
   #resolveStopped!: (report: CloseReport) => void
   #native: NativeServer | undefined
-  #crossing: Crossing | undefined
+  #isWired = false
+  readonly #id = ++servers
   #starting: Promise<void> | undefined
   #closing = false
   #isStopped = false
@@ -98,7 +100,7 @@ export class Server {
    * Binds every endpoint and starts every service. If one fails nothing stays bound, and it may
    * be called again. While it runs or after it, further calls return the same promise.
    *
-   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED (rejects), SERVER_CLOSED (after `close()`)
+   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, START_FAILED (rejects), SERVER_CLOSED (after `close()`)
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
@@ -109,12 +111,14 @@ export class Server {
   async #start(): Promise<void> {
     // Longer than any wait; its only use is to hold the event loop.
     this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
-    const { crossing, native: nativeCrossing } = takeCrossing(this.#log)
-    this.#crossing = crossing
     try {
-      const native = new NativeServer({ graceMs: this.#graceMs })
+      const { crossing, native: nativeCrossing } = theEnvironment()
+      const native = new NativeServer(nativeCrossing, { serverId: this.#id, graceMs: this.#graceMs })
       this.#native = native
+      this.#isWired = true
+      crossing.addLog(this.#id, this.#log)
       for (const { entry, native: options, endpoints } of this.#services) {
+        entry.log = this.#log
         crossing.addProxy(entry)
         const fixedPeer =
           entry.fixedPeer === undefined ? 0 : HttpPeer.register(entry.fixedPeer, { registerPeer, peerEpoch })
@@ -122,14 +126,16 @@ export class Server {
         for (const endpoint of endpoints) native.addTcp(service, endpoint.asked, endpoint.options)
         Object.freeze(endpoints)
       }
-      const bound = await native.start()
+      const { addresses, code, message } = await native.start()
+      if (code !== undefined) throw new UsageError(code as UsageCode, message ?? code)
       for (const [service, { endpoints }] of this.#services.entries())
-        for (const [index, endpoint] of endpoints.entries()) Endpoint.bound(endpoint, bound[service]?.[index])
+        for (const [index, endpoint] of endpoints.entries())
+          Endpoint.bound(endpoint, addresses[service]?.[index])
     } catch (error) {
       this.#release()
       this.#starting = undefined
       this.#native = undefined
-      throw startError(error)
+      throw error
     }
   }
 
@@ -161,11 +167,11 @@ export class Server {
 
   #release(): void {
     clearInterval(this.#keepAlive)
-    const crossing = this.#crossing
-    if (crossing === undefined) return
-    this.#crossing = undefined
+    if (!this.#isWired) return
+    this.#isWired = false
+    const { crossing } = theEnvironment()
+    crossing.retireLog(this.#id)
     for (const { entry } of this.#services) crossing.retireProxy(entry)
-    giveBack(crossing)
   }
 
   /**
@@ -193,7 +199,7 @@ export class Server {
 
   /** Numbers of each service, in the order added; empty before `start()`. */
   stats(): ServiceStats[] {
-    return this.#native?.stats().services ?? []
+    return this.#native?.stats() ?? []
   }
 
   /** `close({ graceMs: 0 })`. */
@@ -210,13 +216,4 @@ function dropAbsent(options: { graceMs?: number }): object {
 
 function closed(): UsageError {
   return new UsageError('SERVER_CLOSED', 'the server is closed: make a new one')
-}
-
-const START_CODES = new Set(['ADDRESS_IN_USE', 'BIND_FAILED', 'SERVER_CLOSED'])
-
-/** The addon's errors with a code of ours; others, which are faults, as they are. */
-function startError(error: unknown): unknown {
-  const code = (error as { code?: string } | null)?.code
-  if (!(error instanceof Error) || code === undefined || !START_CODES.has(code)) return error
-  return new UsageError(code as UsageCode, error.message, { cause: error })
 }

@@ -1,5 +1,6 @@
 import { type Answer, checkAnswer } from './answer.js'
-import type { Connection, RequestState } from './crossing/state.js'
+import type { Connection } from './crossing/connections.js'
+import type { RequestState } from './crossing/state.js'
 import { UsageError } from './errors.js'
 import type { Head } from './head.js'
 import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'
@@ -213,7 +214,8 @@ class LiveRequest implements RequestView {
   }
 
   get headers(): HeaderView {
-    this.#headers ??= new LiveHeaders(live(this.#state))
+    const state = live(this.#state)
+    this.#headers ??= new LiveHeaders(state)
     return this.#headers
   }
 }
@@ -276,6 +278,7 @@ export class LiveResponse implements ResponseView, HeaderView {
   }
 
   get headers(): HeaderView {
+    live(this.#state)
     return this
   }
 

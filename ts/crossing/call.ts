@@ -2,7 +2,7 @@ import { checkAnswer, isAnswer } from '../answer.js'
 import { ProxyError, show } from '../errors.js'
 import { EditableRequest, EditableResponse } from '../head.js'
 import { HttpPeer } from '../peer.js'
-import { type AnyPhases, MAY_RETURN_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
+import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
 import type { RequestState } from './state.js'
 
 // biome-ignore lint/suspicious/noExplicitAny: which functions there are was checked at construction
@@ -52,7 +52,7 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
     else if (value === 'fail') state.decision = 2
     else if (value !== undefined) throw wrongReturn(phase, value, "'retry', 'fail' or nothing")
   } else if (value !== undefined) {
-    if ((MAY_RETURN_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
+    if ((MAY_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
     if (!isAnswer(value)) throw wrongReturn(phase, value, 'an answer or nothing')
     if (state.answer === null && !state.responseStarted) state.answer = checkAnswer(value, state.method())
     else state.session.respond(value)

@@ -5,12 +5,13 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongReturn } from './call.js'
+import { Connections } from './connections.js'
 import { describe, failureOf, readError } from './failure.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3 } as const
+const Kind = { run: 0, end: 1, abort: 2 } as const
 const ITEM = 16
 const NUMBERS = 8
 
@@ -28,18 +29,19 @@ export type MakeNative = (
  */
 export class Crossing {
   readonly native: CrossingLike
-  /** Where log lines go. */
-  log: AnyLog
+  /** Where faults of millrace itself are told. */
+  readonly log: AnyLog
+  readonly #logs = new Map<number, AnyLog>()
   /** Promises that settled when nobody waited for them any more. */
   late = 0
   readonly #table: PeerTable
   readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
-  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Map() }
+  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Connections() }
   readonly #records: Records
-  #input: FastBuffer
-  #items: Int32Array
-  #numbers: Float64Array
+  readonly #input: FastBuffer
+  readonly #items: Int32Array
+  readonly #numbers: Float64Array
   #epoch = 0
   #dispatching = false
   #flushing = false
@@ -88,7 +90,6 @@ export class Crossing {
   #dispatch(count: number): void {
     this.#dispatching = true
     try {
-      if (this.native.grown()) this.#fetch()
       this.#epoch = this.#table.peerEpoch()
       for (let item = 0; item < count; item++) {
         try {
@@ -104,14 +105,6 @@ export class Crossing {
     this.#dispatching = false
   }
 
-  #fetch(): void {
-    const { input, items, numbers, records } = this.native.buffers()
-    this.#input = input as FastBuffer
-    this.#items = items
-    this.#numbers = numbers
-    this.#records.moved(records)
-  }
-
   #take(item: number): void {
     const items = this.#items
     const at = item * ITEM
@@ -125,10 +118,6 @@ export class Crossing {
     const offset = items[at + 5]!
     const length = requestLength + upstreamLength + headLength + errorLength
     const text = length === 0 ? '' : this.#input.latin1Slice(offset, offset + length)
-    if (kind === Kind.closed) {
-      this.#shared.connections.delete(text)
-      return
-    }
 
     let state = this.#slots[slot]
     if (requestLength > 0) {
@@ -143,19 +132,18 @@ export class Crossing {
       return
     }
 
+    const flags = items[at + 15]!
+    if (kind === Kind.abort) {
+      this.#abort(state, seq, flags)
+      return
+    }
     const { facts } = this.#shared
     const numbers = item * NUMBERS
     for (let i = 0, to = slot * FACTS; i < FACTS; i++) facts[to + i] = this.#numbers[numbers + i]!
     const headAt = requestLength + upstreamLength
     const errorAt = headAt + headLength
     if (upstreamLength > 0) state.upstreamText = text.substring(requestLength, headAt)
-    const flags = items[at + 15]!
     state.attempt = items[at + 14]!
-
-    if (kind === Kind.abort) {
-      this.#abort(state, seq, flags)
-      return
-    }
     state.seq = seq
     state.mask = items[at + 4]!
     state.status = items[at + 12]!
@@ -163,7 +151,8 @@ export class Crossing {
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
     state.resumed = false
-    state.answer = kind === Kind.end ? state.answer : null
+    // The head that went out is known better than the answer it was made of.
+    if (kind === Kind.run || headLength > 0) state.answer = null
     state.closeHead()
     if (headLength > 0) this.#setHead(state, text.substring(headAt, errorAt))
     else state.head = null
@@ -190,6 +179,7 @@ export class Crossing {
       items[at + 9]!,
     )
     proxy.sessions++
+    state.join()
     this.#slots[slot] = state
     if ((slot + 1) * FACTS > this.#shared.facts.length) {
       const bigger = new Float64Array((slot + 1) * FACTS * 2)
@@ -223,7 +213,7 @@ export class Crossing {
       return true
     } catch (error) {
       if (kind === Kind.run) this.#failed(state, error)
-      else this.log.error(`newCtx failed: ${describe(error)}`)
+      else state.proxy.log.error(`newCtx failed: ${describe(error)}`)
       return kind !== Kind.run
     } finally {
       state.phase = -1
@@ -294,7 +284,7 @@ export class Crossing {
       queueMicrotask(this.#flush)
     }
     if (state.ending) {
-      if (failed) this.log.error(`logging failed: ${describe(value)}`)
+      if (failed) state.proxy.log.error(`logging failed: ${describe(value)}`)
       this.#forget(state)
       return
     }
@@ -361,7 +351,7 @@ export class Crossing {
   }
 
   #end(state: RequestState, lastOfConnection: boolean): void {
-    if (lastOfConnection) state.dropConnection()
+    state.lastOfConnection = lastOfConnection
     state.ending = true
     state.wait++
     if ((state.mask & (1 << Phase.logging)) === 0) {
@@ -378,7 +368,7 @@ export class Crossing {
         return
       }
     } catch (error) {
-      this.log.error(`logging failed: ${describe(error)}`)
+      state.proxy.log.error(`logging failed: ${describe(error)}`)
     }
     this.#forget(state)
   }
@@ -386,7 +376,7 @@ export class Crossing {
   /** An async `logging` takes too long. */
   #overdue(state: RequestState): void {
     if (!state.live) return
-    this.log.error('logging did not settle in time')
+    state.proxy.log.error('logging did not settle in time')
     this.#forget(state)
     this.#records.finish()
   }
@@ -394,6 +384,7 @@ export class Crossing {
   /** The session dies, and its slot is free. */
   #forget(state: RequestState): void {
     const { slot, seq } = state
+    state.leave()
     state.die()
     state.proxy.sessions--
     this.#slots[slot] = undefined
@@ -413,12 +404,24 @@ export class Crossing {
     return id
   }
 
+  /** The log lines of a server go to its logger from now on. */
+  addLog(server: number, log: AnyLog): void {
+    this.#logs.set(server, log)
+  }
+
+  /** The server has stopped: its last lines may still be on their way. */
+  retireLog(server: number): void {
+    setTimeout(() => this.#logs.delete(server), 1000).unref()
+  }
+
+  /** Lines as `level\0server\0text`; those of no server in particular go to all. */
   #logged(lines: string[]): void {
     for (const line of lines) {
-      const at = line.indexOf('\0')
-      const level = line.slice(0, at)
-      if (level === 'error' || level === 'warn' || level === 'info' || level === 'debug')
-        this.log[level](line.slice(at + 1))
+      const [level, server] = line.split('\0', 2)
+      if (level !== 'error' && level !== 'warn' && level !== 'info' && level !== 'debug') continue
+      const text = line.slice(level.length + server!.length + 2)
+      if (server === '') for (const log of this.#logs.values()) log[level](text)
+      else this.#logs.get(Number(server))?.[level](text)
     }
   }
 }

@@ -10,25 +10,19 @@ const START_BYTES = 64 * 1024
 const KEEP_BYTES = 1024 * 1024
 
 /** The addon's side of a crossing, or a stand-in for tests. */
-export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'grown' | 'finish'>
+export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'finish'>
 
 /** What goes back to the addon: records, and the bytes they speak of. */
 export class Records {
   readonly #native: CrossingLike
-  #ints: Int32Array
-  #room: number
+  readonly #ints: Int32Array
+  readonly #room: number
   #count = 0
   #output = allocate(START_BYTES)
   #used = 0
 
   constructor(native: CrossingLike, ints: Int32Array) {
     this.#native = native
-    this.#ints = ints
-    this.#room = Math.floor(ints.length / SIZE)
-  }
-
-  /** The views have moved. */
-  moved(ints: Int32Array): void {
     this.#ints = ints
     this.#room = Math.floor(ints.length / SIZE)
   }

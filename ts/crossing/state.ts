@@ -1,6 +1,7 @@
 import type { CheckedAnswer } from '../answer.js'
 import type { ProxyError } from '../errors.js'
 import { Head } from '../head.js'
+import type { AnyLog } from '../logger.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -12,6 +13,7 @@ import {
   type Timings,
   type UpstreamView,
 } from '../session.js'
+import type { Connection, Connections } from './connections.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
@@ -20,6 +22,9 @@ export interface ProxyEntry {
   readonly hasNewCtx: boolean
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
+  readonly keepAliveTimeoutMs: number
+  /** The server's, once it has started. */
+  log: AnyLog
   /** Requests that JavaScript knows of. */
   sessions: number
 }
@@ -28,7 +33,7 @@ export interface ProxyEntry {
 export interface Shared {
   /** Six numbers for each slot: see `Fact`. */
   facts: Float64Array
-  readonly connections: Map<string, Connection>
+  readonly connections: Connections
 }
 
 /** Numbers of a request, by their place. */
@@ -36,17 +41,6 @@ export const Fact = { start: 0, connectMs: 1, firstByteMs: 2, totalMs: 3, receiv
 
 /** Doubles kept for each slot. */
 export const FACTS = 6
-
-/** The connection of a client. */
-export class Connection {
-  readonly id: string
-  requests = 0
-  readonly data = new Map<unknown, unknown>()
-
-  constructor(id: string) {
-    this.id = id
-  }
-}
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')
@@ -82,6 +76,7 @@ export class RequestState {
   response: Head | null = null
   status = 0
   responseStarted = false
+  lastOfConnection = false
   error: ProxyError | undefined = undefined
   errorText = ''
   /** What a phase threw last. */
@@ -163,19 +158,23 @@ export class RequestState {
   }
 
   connection(): Connection {
-    if (this.#connection !== undefined) return this.#connection
-    const id = this.meta(6)
-    const { connections } = this.#shared
-    const connection = connections.get(id) ?? new Connection(id)
-    connections.set(id, connection)
-    connection.requests = Math.max(connection.requests, Number(this.meta(7)))
-    this.#connection = connection
-    return connection
+    if (this.#connection === undefined) {
+      const { connections } = this.#shared
+      this.#connection = connections.open(this.meta(6), Number(this.meta(7)), this.proxy.keepAliveTimeoutMs)
+    }
+    return this.#connection
   }
 
-  /** Forgets the connection: it has closed. */
-  dropConnection(): void {
-    if (this.#shared.connections.size > 0) this.#shared.connections.delete(this.meta(6))
+  /** The request begins: its connection is in use, if anybody has asked for it. */
+  join(): void {
+    if (this.#shared.connections.size === 0) return
+    if (this.#shared.connections.has(this.meta(6))) this.connection()
+  }
+
+  /** The request is over. */
+  leave(): void {
+    if (this.#connection !== undefined)
+      this.#shared.connections.release(this.#connection, this.lastOfConnection)
   }
 
   fact(which: number): number {

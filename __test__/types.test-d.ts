@@ -1,0 +1,127 @@
+import { expectTypeOf, test } from 'vitest'
+import {
+  type Answer,
+  type CloseReport,
+  definePhases,
+  type ErrorCode,
+  HttpPeer,
+  HttpProxy,
+  type Logger,
+  type Phases,
+  ProxyError,
+  type ProxyHttp,
+  type RequestHeader,
+  type ResponseHeader,
+  Server,
+  type Session,
+} from '../ts/index.js'
+
+const primary = new HttpPeer('http://10.0.0.1', { connectTimeoutMs: 100, host: 'peer' })
+const fallback = new HttpPeer('10.0.0.2:8080', { host: 'api.example' })
+
+test('the first proxy of the documentation', async () => {
+  interface Ctx {
+    tries: number
+  }
+  class Gateway implements ProxyHttp<Ctx> {
+    newCtx() {
+      return { tries: 0 }
+    }
+    requestFilter(session: Session) {
+      if (session.request.path.startsWith('/internal')) session.respond(403)
+    }
+    upstreamPeer(_s: Session, ctx: Ctx) {
+      return ctx.tries === 0 ? primary : fallback
+    }
+    failToConnect(_s: Session, _peer: HttpPeer, _e: ProxyError, ctx: Ctx) {
+      return ctx.tries++ === 0 ? 'retry' : 'fail'
+    }
+    upstreamRequestFilter(_s: Session, request: RequestHeader) {
+      request.headers.set('x-via', 'millrace')
+    }
+    logging(session: Session, error: ProxyError | undefined) {
+      expectTypeOf(session.summary()).toEqualTypeOf<string>()
+      expectTypeOf(error?.code).toEqualTypeOf<ErrorCode | undefined>()
+    }
+  }
+  await using server = new Server({ graceMs: 30_000 })
+  const proxy = server.addService(new HttpProxy(new Gateway(), { threads: 4, workStealing: true }))
+  expectTypeOf(proxy).toEqualTypeOf<HttpProxy>()
+  const http = proxy.addTcp('127.0.0.1:0')
+  await server.start()
+  expectTypeOf(http.url).toEqualTypeOf<string>()
+  expectTypeOf(http.address.port).toEqualTypeOf<number>()
+})
+
+test('definePhases infers the context from newCtx', () => {
+  const phases = definePhases({
+    newCtx: () => ({ started: 1 }),
+    upstreamPeer: primary,
+    requestFilter(session, ctx) {
+      expectTypeOf(session).toEqualTypeOf<Session>()
+      expectTypeOf(ctx).toEqualTypeOf<{ started: number }>()
+      return 204
+    },
+    async responseFilter(_session, response, ctx) {
+      expectTypeOf(response).toEqualTypeOf<ResponseHeader>()
+      expectTypeOf(ctx.started).toEqualTypeOf<number>()
+    },
+  })
+  expectTypeOf(phases).toEqualTypeOf<ProxyHttp<{ started: number }>>()
+  new HttpProxy(phases)
+  const plain = definePhases({ upstreamPeer: () => primary, logging: (_s, error) => void error })
+  expectTypeOf(plain).toEqualTypeOf<ProxyHttp>()
+  new HttpProxy(plain)
+  new HttpProxy({ upstreamPeer: primary, requestFilter: (session) => session.respond(200) })
+})
+
+test('a context needs newCtx, and no context must not have one', () => {
+  // @ts-expect-error newCtx is missing
+  const missing: ProxyHttp<{ a: 1 }> = { upstreamPeer: primary }
+  const none: ProxyHttp = { upstreamPeer: primary }
+  // @ts-expect-error upstreamPeer is required
+  const bare: ProxyHttp = {}
+  void [missing, none, bare]
+})
+
+test('phases may return what they may, and nothing else', () => {
+  expectTypeOf<{ upstreamPeer: HttpPeer; requestFilter(): 403 }>().toExtend<Phases<undefined>>()
+  expectTypeOf<{ upstreamPeer: HttpPeer; requestFilter(): Promise<Response> }>().toExtend<Phases<undefined>>()
+  expectTypeOf<{ upstreamPeer: HttpPeer; requestFilter(): true }>().not.toExtend<Phases<undefined>>()
+  expectTypeOf<{ upstreamPeer: HttpPeer; failToConnect(): 'again' }>().not.toExtend<Phases<undefined>>()
+  expectTypeOf<{ upstreamPeer(): string }>().not.toExtend<Phases<undefined>>()
+})
+
+test('answers, errors and loggers', () => {
+  expectTypeOf<{ status: number; headers: { a: string[] }; body: Uint8Array }>().toExtend<Answer>()
+  expectTypeOf<{ status: number; headers: [string, string][] }>().toExtend<Answer>()
+  expectTypeOf<{ status: number; headers: Headers }>().toExtend<Answer>()
+  expectTypeOf<{ status: string }>().not.toExtend<Answer>()
+  expectTypeOf(console).toExtend<Logger>()
+  const error = new ProxyError({ status: 429, headers: { 'retry-after': '1' }, message: 'slow down' })
+  expectTypeOf(error).toExtend<Error>()
+  expectTypeOf(error.source).toEqualTypeOf<'upstream' | 'downstream' | 'internal'>()
+  new Server({ logger: console })
+  new Server({ logger: false })
+})
+
+test('the session is read-only', () => {
+  const look = (session: Session) => {
+    // @ts-expect-error as received
+    session.request.method = 'POST'
+    expectTypeOf(session.request.version).toEqualTypeOf<'1.0' | '1.1' | '2'>()
+    expectTypeOf(session.response?.headers.get('a')).toEqualTypeOf<string | undefined>()
+    expectTypeOf(session.connection.data).toEqualTypeOf<Map<unknown, unknown>>()
+    expectTypeOf(session.upstream?.peer).toEqualTypeOf<HttpPeer | undefined>()
+    expectTypeOf(session.signal).toEqualTypeOf<AbortSignal>()
+    expectTypeOf(session.timings.connectMs).toEqualTypeOf<number | undefined>()
+  }
+  void look
+})
+
+test('closing', () => {
+  const close = (server: Server) => server.close({ graceMs: 0 })
+  expectTypeOf(close).returns.toEqualTypeOf<Promise<CloseReport>>()
+  const run = (server: Server) => server.run()
+  expectTypeOf(run).returns.toEqualTypeOf<Promise<void>>()
+})

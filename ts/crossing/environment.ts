@@ -1,0 +1,28 @@
+import { makeLog } from '../logger.js'
+import { NativeCrossing, peerEpoch, registerPeer } from '../native.js'
+import { Crossing } from './crossing.js'
+
+/** The one crossing of this JavaScript environment, with the addon's side of it. */
+export interface Environment {
+  readonly crossing: Crossing
+  readonly native: NativeCrossing
+}
+
+let environment: Environment | undefined
+
+/** Makes it when it is first asked for. */
+export function theEnvironment(): Environment {
+  if (environment !== undefined) return environment
+  let native: NativeCrossing | undefined
+  const table = { registerPeer, peerEpoch }
+  const crossing = new Crossing(
+    (dispatch, logged) => {
+      native = new NativeCrossing(dispatch, logged)
+      return native
+    },
+    table,
+    makeLog(undefined),
+  )
+  environment = { crossing, native: native as unknown as NativeCrossing }
+  return environment
+}
