@@ -22,7 +22,9 @@ impl ServerApp for ProxyApp {
         conn: &ConnInfo,
         shutdown: &Shutdown,
     ) -> Option<Stream> {
-        self.proxy.process_new(stream, conn, shutdown).await
+        let stream = self.proxy.process_new(stream, conn, shutdown).await;
+        self.proxy.phases().closed(conn.id);
+        stream
     }
 
     async fn cleanup(&self) {

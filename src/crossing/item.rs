@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     End = 1,
     /// The crossing `seq` is void; the signal of the request fires.
     Abort = 2,
+    /// A connection has closed: its number is the text.
+    Closed = 3,
 }
 
 /// One entry of a batch. Its ints and doubles go to JS as they stand here, its text beside them.

@@ -117,7 +117,8 @@ impl Crossing {
         if self.closed.load(Relaxed) {
             return false;
         }
-        let lazy = item.ints[super::item::at::KIND] == Kind::End as i32;
+        let kind = item.ints[super::item::at::KIND];
+        let lazy = kind == Kind::End as i32 || kind == Kind::Closed as i32;
         let (now, arm, arm_lazily) = {
             let mut queue = self.queue.lock();
             queue.items.push(item);

@@ -18,6 +18,8 @@ pub(crate) trait Section {
     fn response(&mut self, status: u16, fields: &Fields);
     /// What went wrong.
     fn error(&mut self, error: &Error);
+    /// The connection that has closed.
+    fn connection(&mut self, id: u64);
     /// Times and byte counts.
     fn numbers(&mut self, ex: &Exchange);
 }
@@ -96,6 +98,11 @@ impl Section for Item {
         }
         text.extend(message.chars().map(|c| if c == '\n' { b' ' } else { latin1(c) }));
         self.ints[at::ERROR] = (self.text.len() - start) as i32;
+    }
+
+    fn connection(&mut self, id: u64) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+        self.ints[at::UPSTREAM] = self.text.len() as i32;
     }
 
     fn numbers(&mut self, ex: &Exchange) {

@@ -14,7 +14,7 @@ use millrace_message::{RequestHead, ResponseHead};
 use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
 use parking_lot::Mutex;
 
-use crate::crossing::{Crossing, Lease};
+use crate::crossing::{Crossing, Item, Kind, Lease, Section};
 pub(crate) use request::Group;
 
 /// The numbers of the phases; `ts/phases.ts` has the same list.
@@ -88,6 +88,15 @@ pub(crate) struct State {
 }
 
 impl JsPhases {
+    /// A connection has closed: JavaScript may keep something of it.
+    pub(crate) fn closed(&self, connection: u64) {
+        if self.mask != 0 {
+            let mut item = Item::new(0, self.proxy, Kind::Closed, 0, 0);
+            item.connection(connection);
+            self.crossing.push(item);
+        }
+    }
+
     fn has(&self, phase: u32) -> bool {
         self.mask & bit(phase) != 0
     }
