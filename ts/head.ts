@@ -2,9 +2,8 @@ import { UsageError } from './errors.js'
 import {
   allFields,
   allValues,
-  checkName,
-  checkOurs,
   checkValue,
+  editable,
   type HeaderEdit,
   type HeaderView,
   invalidValue,
@@ -177,13 +176,6 @@ class Editor extends Turn implements HeaderEdit {
     head.change(key, [], `-${name}\0\n`)
     return true
   }
-}
-
-function editable(name: string): string {
-  checkName(name)
-  const key = needle(name)
-  checkOurs(key.slice(1, -1))
-  return key
 }
 
 function setHost(head: Head, value: string): void {

@@ -31,6 +31,8 @@ const OURS = new Set([
   'connection', 'content-length', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade',
 ]) // biome-ignore format: one list
 
+const OUR_NEEDLES = new Set([...OURS].map((name) => `\n${name}:`))
+
 const needles = new Map<string, string>()
 
 /** `\nname:` in lower case: what is looked for in a section. The last 1,024 names are kept. */
@@ -66,12 +68,13 @@ export function invalidValue(name: string, value: unknown): UsageError {
   return new UsageError('INVALID_HEADER', `the value ${shown} of header ${name} is not valid`)
 }
 
-/** @throws UsageError INVALID_HEADER if millrace writes the field itself */
-export function checkOurs(lower: string): void {
-  if (!OURS.has(lower)) return
+/** The needle of a field that may be changed. @throws UsageError INVALID_HEADER if the name is not valid, or ours */
+export function editable(name: string): string {
+  const key = needle(name)
+  if (!OUR_NEEDLES.has(key)) return key
   throw new UsageError(
     'INVALID_HEADER',
-    `the header ${lower} belongs to the connection and is written by millrace`,
+    `the header ${name} belongs to the connection and is written by millrace`,
   )
 }
 
@@ -84,8 +87,7 @@ export function isOurs(lower: string): boolean {
 export function headerFields(input: HeaderInput): string {
   let fields = ''
   const add = (name: unknown, value: unknown) => {
-    checkName(name)
-    checkOurs((name as string).toLowerCase())
+    editable(name as string)
     checkValue(name as string, value)
     fields += `${name}\0${value}\n`
   }

@@ -6,7 +6,7 @@ export interface Logger {
   error(line: string): void
 }
 
-/** @internal A logger that never throws. */
+/** A logger that never throws. */
 export type AnyLog = Logger
 
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const

@@ -178,7 +178,6 @@ export class HttpProxy {
       hasNewCtx: (mask & (1 << Phase.newCtx)) !== 0,
       fixedPeer: upstreamPeer instanceof HttpPeer ? upstreamPeer : undefined,
       callbackTimeoutMs: checked.callbackTimeoutMs,
-      keepAliveTimeoutMs: checked.keepAliveTimeoutMs,
       log: makeLog(false),
       sessions: 0,
     }

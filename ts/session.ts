@@ -1,6 +1,5 @@
 import { type Answer, checkAnswer } from './answer.js'
-import type { Connection } from './crossing/connections.js'
-import type { RequestState } from './crossing/state.js'
+import type { Connection, RequestState } from './crossing/state.js'
 import { UsageError } from './errors.js'
 import type { Head } from './head.js'
 import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'

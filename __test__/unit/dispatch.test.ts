@@ -4,7 +4,7 @@ import type { RequestHeader, ResponseHeader } from '../../ts/head.js'
 import { HttpPeer } from '../../ts/peer.js'
 import { Phase } from '../../ts/phases.js'
 import type { Session } from '../../ts/session.js'
-import { codeOf, END, settle, setUp } from './fake.js'
+import { CLOSED, codeOf, END, settle, setUp } from './fake.js'
 
 test('phases of one crossing run in order, with session first and context last', () => {
   const calls: unknown[] = []
@@ -235,6 +235,9 @@ test('a connection has one object for all its requests, until it closes', () => 
   expect(seen[0]).toBe(seen[1])
   expect(seen[0]?.requests).toBe(2)
   expect(seen[2]).not.toBe(seen[0])
+  addon.send({ kind: END }, { kind: CLOSED, upstream: 'conn-9' })
+  addon.send({ phases: ['requestFilter'], request: { meta: meta(1) } })
+  expect(seen[3]).not.toBe(seen[2])
 })
 
 test('a look-up never finds an address in place of a field', () => {

@@ -8,6 +8,7 @@ import { type AnyPhases, Phase, type PhaseName } from '../../ts/phases.js'
 export const RUN = 0
 export const END = 1
 export const ABORT = 2
+export const CLOSED = 3
 
 const RESULTS = ['done', 'answered', 'thrown', 'progress', 'free'] as const
 
@@ -158,7 +159,6 @@ export function setUp(
     hasNewCtx: (phasesOf(target, []) & 1) !== 0,
     fixedPeer: target.upstreamPeer instanceof HttpPeer ? target.upstreamPeer : undefined,
     callbackTimeoutMs: options.callbackTimeoutMs ?? 10_000,
-    keepAliveTimeoutMs: 1000,
     log,
     sessions: 0,
   }

@@ -5,13 +5,12 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongReturn } from './call.js'
-import { Connections } from './connections.js'
 import { describe, failureOf, readError } from './failure.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3 } as const
 const ITEM = 16
 const NUMBERS = 8
 
@@ -37,7 +36,7 @@ export class Crossing {
   readonly #table: PeerTable
   readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
-  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Connections() }
+  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Map() }
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -111,15 +110,29 @@ export class Crossing {
     const slot = items[at]!
     const kind = items[at + 2]!
     const seq = items[at + 3]!
+    const mask = items[at + 4]!
     const requestLength = items[at + 6]!
+    let state = this.#slots[slot]
+    if (kind === Kind.end && mask === 0 && requestLength === 0) {
+      // Nothing is to be run: its texts need not be read.
+      if (state === undefined) this.#records.plain(slot, seq, Result.free, 0, 0)
+      else {
+        state.seq = seq
+        this.#end(state, 0, (items[at + 15]! & 4) !== 0)
+      }
+      return
+    }
     const upstreamLength = items[at + 10]!
     const headLength = items[at + 11]!
     const errorLength = items[at + 13]!
     const offset = items[at + 5]!
     const length = requestLength + upstreamLength + headLength + errorLength
     const text = length === 0 ? '' : this.#input.latin1Slice(offset, offset + length)
+    if (kind === Kind.closed) {
+      this.#shared.connections.delete(text)
+      return
+    }
 
-    let state = this.#slots[slot]
     if (requestLength > 0) {
       if (state !== undefined) this.#forget(state)
       const section = requestLength === length ? text : text.substring(0, requestLength)
@@ -145,7 +158,7 @@ export class Crossing {
     if (upstreamLength > 0) state.upstreamText = text.substring(requestLength, headAt)
     state.attempt = items[at + 14]!
     state.seq = seq
-    state.mask = items[at + 4]!
+    state.mask = mask
     state.status = items[at + 12]!
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
@@ -160,7 +173,7 @@ export class Crossing {
     else state.error = undefined
 
     if (state.fresh && state.proxy.hasNewCtx && !this.#newCtx(state, kind)) return
-    if (kind === Kind.end) this.#end(state, (flags & 4) !== 0)
+    if (kind === Kind.end) this.#end(state, mask, (flags & 4) !== 0)
     else this.#advance(state)
   }
 
@@ -179,7 +192,6 @@ export class Crossing {
       items[at + 9]!,
     )
     proxy.sessions++
-    state.join()
     this.#slots[slot] = state
     if ((slot + 1) * FACTS > this.#shared.facts.length) {
       const bigger = new Float64Array((slot + 1) * FACTS * 2)
@@ -350,11 +362,11 @@ export class Crossing {
     if (state.ending) this.#forget(state)
   }
 
-  #end(state: RequestState, lastOfConnection: boolean): void {
-    state.lastOfConnection = lastOfConnection
+  #end(state: RequestState, mask: number, lastOfConnection: boolean): void {
+    if (lastOfConnection) state.dropConnection()
     state.ending = true
     state.wait++
-    if ((state.mask & (1 << Phase.logging)) === 0) {
+    if ((mask & (1 << Phase.logging)) === 0) {
       this.#forget(state)
       return
     }
@@ -384,7 +396,6 @@ export class Crossing {
   /** The session dies, and its slot is free. */
   #forget(state: RequestState): void {
     const { slot, seq } = state
-    state.leave()
     state.die()
     state.proxy.sessions--
     this.#slots[slot] = undefined
@@ -417,9 +428,9 @@ export class Crossing {
   /** Lines as `level\0server\0text`; those of no server in particular go to all. */
   #logged(lines: string[]): void {
     for (const line of lines) {
-      const [level, server] = line.split('\0', 2)
+      const [level, server = ''] = line.split('\0', 2)
       if (level !== 'error' && level !== 'warn' && level !== 'info' && level !== 'debug') continue
-      const text = line.slice(level.length + server!.length + 2)
+      const text = line.slice(level.length + server.length + 2)
       if (server === '') for (const log of this.#logs.values()) log[level](text)
       else this.#logs.get(Number(server))?.[level](text)
     }

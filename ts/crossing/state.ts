@@ -13,7 +13,6 @@ import {
   type Timings,
   type UpstreamView,
 } from '../session.js'
-import type { Connection, Connections } from './connections.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
@@ -22,7 +21,6 @@ export interface ProxyEntry {
   readonly hasNewCtx: boolean
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
-  readonly keepAliveTimeoutMs: number
   /** The server's, once it has started. */
   log: AnyLog
   /** Requests that JavaScript knows of. */
@@ -33,7 +31,7 @@ export interface ProxyEntry {
 export interface Shared {
   /** Six numbers for each slot: see `Fact`. */
   facts: Float64Array
-  readonly connections: Connections
+  readonly connections: Map<string, Connection>
 }
 
 /** Numbers of a request, by their place. */
@@ -41,6 +39,17 @@ export const Fact = { start: 0, connectMs: 1, firstByteMs: 2, totalMs: 3, receiv
 
 /** Doubles kept for each slot. */
 export const FACTS = 6
+
+/** The connection of a client, as sessions show it. */
+export class Connection {
+  readonly id: string
+  requests = 0
+  readonly data = new Map<unknown, unknown>()
+
+  constructor(id: string) {
+    this.id = id
+  }
+}
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')
@@ -76,7 +85,6 @@ export class RequestState {
   response: Head | null = null
   status = 0
   responseStarted = false
-  lastOfConnection = false
   error: ProxyError | undefined = undefined
   errorText = ''
   /** What a phase threw last. */
@@ -158,23 +166,19 @@ export class RequestState {
   }
 
   connection(): Connection {
-    if (this.#connection === undefined) {
-      const { connections } = this.#shared
-      this.#connection = connections.open(this.meta(6), Number(this.meta(7)), this.proxy.keepAliveTimeoutMs)
-    }
-    return this.#connection
+    if (this.#connection !== undefined) return this.#connection
+    const id = this.meta(6)
+    const { connections } = this.#shared
+    const connection = connections.get(id) ?? new Connection(id)
+    connections.set(id, connection)
+    connection.requests = Math.max(connection.requests, Number(this.meta(7)))
+    this.#connection = connection
+    return connection
   }
 
-  /** The request begins: its connection is in use, if anybody has asked for it. */
-  join(): void {
-    if (this.#shared.connections.size === 0) return
-    if (this.#shared.connections.has(this.meta(6))) this.connection()
-  }
-
-  /** The request is over. */
-  leave(): void {
-    if (this.#connection !== undefined)
-      this.#shared.connections.release(this.#connection, this.lastOfConnection)
+  /** Forgets the connection: this was its last request. */
+  dropConnection(): void {
+    if (this.#shared.connections.size > 0) this.#shared.connections.delete(this.meta(6))
   }
 
   fact(which: number): number {
