@@ -100,6 +100,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 None => attempt.await,
                 Some(limit) => tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
                     let error = Error::new(Code::RequestExpired, "the try took too long");
+                    if ex.upstream.is_none() {
+                        // Not even connected, so that nothing was sent.
+                        return Err(Failed::Connect(error.retry(true)));
+                    }
                     let safe = ex.request.method.is_idempotent() && upload.can_replay();
                     Err(Failed::While { error: error.retry(safe), replace: false })
                 }),

@@ -66,6 +66,11 @@ pub(crate) async fn exchange_heads<D: Downstream>(
             if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
                 return Poll::Ready(Err(Broken::Downstream(error)));
             }
+            if upload.is_stuck()
+                && let Some(error) = upload.failure()
+            {
+                return Poll::Ready(Err(Broken::Upstream(error)));
+            }
             match up.poll_head(cx) {
                 Poll::Ready(Ok(Head::Interim(mut head))) => {
                     strip_hop_by_hop(&mut head.fields);

@@ -2,7 +2,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_error::{Error, Result};
+use millrace_error::{Code, Error, Result};
 use millrace_message::Fields;
 use tokio::time::Instant;
 
@@ -67,6 +67,11 @@ impl Upload {
     /// Whether the client is what holds it up, so that its leaving is noticed here.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.waits_for_client
+    }
+
+    /// Whether the origin took nothing for too long: no answer is waited for then.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.failure.as_ref().is_some_and(|error| error.code() == Code::WriteTimeout)
     }
 
     /// Why writing failed, if it did.

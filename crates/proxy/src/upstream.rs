@@ -27,6 +27,8 @@ pub(crate) struct Upstream {
     limits: HeadLimits,
     seen: usize,
     got_any: bool,
+    /// Writing failed: the rest of the request will not go out.
+    broken: bool,
     response: Option<Incoming>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
@@ -63,6 +65,7 @@ impl Upstream {
             limits,
             seen: 0,
             got_any: false,
+            broken: false,
             response: None,
             read_timeout: peer.options.read_timeout,
             write_timeout: peer.options.write_timeout,
@@ -153,11 +156,13 @@ impl Upstream {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
+                self.broken = true;
                 Poll::Ready(Err(closed("while the request was sent", error)))
             }
             Poll::Pending => {
                 let deadline = self.write_stall.wait(self.write_timeout, 0);
                 ready!(self.write_timer.poll(cx, deadline));
+                self.broken = true;
                 Poll::Ready(Err(Error::new(Code::WriteTimeout, "the origin took nothing")))
             }
         }
@@ -234,8 +239,9 @@ impl Upstream {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(closed("while it answered", error))),
             Poll::Pending => {
-                // Nothing is expected of an origin that still takes the request.
-                if !self.out.is_empty() {
+                // Nothing is expected of an origin that has not got the whole request; unless it
+                // will not get it, then an answer is all that is left to wait for.
+                if !(self.broken || (self.request_done && self.out.is_empty())) {
                     self.read_stall.rest();
                     return Poll::Pending;
                 }

@@ -1,5 +1,6 @@
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_error::{Code, Error, Result};
@@ -8,6 +9,7 @@ use millrace_http1::{
     write_response_head,
 };
 use millrace_message::{Fields, Method, ResponseHead, Version};
+use tokio::time::Instant;
 
 use super::H1Connection;
 use super::next::too_large;
@@ -17,6 +19,8 @@ use crate::{Body, BodySize, Downstream};
 
 /// How far a client may send ahead while its request is served.
 const READ_AHEAD: usize = 16 * 1024;
+/// How often a client that has sent that far ahead is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// An unread body up to this size is drained so that its connection can go on.
 pub(super) const DRAIN: u64 = 64 * 1024;
 
@@ -37,6 +41,44 @@ impl H1Connection {
     pub(super) fn continue_once(&mut self) {
         if std::mem::take(&mut self.current.expects_continue) && !self.current.head_sent {
             self.output.tail().extend_from_slice(CONTINUE);
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
+        self.continue_once();
+        loop {
+            let before = self.input.len();
+            let piece = self.current.body.decode(&mut self.input).map_err(bad_body)?;
+            self.current.received += (before - self.input.len()) as u64;
+            match piece {
+                Decoded::Data(data) => {
+                    self.current.body_bytes += data.len() as u64;
+                    if let Some(limit) = self.options.max_request_body
+                        && self.current.body_bytes > limit
+                    {
+                        return Poll::Ready(Err(too_large(limit)));
+                    }
+                    self.current.read_stall.progress(data.len());
+                    return Poll::Ready(Ok(Body::Data(data)));
+                }
+                Decoded::Trailers(fields) => return Poll::Ready(Ok(Body::Trailers(fields))),
+                Decoded::End => return Poll::Ready(Ok(Body::End)),
+                Decoded::NeedMore => {}
+            }
+            if let Poll::Ready(filled) = self.poll_fill(true, cx) {
+                filled?;
+                continue;
+            }
+            // The client may wait for bytes of ours: a 100, or the response so far.
+            if self.poll_flush(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+            let options = &self.options;
+            let stall = &mut self.current.read_stall;
+            let deadline = stall.wait(options.body_read_timeout, options.min_bytes_per_second);
+            ready!(self.read_timer.poll(cx, deadline));
+            let error = Error::new(Code::RequestTimeout, "the body came too slowly");
+            return Poll::Ready(Err(error));
         }
     }
 
@@ -82,41 +124,12 @@ impl Downstream for H1Connection {
         if self.current.body.is_done() {
             return Poll::Ready(Ok(Body::End));
         }
-        self.continue_once();
-        loop {
-            let before = self.input.len();
-            let piece = self.current.body.decode(&mut self.input).map_err(bad_body)?;
-            self.current.received += (before - self.input.len()) as u64;
-            match piece {
-                Decoded::Data(data) => {
-                    self.current.body_bytes += data.len() as u64;
-                    if let Some(limit) = self.options.max_request_body
-                        && self.current.body_bytes > limit
-                    {
-                        return Poll::Ready(Err(too_large(limit)));
-                    }
-                    self.current.read_stall.progress(data.len());
-                    return Poll::Ready(Ok(Body::Data(data)));
-                }
-                Decoded::Trailers(fields) => return Poll::Ready(Ok(Body::Trailers(fields))),
-                Decoded::End => return Poll::Ready(Ok(Body::End)),
-                Decoded::NeedMore => {}
-            }
-            if let Poll::Ready(filled) = self.poll_fill(true, cx) {
-                filled?;
-                continue;
-            }
-            // The client may wait for bytes of ours: a 100, or the response so far.
-            if self.poll_flush(cx)?.is_pending() {
-                return Poll::Pending;
-            }
-            let options = &self.options;
-            let stall = &mut self.current.read_stall;
-            let deadline = stall.wait(options.body_read_timeout, options.min_bytes_per_second);
-            ready!(self.read_timer.poll(cx, deadline));
-            let error = Error::new(Code::RequestTimeout, "the body came too slowly");
-            return Poll::Ready(Err(error));
+        let piece = self.poll_piece(cx);
+        if let Poll::Ready(Err(_)) = piece {
+            // The rest of it is not worth the wait for the next request.
+            self.current.persistent = false;
         }
+        piece
     }
 
     fn body_done(&self) -> bool {
@@ -135,11 +148,15 @@ impl Downstream for H1Connection {
         let half_close = self.options.half_close;
         while !(self.current.end_of_input && half_close) {
             if self.input.len() >= READ_AHEAD {
-                // No more is read; the driver may still have seen the end behind it.
-                if self.stream.is_read_closed() && !half_close {
+                // No more is read; the driver may still have seen the end behind it. It wakes
+                // nobody for that while there are bytes to read, so come again.
+                if half_close {
+                    return Poll::Pending;
+                }
+                if self.stream.is_read_closed() {
                     return Poll::Ready(Error::new(Code::ClientAborted, "the client left"));
                 }
-                return Poll::Pending;
+                ready!(self.read_timer.poll(cx, Some(Instant::now() + LOOK_AGAIN)));
             }
             match ready!(self.poll_fill(false, cx)) {
                 Ok(()) => {}
@@ -165,10 +182,11 @@ impl Downstream for H1Connection {
         let draining = self.shutdown.is_draining();
         let current = &mut self.current;
         current.head_sent = true;
-        if !current.body.is_done() && !streaming {
-            // What was not read has to be drained before the next request can be found.
+        if !current.body.is_done() {
+            // What was not read has to be drained before the next request can be found. A body
+            // that was not asked for may never come: then nobody knows what the next bytes are.
             let small = current.body.remaining().is_some_and(|left| left <= DRAIN);
-            current.persistent &= small && !current.expects_continue;
+            current.persistent &= (small || streaming) && !current.expects_continue;
         }
         current.persistent &= !draining && !current.end_of_input;
         let no_body = self.forbids_body(head.status);

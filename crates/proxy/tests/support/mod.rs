@@ -7,7 +7,7 @@ mod phases;
 mod proxy;
 mod wire;
 
-pub use phases::{Logged, TestPhases};
+pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
 pub use wire::{Origin, Response, Wire};
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{PATIENCE, Proxy};
+use socket2::{Domain, Socket, Type};
+
+use super::PATIENCE;
 
 /// One end of a connection, read and written byte by byte.
 pub struct Wire {
@@ -271,6 +273,23 @@ impl Origin {
     /// Nobody listens there.
     pub fn nowhere() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    /// Connecting there hangs for as long as the sockets live: the backlog is full.
+    pub fn never_accepts() -> (SocketAddr, Vec<Socket>) {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let filler = socket();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address);
+            sockets.push(filler);
+        }
+        (address.as_socket().unwrap(), sockets)
     }
 
     pub fn connections(&self) -> usize {
