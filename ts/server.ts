@@ -52,6 +52,9 @@ const closeRules = { graceMs: ms(0, 'at once') }
 
 let servers = 0
 
+/** Servers that run, so that one whose variable is gone is not collected while it serves. */
+const running = new Set<Server>()
+
 /**
  * Services that start and stop together. It keeps Node.js alive from `start()` until it has
  * stopped, never exits the process, and handles no signal unless `run()` is called.
@@ -111,6 +114,7 @@ export class Server {
   async #start(): Promise<void> {
     // Longer than any wait; its only use is to hold the event loop.
     this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+    running.add(this)
     try {
       const { crossing, native: nativeCrossing } = theEnvironment()
       const native = new NativeServer(nativeCrossing, { serverId: this.#id, graceMs: this.#graceMs })
@@ -167,6 +171,7 @@ export class Server {
 
   #release(): void {
     clearInterval(this.#keepAlive)
+    running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
     const { crossing } = theEnvironment()
