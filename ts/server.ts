@@ -50,6 +50,9 @@ const rules = {
 }
 const closeRules = { graceMs: ms(0, 'at once') }
 
+/** How long log lines and ends of requests may be on their way once a server has stopped. */
+const LAST_WORDS_MS = 1000
+
 let servers = 0
 
 /** Servers that run, so that one whose variable is gone is not collected while it serves. */
@@ -136,7 +139,7 @@ export class Server {
         for (const [index, endpoint] of endpoints.entries())
           Endpoint.bound(endpoint, addresses[service]?.[index])
     } catch (error) {
-      this.#release()
+      this.#release(0)
       this.#starting = undefined
       this.#native = undefined
       throw error
@@ -165,18 +168,18 @@ export class Server {
   #stop(report: CloseReport): void {
     if (this.#isStopped) return
     this.#isStopped = true
-    this.#release()
+    this.#release(LAST_WORDS_MS)
     this.#resolveStopped(report)
   }
 
-  #release(): void {
+  #release(afterMs: number): void {
     clearInterval(this.#keepAlive)
     running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
     const { crossing } = theEnvironment()
-    crossing.retireLog(this.#id)
-    for (const { entry } of this.#services) crossing.retireProxy(entry)
+    crossing.retireLog(this.#id, afterMs)
+    for (const { entry } of this.#services) crossing.retireProxy(entry, afterMs)
   }
 
   /**

@@ -78,12 +78,14 @@ export class Crossing {
     this.#proxies.set(entry.id, entry)
   }
 
-  /** The server of a proxy has stopped: forgets it, once the last of its requests have been logged. */
-  retireProxy(entry: ProxyEntry): void {
-    setTimeout(() => {
+  /** The server of a proxy has stopped: forgets it, at once or when the last of its requests have ended. */
+  retireProxy(entry: ProxyEntry, afterMs: number): void {
+    const retire = () => {
       if (entry.sessions === 0) this.#proxies.delete(entry.id)
-      else this.retireProxy(entry)
-    }, 1000).unref()
+      else setTimeout(retire, afterMs).unref()
+    }
+    if (afterMs === 0) retire()
+    else setTimeout(retire, afterMs).unref()
   }
 
   #dispatch(count: number): void {
@@ -375,6 +377,7 @@ export class Crossing {
       const value = callPhase(state, Phase.logging)
       if (isThenable(value)) {
         this.#wait(state, value as object)
+        state.detached = true
         const limit = state.proxy.callbackTimeoutMs
         if (limit > 0) state.timer = setTimeout(() => this.#overdue(state), limit).unref()
         return
@@ -408,8 +411,7 @@ export class Crossing {
 
   #peerId(peer: HttpPeer): number {
     if (HttpPeer.isRegistered(peer, this.#epoch)) return HttpPeer.id(peer)
-    // Registering may empty the table: what has been answered must be looked up before.
-    this.#records.finish()
+    // Numbers already written stay good: the addon keeps the table before the one it began anew.
     const id = HttpPeer.register(peer, this.#table)
     this.#epoch = this.#table.peerEpoch()
     return id
@@ -420,9 +422,10 @@ export class Crossing {
     this.#logs.set(server, log)
   }
 
-  /** The server has stopped: its last lines may still be on their way. */
-  retireLog(server: number): void {
-    setTimeout(() => this.#logs.delete(server), 1000).unref()
+  /** The server has stopped: its last lines may still be on their way for so long. */
+  retireLog(server: number, afterMs: number): void {
+    if (afterMs === 0) this.#logs.delete(server)
+    else setTimeout(() => this.#logs.delete(server), afterMs).unref()
   }
 
   /** Lines as `level\0server\0text`; those of no server in particular go to all. */

@@ -99,6 +99,8 @@ export class RequestState {
   attempt = 0
   /** In `logging`, which is the last of all. */
   ending = false
+  /** Async `logging` waits: the connection may have closed, and nothing would tell of it again. */
+  detached = false
   timer: NodeJS.Timeout | undefined = undefined
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
@@ -170,7 +172,7 @@ export class RequestState {
     const id = this.meta(6)
     const { connections } = this.#shared
     const connection = connections.get(id) ?? new Connection(id)
-    connections.set(id, connection)
+    if (!this.detached) connections.set(id, connection)
     connection.requests = Math.max(connection.requests, Number(this.meta(7)))
     this.#connection = connection
     return connection
