@@ -119,9 +119,9 @@ export class FakeAddon implements CrossingLike {
 
 declare global {
   interface Buffer {
-    latin1Slice(from: number, to: number): string
-    utf8Slice(from: number, to: number): string
-    latin1Write(text: string, at: number): number
+    latin1Slice(from?: number, to?: number): string
+    utf8Slice(from?: number, to?: number): string
+    latin1Write(text: string, at?: number): number
   }
 }
 
