@@ -202,6 +202,8 @@ export class RequestState {
   upstream(): UpstreamView | undefined {
     if (this.upstreamText === '' || this.peer === undefined) return undefined
     const address = this.upstreamText.substring(this.upstreamText.indexOf('\n') + 1)
+    // The peer of a try that did not get a connection.
+    if (address === '') return undefined
     return { peer: this.peer, address, reused: this.reused, attempt: this.attempt }
   }
 
