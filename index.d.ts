@@ -24,6 +24,8 @@ export declare class NativeServer {
   constructor(crossing: NativeCrossing, options: NativeServerOptions)
   /** Adds a proxy service; its number. */
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
+  /** Adds a service with the demo's origin; its number. */
+  addDemoOrigin(options: NativeOriginOptions): number
   /** Adds an endpoint to a service; its number within it. */
   addTcp(service: number, address: string, options: NativeSocketOptions): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
@@ -62,6 +64,14 @@ export interface NativeClosed {
   finished: number
   /** Connections that were cut. */
   cut: number
+}
+
+/** The options of a service with the demo's origin. */
+export interface NativeOriginOptions {
+  name: string
+  threads: number
+  maxConnections: number
+  pauseMs: number
 }
 
 /** A peer, checked and completed in ts/. */

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use millrace_demo_origin::OriginOptions;
 use millrace_listeners::Endpoint;
 use millrace_proxy::ProxyOptions;
 use millrace_server::{RuntimeKind, RuntimeOptions};
@@ -35,6 +36,15 @@ pub struct NativeProxyOptions {
     pub upstream_keepalive_pool_size: u32,
     pub half_close: bool,
     pub filter_own_responses: bool,
+}
+
+/// The options of a service with the demo's origin.
+#[napi(object, object_to_js = false)]
+pub struct NativeOriginOptions {
+    pub name: String,
+    pub threads: u32,
+    pub max_connections: u32,
+    pub pause_ms: u32,
 }
 
 /// The options of an endpoint's sockets.
@@ -105,6 +115,21 @@ impl NativeProxyOptions {
     /// How many runtimes the service has: a shard of the pool and a router for each.
     pub(crate) fn runtimes(&self) -> usize {
         if self.work_stealing { 1 } else { self.threads as usize }
+    }
+}
+
+impl NativeOriginOptions {
+    pub(crate) fn origin(&self) -> OriginOptions {
+        let pause = Duration::from_millis(u64::from(self.pause_ms));
+        OriginOptions { pause, ..OriginOptions::default() }
+    }
+
+    pub(crate) fn runtime(&self) -> RuntimeOptions {
+        RuntimeOptions {
+            threads: self.threads as usize,
+            name: self.name.clone(),
+            ..RuntimeOptions::default()
+        }
     }
 }
 

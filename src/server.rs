@@ -1,11 +1,13 @@
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
-use millrace_server::{ListeningService, Server, ServerOptions, StartError};
+use millrace_server::{
+    ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service, StartError,
+};
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -14,7 +16,7 @@ use parking_lot::Mutex;
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
-use crate::options::{NativeProxyOptions, NativeSocketOptions};
+use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions};
 use crate::phases::JsPhases;
 
 /// A server and its services.
@@ -27,9 +29,47 @@ pub struct NativeServer {
 
 /// A service until it starts, and what can be read of it afterwards.
 struct Planned {
-    options: NativeProxyOptions,
-    app: Arc<ProxyApp>,
+    name: String,
+    app: App,
+    runtime: RuntimeOptions,
+    max_connections: usize,
     endpoints: Vec<Endpoint>,
+}
+
+/// The app of a service.
+enum App {
+    Proxy(Arc<ProxyApp>),
+    Origin(Arc<DemoOrigin>),
+}
+
+impl Planned {
+    fn service(&self) -> Box<dyn Service> {
+        match &self.app {
+            App::Proxy(app) => self.serving(app),
+            App::Origin(app) => self.serving(app),
+        }
+    }
+
+    fn serving<A: ServerApp>(&self, app: &Arc<A>) -> Box<dyn Service> {
+        let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
+        let service = ListeningService::new(name, app.clone(), endpoints, self.runtime.clone());
+        Box::new(service.max_connections(Some(self.max_connections)))
+    }
+
+    fn pool(&self) -> NativePoolStats {
+        match &self.app {
+            App::Proxy(app) => {
+                let pool = app.proxy.connector().stats();
+                NativePoolStats {
+                    open: pool.open as u32,
+                    idle: pool.idle as u32,
+                    reused: pool.reused as f64,
+                    created: pool.created as f64,
+                }
+            }
+            App::Origin(_) => NativePoolStats::default(),
+        }
+    }
 }
 
 /// The options of a server.
@@ -60,6 +100,7 @@ pub struct NativeClosed {
 
 /// The connections of a service to its upstreams.
 #[napi(object, object_from_js = false)]
+#[derive(Default)]
 pub struct NativePoolStats {
     pub open: u32,
     pub idle: u32,
@@ -113,9 +154,14 @@ impl NativeServer {
             proxy: Arc::new(proxy),
             routers: Mutex::new(routers.into_iter().map(Some).collect()),
         });
-        let mut services = self.services.lock();
-        services.push(Planned { options, app, endpoints: Vec::new() });
-        Ok((services.len() - 1) as u32)
+        Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
+    }
+
+    /// Adds a service with the demo's origin; its number.
+    #[napi(catch_unwind)]
+    pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
+        let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
+        self.plan(app, options.runtime(), options.max_connections, options.name)
     }
 
     /// Adds an endpoint to a service; its number within it.
@@ -142,15 +188,7 @@ impl NativeServer {
         let (deferred, promise) = env.create_deferred()?;
         let mut added = Ok(());
         for planned in self.services.lock().iter() {
-            let service = ListeningService::new(
-                planned.options.name.clone(),
-                planned.app.clone(),
-                planned.endpoints.clone(),
-                planned.options.runtime(),
-            );
-            let limit = planned.options.max_connections as usize;
-            let service = service.max_connections((limit > 0).then_some(limit));
-            added = added.and_then(|()| self.server.add_service(Box::new(service)));
+            added = added.and_then(|()| self.server.add_service(planned.service()));
         }
         let server = self.server.clone();
         in_background("millrace-start", move || {
@@ -176,23 +214,25 @@ impl NativeServer {
     /// Numbers of each service.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> Vec<NativeServiceStats> {
-        let counters: HashMap<_, _> = self.server.counters().into_iter().collect();
+        let counters = self.server.counters();
         let services = self.services.lock();
-        let of_service = |service: &Planned| {
-            let name = service.options.name.clone();
-            let pool = service.app.proxy.connector().stats();
-            NativeServiceStats {
-                connections: counters.get(&name).map_or(0, |counters| counters.open() as u32),
-                name,
-                pool: NativePoolStats {
-                    open: pool.open as u32,
-                    idle: pool.idle as u32,
-                    reused: pool.reused as f64,
-                    created: pool.created as f64,
-                },
-            }
+        let of_service = |(service, open): (&Planned, u64)| NativeServiceStats {
+            name: service.name.clone(),
+            connections: open as u32,
+            pool: service.pool(),
         };
-        services.iter().map(of_service).collect()
+        let open = counters.iter().map(|(_, counters)| counters.open() as u64);
+        services.iter().zip(open.chain(std::iter::repeat(0))).map(of_service).collect()
+    }
+}
+
+impl NativeServer {
+    fn plan(&self, app: App, runtime: RuntimeOptions, max_connections: u32, name: String) -> u32 {
+        let max_connections = max_connections as usize;
+        let planned = Planned { name, app, runtime, max_connections, endpoints: Vec::new() };
+        let mut services = self.services.lock();
+        services.push(planned);
+        (services.len() - 1) as u32
     }
 }
 

@@ -1,5 +1,6 @@
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -24,8 +25,9 @@ export {
   type Phases,
   type ProxyHttp,
 } from './phases.js'
-export { Endpoint, HttpProxy, type HttpProxyOptions, type SocketOptions } from './proxy.js'
+export { HttpProxy, type HttpProxyOptions } from './proxy.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
+export { Endpoint, Service, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,

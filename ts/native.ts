@@ -1,3 +1,3 @@
 /** The native addon. No other file imports it. */
-export type { NativePeer, NativeProxyOptions, NativeSocketOptions } from '../index.js'
+export type { NativeOriginOptions, NativePeer, NativeProxyOptions, NativeSocketOptions } from '../index.js'
 export { NativeCrossing, NativeServer, peerEpoch, registerPeer } from '../index.js'

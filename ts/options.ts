@@ -59,6 +59,11 @@ export function text<T extends string | undefined>(
   return rule(fallback, allowed, (v) => typeof v === 'string' && test(v))
 }
 
+/** The name of a service. */
+export function serviceName(fallback: string): Rule<string> {
+  return text(fallback, '1 to 64 printable ASCII characters', (v) => /^[\x20-\x7e]{1,64}$/.test(v))
+}
+
 /** Any value that passes `test`. */
 export function value<T>(fallback: T, allowed: string, test: (v: unknown) => boolean): Rule<T> {
   return rule(fallback, allowed, test)

@@ -1,14 +1,14 @@
-import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
+import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
-import { type OptionProblem, UsageError } from './errors.js'
+import type { OptionProblem } from './errors.js'
 import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
-import type { NativeProxyOptions, NativeSocketOptions } from './native.js'
-import { checkOptions, flag, group, integer, ms, text } from './options.js'
-import { HttpPeer, keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
+import type { NativeProxyOptions } from './native.js'
+import { checkOptions, flag, integer, ms, serviceName } from './options.js'
+import { HttpPeer } from './peer.js'
 import { type AnyPhases, Phase } from './phases.js'
-import type { Address } from './session.js'
+import { type Host, Service } from './service.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
 export interface HttpProxyOptions {
@@ -56,26 +56,10 @@ export interface HttpProxyOptions {
   filterOwnResponses?: boolean
 }
 
-/** What is asked of the system for a listening socket. */
-export interface SocketOptions {
-  /** Connections the system holds until they are accepted. Default: 1,024. */
-  backlog?: number
-  /** Lets several processes listen on the same address. Default: false. */
-  reusePort?: boolean
-  /** Whether an IPv6 socket refuses IPv4 clients. Default: the system's. */
-  ipv6Only?: boolean
-  /** Probes on silent connections. Default: off. */
-  tcpKeepalive?: TcpKeepalive
-  /** Size of the system's receive buffer, in bytes. Default: the system's. */
-  recvBuffer?: number
-  /** Size of the system's send buffer, in bytes. Default: the system's. */
-  sendBuffer?: number
-}
-
 const BYTES = 2 ** 31 - 1
 
 const proxyRules = {
-  name: text('proxy', '1 to 64 printable ASCII characters', (v) => /^[\x20-\x7e]{1,64}$/.test(v)),
+  name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
   maxConnections: integer(65_536, 1, BYTES),
@@ -98,75 +82,21 @@ const proxyRules = {
   filterOwnResponses: flag(false),
 }
 
-const socketRules = {
-  backlog: integer(1_024, 1, 65_535),
-  reusePort: flag(false),
-  ipv6Only: flag<boolean | undefined>(undefined),
-  tcpKeepalive: group(keepaliveRules),
-  recvBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
-  sendBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
-}
-
-/** Where a service listens. */
-export class Endpoint {
-  /** What was asked for. */
-  readonly asked: string
-  /** @internal */
-  readonly options: NativeSocketOptions
-  #bound: Address | undefined
-
-  /** @internal */
-  constructor(asked: string, options: NativeSocketOptions) {
-    this.asked = asked
-    this.options = options
-  }
-
-  /** What was bound. @throws UsageError NOT_STARTED before `start()` */
-  get address(): Address {
-    if (this.#bound !== undefined) return this.#bound
-    throw new UsageError('NOT_STARTED', `${this.asked} has no address before the server has started`)
-  }
-
-  /** `http://host:port` of what was bound. @throws UsageError NOT_STARTED before `start()` */
-  get url(): string {
-    const { host, port } = this.address
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-  }
-
-  /** @internal */
-  static bound(endpoint: Endpoint, address: string | undefined): void {
-    const parts = address === undefined ? undefined : splitAddress(address)
-    endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
-  }
-}
-
-/** `1.2.3.4:80` or `[::1]:80`, in parts. */
-function splitAddress(address: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
-  if (match === null || Number(match[3]) > 65_535) return undefined
-  const [, six, four, port] = match
-  if (six === undefined ? isIP(four!) !== 4 : isIP(six) !== 6) return undefined
-  return { host: (six ?? four)!, port: Number(port) }
-}
-
 let proxies = 0
 
 /** A service that proxies HTTP/1.1 with the phases it is given. */
-export class HttpProxy {
-  /** Where it listens, in the order added. */
-  readonly endpoints: readonly Endpoint[] = []
+export class HttpProxy extends Service {
   /** @internal For the server. */
   readonly entry: ProxyEntry
   /** @internal For the server; `fixedPeer` is filled in there. */
   readonly native: NativeProxyOptions
-  /** @internal */
-  taken = false
 
   /**
    * @param phases an object of a class or a bag of functions; which phases it has is read now
    * @throws UsageError INVALID_OPTIONS, also for a misspelt phase
    */
   constructor(phases: AnyPhases, options: HttpProxyOptions = {}) {
+    super()
     const problems: OptionProblem[] = []
     const mask = phasesOf(phases, problems)
     const checked = checkOptions('HttpProxy', proxyRules, options, problems)
@@ -192,31 +122,21 @@ export class HttpProxy {
   }
 
   /** The service's name. */
-  get name(): string {
+  override get name(): string {
     return this.native.name
   }
 
-  /**
-   * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
-   *
-   * @param address `127.0.0.1:8080`, `0.0.0.0:0`, `[::1]:8080`
-   * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
-   */
-  addTcp(address: string, options: SocketOptions = {}): Endpoint {
-    if (Object.isFrozen(this.endpoints))
-      throw new UsageError('ALREADY_STARTED', 'the server has started: add endpoints before')
-    const problems: OptionProblem[] = []
-    if (typeof address !== 'string' || splitAddress(address) === undefined)
-      problems.push({
-        path: 'address',
-        found: address,
-        allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
-      })
-    const { tcpKeepalive, ...rest } = checkOptions('addTcp', socketRules, options, problems)
-    const native: Record<string, unknown> = { ...nativeKeepalive(tcpKeepalive) }
-    for (const [name, value] of Object.entries(rest)) if (value !== undefined) native[name] = value
-    const endpoint = new Endpoint(address, native as unknown as NativeSocketOptions)
-    ;(this.endpoints as Endpoint[]).push(endpoint)
-    return endpoint
+  /** @internal */
+  override addTo({ native, environment, log, numberOf }: Host): number {
+    const { entry } = this
+    entry.log = log
+    environment.crossing.addProxy(entry)
+    const fixedPeer = entry.fixedPeer === undefined ? 0 : numberOf(entry.fixedPeer)
+    return native.addProxy(environment.native, { ...this.native, fixedPeer })
+  }
+
+  /** @internal */
+  override stopped(crossing: Crossing, afterMs: number): void {
+    crossing.retireProxy(this.entry, afterMs)
   }
 }

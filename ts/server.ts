@@ -4,7 +4,7 @@ import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer, peerEpoch, registerPeer } from './native.js'
 import { checkOptions, ms, value } from './options.js'
 import { HttpPeer } from './peer.js'
-import { Endpoint, type HttpProxy } from './proxy.js'
+import { Endpoint, Service } from './service.js'
 
 /** How a server stops and where it logs. */
 export interface ServerOptions {
@@ -65,7 +65,7 @@ const running = new Set<Server>()
 export class Server {
   readonly #graceMs: number
   readonly #log: AnyLog
-  readonly #services: HttpProxy[] = []
+  readonly #services: Service[] = []
   readonly #stopped: Promise<CloseReport>
   #resolveStopped!: (report: CloseReport) => void
   #native: NativeServer | undefined
@@ -91,13 +91,11 @@ export class Server {
    *
    * @throws UsageError ALREADY_STARTED (this server, or the service is another's), SERVER_CLOSED
    */
-  addService<S extends HttpProxy>(service: S): S {
+  addService<S extends Service>(service: S): S {
     if (this.#closing) throw closed()
     if (this.#starting !== undefined)
       throw new UsageError('ALREADY_STARTED', 'add services before the server starts')
-    if (service.taken)
-      throw new UsageError('ALREADY_STARTED', `the service ${service.name} belongs to a server already`)
-    service.taken = true
+    Service.take(service)
     this.#services.push(service)
     return service
   }
@@ -119,19 +117,16 @@ export class Server {
     this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
     running.add(this)
     try {
-      const { crossing, native: nativeCrossing } = theEnvironment()
-      const native = new NativeServer(nativeCrossing, { serverId: this.#id, graceMs: this.#graceMs })
+      const environment = theEnvironment()
+      const native = new NativeServer(environment.native, { serverId: this.#id, graceMs: this.#graceMs })
       this.#native = native
       this.#isWired = true
-      crossing.addLog(this.#id, this.#log)
-      for (const { entry, native: options, endpoints } of this.#services) {
-        entry.log = this.#log
-        crossing.addProxy(entry)
-        const fixedPeer =
-          entry.fixedPeer === undefined ? 0 : HttpPeer.register(entry.fixedPeer, { registerPeer, peerEpoch })
-        const service = native.addProxy(nativeCrossing, { ...options, fixedPeer })
-        for (const endpoint of endpoints) native.addTcp(service, endpoint.asked, endpoint.options)
-        Object.freeze(endpoints)
+      environment.crossing.addLog(this.#id, this.#log)
+      const numberOf = (peer: HttpPeer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
+      for (const service of this.#services) {
+        const number = service.addTo({ native, environment, log: this.#log, numberOf })
+        for (const { asked, options } of service.endpoints) native.addTcp(number, asked, options)
+        Object.freeze(service.endpoints)
       }
       const { addresses, code, message } = await native.start()
       if (code !== undefined) throw new UsageError(code as UsageCode, message ?? code)
@@ -179,7 +174,7 @@ export class Server {
     this.#isWired = false
     const { crossing } = theEnvironment()
     crossing.retireLog(this.#id, afterMs)
-    for (const { entry } of this.#services) crossing.retireProxy(entry, afterMs)
+    for (const service of this.#services) service.stopped(crossing, afterMs)
   }
 
   /**

@@ -1,0 +1,48 @@
+import type { NativeOriginOptions } from './native.js'
+import { checkOptions, integer, ms, serviceName } from './options.js'
+import { type Host, Service } from './service.js'
+
+/** How the demo's origin runs. */
+export interface DemoOriginOptions {
+  /** For the names of its threads and for the log. Default: `demo-origin`. */
+  name?: string
+  /** Threads of its runtime, 1–1,024. Default: 1. */
+  threads?: number
+  /** Client connections at once; further ones are closed. Default: 1,024. */
+  maxConnections?: number
+  /** Between two lines of `/stream`, in milliseconds. Default: 200. */
+  pauseMs?: number
+}
+
+const rules = {
+  name: serviceName('demo-origin'),
+  threads: integer(1, 1, 1024),
+  maxConnections: integer(1_024, 1, 2 ** 31 - 1),
+  pauseMs: ms(200, 'none'),
+}
+
+/**
+ * A small origin, for demos and tests of proxies: something that answers, with nothing to set up.
+ * It is no web server for anybody else. `GET /` is a page, `GET /stream` comes line by line,
+ * `POST /echo` sends the body back while it arrives, `GET /missing` is a 404, and any other GET shows
+ * method, target and headers as they arrived.
+ */
+export class DemoOrigin extends Service {
+  readonly #options: NativeOriginOptions
+
+  /** @throws UsageError INVALID_OPTIONS */
+  constructor(options: DemoOriginOptions = {}) {
+    super()
+    this.#options = checkOptions('DemoOrigin', rules, options)
+  }
+
+  /** The service's name. */
+  override get name(): string {
+    return this.#options.name
+  }
+
+  /** @internal */
+  override addTo({ native }: Host): number {
+    return native.addDemoOrigin(this.#options)
+  }
+}

@@ -1,0 +1,133 @@
+import { isIP } from 'node:net'
+import type { Crossing } from './crossing/crossing.js'
+import type { Environment } from './crossing/environment.js'
+import { type OptionProblem, UsageError } from './errors.js'
+import type { AnyLog } from './logger.js'
+import type { NativeServer, NativeSocketOptions } from './native.js'
+import { checkOptions, flag, group, integer } from './options.js'
+import { type HttpPeer, keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
+import type { Address } from './session.js'
+
+/** What is asked of the system for a listening socket. */
+export interface SocketOptions {
+  /** Connections the system holds until they are accepted. Default: 1,024. */
+  backlog?: number
+  /** Lets several processes listen on the same address. Default: false. */
+  reusePort?: boolean
+  /** Whether an IPv6 socket refuses IPv4 clients. Default: the system's. */
+  ipv6Only?: boolean
+  /** Probes on silent connections. Default: off. */
+  tcpKeepalive?: TcpKeepalive
+  /** Size of the system's receive buffer, in bytes. Default: the system's. */
+  recvBuffer?: number
+  /** Size of the system's send buffer, in bytes. Default: the system's. */
+  sendBuffer?: number
+}
+
+const BYTES = 2 ** 31 - 1
+
+const socketRules = {
+  backlog: integer(1_024, 1, 65_535),
+  reusePort: flag(false),
+  ipv6Only: flag<boolean | undefined>(undefined),
+  tcpKeepalive: group(keepaliveRules),
+  recvBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
+  sendBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
+}
+
+/** Where a service listens. */
+export class Endpoint {
+  /** What was asked for. */
+  readonly asked: string
+  /** @internal */
+  readonly options: NativeSocketOptions
+  #bound: Address | undefined
+
+  /** @internal */
+  constructor(asked: string, options: NativeSocketOptions) {
+    this.asked = asked
+    this.options = options
+  }
+
+  /** What was bound. @throws UsageError NOT_STARTED before `start()` */
+  get address(): Address {
+    if (this.#bound !== undefined) return this.#bound
+    throw new UsageError('NOT_STARTED', `${this.asked} has no address before the server has started`)
+  }
+
+  /** `http://host:port` of what was bound. @throws UsageError NOT_STARTED before `start()` */
+  get url(): string {
+    const { host, port } = this.address
+    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  }
+
+  /** @internal */
+  static bound(endpoint: Endpoint, address: string | undefined): void {
+    const parts = address === undefined ? undefined : splitAddress(address)
+    endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
+  }
+}
+
+/** `1.2.3.4:80` or `[::1]:80`, in parts. */
+function splitAddress(address: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
+  if (match === null || Number(match[3]) > 65_535) return undefined
+  const [, six, four, port] = match
+  if (six === undefined ? isIP(four!) !== 4 : isIP(six) !== 6) return undefined
+  return { host: (six ?? four)!, port: Number(port) }
+}
+
+/** @internal What a server offers to a service that it starts. */
+export interface Host {
+  readonly native: NativeServer
+  readonly environment: Environment
+  readonly log: AnyLog
+  numberOf(peer: HttpPeer): number
+}
+
+/** One of the things a server runs: an `HttpProxy`, or a `DemoOrigin`. */
+export abstract class Service {
+  /** Where it listens, in the order added. */
+  readonly endpoints: readonly Endpoint[] = []
+  #isTaken = false
+
+  /** Its name, in the log and of its threads. */
+  abstract get name(): string
+
+  /**
+   * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
+   *
+   * @param address `127.0.0.1:8080`, `0.0.0.0:0`, `[::1]:8080`
+   * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
+   */
+  addTcp(address: string, options: SocketOptions = {}): Endpoint {
+    if (Object.isFrozen(this.endpoints))
+      throw new UsageError('ALREADY_STARTED', 'the server has started: add endpoints before')
+    const problems: OptionProblem[] = []
+    if (typeof address !== 'string' || splitAddress(address) === undefined)
+      problems.push({
+        path: 'address',
+        found: address,
+        allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
+      })
+    const { tcpKeepalive, ...rest } = checkOptions('addTcp', socketRules, options, problems)
+    const native: Record<string, unknown> = { ...nativeKeepalive(tcpKeepalive) }
+    for (const [name, value] of Object.entries(rest)) if (value !== undefined) native[name] = value
+    const endpoint = new Endpoint(address, native as unknown as NativeSocketOptions)
+    ;(this.endpoints as Endpoint[]).push(endpoint)
+    return endpoint
+  }
+
+  /** @internal It belongs to a server from now on. */
+  static take(service: Service): void {
+    if (service.#isTaken)
+      throw new UsageError('ALREADY_STARTED', `the service ${service.name} belongs to a server already`)
+    service.#isTaken = true
+  }
+
+  /** @internal Adds itself to the addon's server: its number there. */
+  abstract addTo(host: Host): number
+
+  /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
+  stopped(_crossing: Crossing, _afterMs: number): void {}
+}
