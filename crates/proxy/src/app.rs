@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -78,37 +79,28 @@ impl<P: ProxyHttp> HttpProxy<P> {
             last_of_connection: false,
         };
         let ctx = self.phases.new_ctx(&ex);
-        let mut record = Record { proxy: self, ex, ctx, logged: false };
+        let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
         let outcome = match refused {
             Some(error) => Err(error),
-            None => self.bounded(shard, down, &mut record).await,
+            None => self.bounded(shard, &mut record).await,
         };
         let error = outcome.err();
         if let Some(error) = &error {
-            let Record { ex, ctx, .. } = &mut record;
-            self.fail(down, ex, ctx, error, asks_phase).await;
+            let Record { down, ex, ctx, .. } = &mut record;
+            self.fail(*down, ex, ctx, error, asks_phase).await;
         }
-        let last = down.is_last();
-        let ex = &mut record.ex;
-        (ex.received, ex.sent) = down.transferred();
-        ex.last_of_connection = last;
+        record.ex.last_of_connection = record.down.is_last();
         record.log(error.as_ref());
     }
 
     /// The request with `request_timeout` around it, if there is one.
-    async fn bounded(
-        &self,
-        shard: usize,
-        down: &mut H1Connection,
-        record: &mut Record<'_, P>,
-    ) -> Result<()> {
-        let Record { ex, ctx, .. } = record;
-        let Some(limit) = self.options.request_timeout else {
-            return self.request(shard, down, ex, ctx).await;
-        };
-        let end = ex.timings.start + limit;
-        let request = self.request(shard, down, ex, ctx);
+    async fn bounded(&self, shard: usize, record: &mut Record<'_, P>) -> Result<()> {
+        let Record { down, ex, ctx, .. } = record;
+        let start = ex.timings.start;
+        let end = self.options.request_timeout.and_then(|limit| start.checked_add(limit));
+        let request = self.request(shard, *down, ex, ctx);
+        let Some(end) = end else { return request.await };
         tokio::time::timeout_at(end, request)
             .await
             .unwrap_or_else(|_| Err(Error::new(Code::RequestExpired, "the request took too long")))
@@ -118,6 +110,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
 /// Sees to it that each request is logged once, even one whose connection is cut.
 struct Record<'a, P: ProxyHttp> {
     proxy: &'a HttpProxy<P>,
+    down: &'a mut H1Connection,
     ex: Exchange,
     ctx: P::Ctx,
     logged: bool,
@@ -128,6 +121,7 @@ impl<P: ProxyHttp> Record<'_, P> {
         if std::mem::replace(&mut self.logged, true) {
             return;
         }
+        (self.ex.received, self.ex.sent) = self.down.transferred();
         self.ex.timings.total = Some(self.ex.timings.start.elapsed());
         if let Some(error) = error
             && self.proxy.log.enabled(Level::Warn)
@@ -150,11 +144,18 @@ impl<P: ProxyHttp> Record<'_, P> {
 
 impl<P: ProxyHttp> Drop for Record<'_, P> {
     fn drop(&mut self) {
-        if !self.logged {
-            let error = Error::new(Code::ServerClosed, "the server stopped");
-            self.ex.last_of_connection = true;
-            self.log(Some(&error));
+        if self.logged {
+            return;
         }
+        let error = if std::thread::panicking() {
+            Error::new(Code::Internal, "a panic")
+        } else {
+            Error::new(Code::ServerClosed, "the server stopped")
+        };
+        self.ex.last_of_connection = true;
+        // A panic that leaves a drop while another unwinds would take the process down. Nobody
+        // uses what it leaves behind: all of it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.log(Some(&error))));
     }
 }
 

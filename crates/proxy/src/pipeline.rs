@@ -1,6 +1,5 @@
 //! The way of a request, in phase order. `docs/phase-chart.md` draws it.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use millrace_connectors::{Connection, Peer};
@@ -10,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::exchange::UpstreamInfo;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, alive, exchange_heads, relay_body, uploading};
+use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading};
+use crate::respond::check_status;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
 use crate::{BodySize, Downstream, Exchange, HttpProxy};
@@ -67,6 +67,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return self.answer(down, ex, ctx, answer).await;
         }
 
+        check_status(head.status)?;
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
@@ -76,7 +77,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return Err(error);
         }
         up.release(&self.connector, shard, &peer);
-        poll_fn(|cx| down.poll_flush(cx)).await
+        flushed(down).await
     }
 
     /// Tries upstreams until one answers or the phases and the rules of retrying give up.

@@ -26,6 +26,17 @@ pub(crate) async fn alive<D: Downstream, T>(
     .await
 }
 
+/// Waits until all that was sent is with the system; an error as soon as the client leaves.
+pub(crate) async fn flushed<D: Downstream>(down: &mut D) -> Result<()> {
+    poll_fn(|cx| {
+        if let Poll::Ready(flushed) = down.poll_flush(cx) {
+            return Poll::Ready(flushed);
+        }
+        down.poll_gone(cx).map(Err)
+    })
+    .await
+}
+
 /// Who failed while request and response were under way.
 pub(crate) enum Broken {
     /// The client.

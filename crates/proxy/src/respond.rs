@@ -1,10 +1,9 @@
 //! The one place where errors and answers of our own become responses.
 
-use std::future::poll_fn;
-
 use millrace_error::{Code, Error, Result, Source};
 
 use crate::phases::ProxyHttp;
+use crate::relay::{alive, flushed};
 use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
 
 impl<P: ProxyHttp> HttpProxy<P> {
@@ -16,11 +15,13 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ctx: &P::Ctx,
         mut answer: Answer,
     ) -> Result<()> {
-        if self.options.filter_own_responses
-            && let Some(other) = self.phases.response_filter(ex, &mut answer.head, ctx).await?
-        {
-            answer = other;
+        if self.options.filter_own_responses {
+            let filter = self.phases.response_filter(ex, &mut answer.head, ctx);
+            if let Some(other) = alive(down, filter).await? {
+                answer = other;
+            }
         }
+        check_status(answer.head.status)?;
         self.send(down, ex, answer).await
     }
 
@@ -38,7 +39,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             down.send_data(body);
         }
         down.finish(None);
-        poll_fn(|cx| down.poll_flush(cx)).await
+        flushed(down).await
     }
 
     /// The request failed: answers what can be answered.
@@ -59,10 +60,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let mut answer = None;
         if asks_phase {
             // A failure of this phase leaves the plain page; the first error is the one to log.
-            answer = self.phases.fail_to_proxy(ex, error, ctx).await.unwrap_or(None);
+            answer = alive(down, self.phases.fail_to_proxy(ex, error, ctx)).await.unwrap_or(None);
         }
-        let mut answer = answer.unwrap_or_else(|| Answer::plain(error.status()));
-        if error.status() == 405 && !answer.head.fields.contains("allow") {
+        let answer = answer.filter(|answer| check_status(answer.head.status).is_ok());
+        let status = if check_status(error.status()).is_ok() { error.status() } else { 500 };
+        let mut answer = answer.unwrap_or_else(|| Answer::plain(status));
+        if status == 405 && !answer.head.fields.contains("allow") {
             answer
                 .head
                 .fields
@@ -71,5 +74,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if self.send(down, ex, answer).await.is_err() {
             down.abort();
         }
+    }
+}
+
+/// Refuses a status that does not end a request, or is none: the client would wait for another, or
+/// take the connection for a tunnel.
+pub(crate) fn check_status(status: u16) -> Result<()> {
+    match status {
+        200..=999 => Ok(()),
+        _ => Err(Error::new(Code::PhaseReturn, format!("{status} is not the status of an answer"))),
     }
 }

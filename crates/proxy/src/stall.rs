@@ -19,7 +19,7 @@ impl Stall {
     pub(crate) fn wait(&mut self, between: Option<Duration>, min_rate: u64) -> Option<Instant> {
         let since = *self.since.get_or_insert_with(Instant::now);
         let by_rate = (min_rate > 0).then(|| {
-            let earned = Duration::from_secs(self.moved / min_rate);
+            let earned = Duration::from_millis(self.moved.saturating_mul(1000) / min_rate);
             RATE_GRACE.max(earned).saturating_sub(self.waited)
         });
         let patience = match (between, by_rate) {

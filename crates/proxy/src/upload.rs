@@ -17,11 +17,12 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The request's body on its way upstream, over all tries.
 pub(crate) struct Upload {
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
+    /// The body so far. One copy of it: the pieces share memory with the buffers they came in, and
+    /// may be as small as a byte.
+    kept: Vec<u8>,
     /// More was read than is kept: the body cannot be sent again.
     overflowed: bool,
-    /// How many of the kept pieces this try has sent.
+    /// How many of the kept bytes this try has sent.
     cursor: usize,
     trailers: Option<Fields>,
     /// The client has sent all of it.
@@ -39,7 +40,6 @@ impl Upload {
     pub(crate) fn new(empty: bool) -> Self {
         Upload {
             kept: Vec::new(),
-            kept_bytes: 0,
             overflowed: false,
             cursor: 0,
             trailers: None,
@@ -99,9 +99,9 @@ impl Upload {
             if self.sent {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(piece) = self.kept.get(self.cursor) {
-                self.cursor += 1;
-                up.send_data(piece.clone());
+            if self.cursor < self.kept.len() {
+                up.send_data(Bytes::copy_from_slice(&self.kept[self.cursor..]));
+                self.cursor = self.kept.len();
                 continue;
             }
             if self.read {
@@ -153,15 +153,12 @@ impl Upload {
         if self.overflowed {
             return;
         }
-        self.kept_bytes += data.len();
-        if self.kept_bytes > REPLAY {
+        if self.kept.len() + data.len() > REPLAY {
             self.overflowed = true;
             self.kept = Vec::new();
-            self.cursor = 0;
         } else {
-            // A copy: a piece shares its memory with the buffer it was read into.
-            self.kept.push(Bytes::copy_from_slice(data));
-            self.cursor = self.kept.len();
+            self.kept.extend_from_slice(data);
         }
+        self.cursor = self.kept.len();
     }
 }

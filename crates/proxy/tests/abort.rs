@@ -265,3 +265,38 @@ fn half_close_lets_a_client_end_its_side() {
     client.ended();
     assert_eq!(proxy.logged().code, Some(Code::ClientAborted));
 }
+
+#[test]
+fn while_an_answer_of_our_own_goes_out() {
+    let mut answer = Answer::new(200);
+    answer.body = vec![b'x'; 64 << 20].into();
+    let proxy = Proxy::new(TestPhases::answering(answer), ProxyOptions::default());
+    let mut client = proxy.client();
+    client.send(GET);
+    client.head();
+    let since = Instant::now();
+    client.end_sending();
+    is_logged_once(proxy, since);
+}
+
+#[test]
+fn during_fail_to_proxy_and_a_filter_of_our_own_answer() {
+    for failing in [false, true] {
+        let mut phases = match failing {
+            true => TestPhases::to(Origin::nowhere()),
+            false => TestPhases::answering(Answer::new(200)),
+        };
+        phases.response_filter = Some(Box::new(|_| Box::pin(std::future::pending())));
+        phases.fail_to_proxy = Some(Box::new(|_| Box::pin(std::future::pending())));
+        let options = ProxyOptions { filter_own_responses: true, ..ProxyOptions::default() };
+        let proxy = Proxy::new(phases, options);
+        let mut client = proxy.client();
+        client.send(GET);
+        std::thread::sleep(millis(30));
+        drop(client);
+        // The first error is the one that is logged.
+        let code = if failing { Code::ConnectRefused } else { Code::ClientAborted };
+        assert_eq!(proxy.logged().code, Some(code));
+        assert_eq!(proxy.close().len(), 0);
+    }
+}

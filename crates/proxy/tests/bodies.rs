@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -268,12 +268,11 @@ fn sixty_four_mib_stream_up_and_down_at_once() {
         // Its answer is under way before the request has ended, and ends with the connection.
         wire.send("HTTP/1.1 200 OK\r\n\r\n");
         let mut left = 64 * MIB;
-        let mut piece = vec![0; 256 * 1024];
         while left > 0 {
-            let count = wire.stream.read(&mut piece).unwrap();
-            assert!(count > 0);
-            left -= count;
-            wire.send(&piece[..count]);
+            let piece = wire.piece();
+            assert!(!piece.is_empty());
+            left -= piece.len();
+            wire.send(piece);
         }
     });
     let proxy = Proxy::to(origin.address);
@@ -337,4 +336,52 @@ fn a_slow_side_holds_the_other_back() {
         total += count;
     }
     assert!(total < 24 * MIB, "{total}");
+}
+
+#[test]
+fn interim_answers_that_a_client_does_not_take_are_not_kept_for_it() {
+    const COUNT: usize = 800;
+    let (sent, is_sent) = channel();
+    let sent = Mutex::new(sent);
+    let origin = Origin::new(move |_, mut wire| {
+        wire.head();
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n", "x".repeat(60_000));
+        for _ in 0..COUNT {
+            wire.send(&hint);
+        }
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        sent.lock().unwrap().send(()).unwrap();
+    });
+    let proxy = Proxy::to(origin.address);
+    let mut client = proxy.client();
+    client.send(GET);
+    is_sent.recv_timeout(PATIENCE).unwrap();
+    let mut hints = 0;
+    let last = loop {
+        let response = client.response();
+        if response.status != 103 {
+            break response;
+        }
+        hints += 1;
+    };
+    assert_eq!((last.status, last.text()), (200, "ok"));
+    assert!(hints > 0 && hints < COUNT / 2, "{hints}");
+}
+
+#[test]
+fn a_status_that_is_no_answer_is_not_sent() {
+    for status in [0, 100, 101, 199, 1000] {
+        let proxy = Proxy::new(TestPhases::answering(Answer::new(status)), ProxyOptions::default());
+        assert_eq!(proxy.client().ask(GET).status, 500);
+        assert_eq!(proxy.logged().code, Some(Code::PhaseReturn));
+        let origin = Origin::says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let mut phases = TestPhases::to(origin.address);
+        phases.response_filter = Some(Box::new(move |head| {
+            head.status = status;
+            Box::pin(async { Ok(None) })
+        }));
+        let proxy = Proxy::new(phases, ProxyOptions::default());
+        assert_eq!(proxy.client().ask(GET).status, 500);
+        assert_eq!(proxy.logged().code, Some(Code::PhaseReturn));
+    }
 }

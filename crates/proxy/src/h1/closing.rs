@@ -1,8 +1,6 @@
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
-use millrace_message::Version;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -43,18 +41,10 @@ impl H1Connection {
         drained.await.unwrap_or(false)
     }
 
-    /// Ends the connection so that the client gets all that was sent, and can tell an answer that
-    /// was cut short from a whole one.
+    /// Ends the connection so that the client gets all that was sent.
     pub(crate) async fn close(mut self) {
-        if self.current.aborted {
-            // Bytes of an answer are out and it will never be whole. Without framing of its own,
-            // only a reset says so.
-            if self.current.head_sent && self.current.version == Version::Http10 {
-                let _ = self.stream.reset_on_drop();
-            }
-            return;
-        }
-        if self.current.end_of_input || self.stream.shutdown().await.is_err() {
+        let current = &self.current;
+        if current.aborted || current.end_of_input || self.stream.shutdown().await.is_err() {
             return;
         }
         let _ = timeout(LINGER_TIME, self.linger()).await;
@@ -64,8 +54,7 @@ impl H1Connection {
         let mut left = LINGER_BYTES;
         loop {
             self.input.clear();
-            let read = poll_fn(|cx| poll_read(&mut self.stream, &mut self.input, true, cx));
-            match Pin::from(Box::new(read)).await {
+            match poll_fn(|cx| poll_read(&mut self.stream, &mut self.input, true, cx)).await {
                 Ok(count) if count > 0 && count <= left => left -= count,
                 _ => return,
             }

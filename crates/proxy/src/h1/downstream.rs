@@ -108,6 +108,7 @@ impl H1Connection {
                     head.fields.push_unchecked(b"transfer-encoding", b"chunked");
                     current.chunked = true;
                 } else {
+                    current.until_close = true;
                     current.persistent = false;
                 }
             }
@@ -156,7 +157,8 @@ impl Downstream for H1Connection {
                 if self.stream.is_read_closed() {
                     return Poll::Ready(Error::new(Code::ClientAborted, "the client left"));
                 }
-                ready!(self.read_timer.poll(cx, Some(Instant::now() + LOOK_AGAIN)));
+                let _ = self.read_timer.poll(cx, Some(Instant::now() + LOOK_AGAIN));
+                return Poll::Pending;
             }
             match ready!(self.poll_fill(false, cx)) {
                 Ok(()) => {}
@@ -173,7 +175,8 @@ impl Downstream for H1Connection {
         }
         if head.status == 100 {
             self.continue_once();
-        } else {
+        } else if self.output.has_room() {
+            // Otherwise the client is slow, and the hint would come too late to help.
             write_response_head(head, self.output.tail());
         }
     }

@@ -48,6 +48,8 @@ struct Current {
     /// The response's framing, once its head is out.
     chunked: bool,
     no_body: bool,
+    /// The response's body ends with the connection.
+    until_close: bool,
     head_sent: bool,
     finished: bool,
     /// The client ended its side.
@@ -72,6 +74,7 @@ impl Current {
             persistent: false,
             chunked: false,
             no_body: false,
+            until_close: false,
             head_sent: false,
             finished: false,
             end_of_input: false,
@@ -110,5 +113,17 @@ impl H1Connection {
     /// Requests read so far.
     pub(crate) fn requests(&self) -> u32 {
         self.requests
+    }
+}
+
+impl Drop for H1Connection {
+    /// Sees to it that a client can tell an answer that was cut short, by an error or with the
+    /// server, from a whole one. Where the end of the connection is the end of the body, only a
+    /// reset says so.
+    fn drop(&mut self) {
+        let whole = self.current.finished && self.output.is_empty();
+        if self.current.until_close && !whole {
+            let _ = self.stream.reset_on_drop();
+        }
     }
 }

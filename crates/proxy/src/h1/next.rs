@@ -1,6 +1,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Buf;
 use millrace_error::{Code, Error};
@@ -62,7 +63,7 @@ impl H1Connection {
             if !self.input.is_empty() {
                 if head.started.is_none() {
                     head.started = Some(Timings::start());
-                    self.requests += 1;
+                    self.requests = self.requests.saturating_add(1);
                 }
                 if head_may_end(&self.input, head.seen, &self.options.limits) {
                     head.seen = self.input.len();
@@ -93,14 +94,12 @@ impl H1Connection {
                 Poll::Pending => {}
             }
             let deadline = match &head.started {
-                Some(timings) => {
-                    self.options.request_header_timeout.map(|limit| timings.start + limit)
-                }
+                Some(timings) => after(timings.start, self.options.request_header_timeout),
                 // A new connection owes its first head; later ones may rest.
                 None if self.requests == 0 => {
-                    self.options.request_header_timeout.map(|limit| self.info.accepted + limit)
+                    after(self.info.accepted, self.options.request_header_timeout)
                 }
-                None => self.options.keep_alive_timeout.map(|limit| idle_since + limit),
+                None => after(idle_since, self.options.keep_alive_timeout),
             };
             if self.read_timer.poll(cx, deadline).is_ready() {
                 if head.started.is_none() {
@@ -165,6 +164,11 @@ impl H1Connection {
         self.input.clear();
         Arrived::Refused(Box::new(Refused { request, timings: head.timings(), error }))
     }
+}
+
+/// The end of a time that may be too long to have one.
+fn after(start: Instant, limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| start.checked_add(limit))
 }
 
 /// The head being read.

@@ -24,7 +24,8 @@ pub struct TestPhases {
     pub response_filter: Hook<
         dyn for<'a> Fn(&'a mut ResponseHead) -> Later<'a, Result<Option<Answer>>> + Send + Sync,
     >,
-    pub fail_to_proxy: Hook<dyn Fn(&Error) -> Option<Answer> + Send + Sync>,
+    pub fail_to_proxy:
+        Hook<dyn for<'a> Fn(&'a Error) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
     pub logging: Hook<dyn Fn(&Exchange) + Send + Sync>,
     pub log: Option<Sender<Logged>>,
 }
@@ -158,7 +159,10 @@ impl ProxyHttp for TestPhases {
         error: &Error,
         _ctx: &(),
     ) -> Result<Option<Answer>> {
-        Ok(self.fail_to_proxy.as_ref().and_then(|hook| hook(error)))
+        match &self.fail_to_proxy {
+            Some(hook) => hook(error).await,
+            None => Ok(None),
+        }
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, _ctx: &()) {

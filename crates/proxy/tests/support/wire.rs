@@ -112,6 +112,14 @@ impl Wire {
         self.try_bytes(count).unwrap()
     }
 
+    /// Whatever comes next; nothing at the end.
+    pub fn piece(&mut self) -> Vec<u8> {
+        if self.buf.is_empty() {
+            self.fill();
+        }
+        std::mem::take(&mut self.buf)
+    }
+
     fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buf.windows(2).position(|window| window == b"\r\n") {
