@@ -133,6 +133,8 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** Whether the JS thread becomes a batch thread at the start. */
+  batchJsThread: boolean
 }
 
 /** Numbers of a service. */

@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 use crate::crossing::Router;
 use crate::phases::JsPhases;
 
+/// A router, and its number in the crossing.
+pub(crate) type NumberedRouter = (usize, Arc<Router>);
+
 /// A proxy whose phases are in JavaScript, with the routers that bring their answers back.
 pub(crate) struct ProxyApp {
     pub(crate) proxy: Arc<HttpProxy<JsPhases>>,
-    /// One for each runtime, until that has started.
-    pub(crate) routers: Mutex<Vec<Option<Arc<Router>>>>,
+    /// One for each runtime with its number, until that has started.
+    pub(crate) routers: Mutex<Vec<Option<NumberedRouter>>>,
 }
 
 impl ServerApp for ProxyApp {
@@ -34,8 +37,10 @@ impl ServerApp for ProxyApp {
     fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
         self.proxy.on_runtime_start(runtime);
         let router = self.routers.lock().get_mut(runtime).and_then(Option::take);
-        if let Some(router) = router {
-            tokio::spawn(async move { router.run().await });
+        if let Some((number, router)) = router {
+            let phases = self.proxy.phases();
+            let (crossing, tick) = (phases.crossing.clone(), phases.tick());
+            tokio::spawn(async move { router.run(&crossing, number, tick).await });
         }
     }
 }

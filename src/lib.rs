@@ -10,4 +10,5 @@ mod log;
 mod options;
 mod peers;
 mod phases;
+mod scheduling;
 mod server;

@@ -108,7 +108,7 @@ impl NativeProxyOptions {
             threads: self.threads as usize,
             kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
             name: self.name.clone(),
-            on_thread_start: None,
+            on_thread_start: Some(crate::scheduling::hook()),
         }
     }
 

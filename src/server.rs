@@ -25,6 +25,7 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    batch_js_thread: bool,
 }
 
 /// A service until it starts, and what can be read of it afterwards.
@@ -78,6 +79,8 @@ pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// Whether the JS thread becomes a batch thread at the start.
+    pub batch_js_thread: bool,
 }
 
 /// What became of a start: the bound addresses by service and endpoint, or why there are none.
@@ -131,15 +134,19 @@ impl NativeServer {
                 server.close(Duration::ZERO);
             }
         })?;
-        Ok(NativeServer { server, log, services: Mutex::default() })
+        Ok(NativeServer {
+            server,
+            log,
+            services: Mutex::default(),
+            batch_js_thread: options.batch_js_thread,
+        })
     }
 
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
         let crossing = crossing.inner.clone();
-        let (numbers, routers): (Vec<_>, Vec<_>) =
-            (0..options.runtimes()).map(|_| crossing.add_router()).unzip();
+        let routers: Vec<_> = (0..options.runtimes()).map(|_| crossing.add_router()).collect();
         let phases = JsPhases {
             crossing,
             proxy: options.proxy_id,
@@ -147,7 +154,7 @@ impl NativeServer {
             fixed_peer: crate::peers::peer(options.fixed_peer),
             limit: crate::options::limit(options.callback_timeout_ms),
             max_queued: options.max_queued as usize,
-            routers: numbers,
+            routers: routers.iter().map(|(number, _)| *number).collect(),
         };
         let proxy = HttpProxy::new(phases, options.proxy(), options.runtimes(), self.log.clone());
         let app = Arc::new(ProxyApp {
@@ -185,6 +192,9 @@ impl NativeServer {
     /// Binds every endpoint and starts every service. Never rejects: a failure is in the result.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeStarted>")]
     pub fn start<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        if self.batch_js_thread {
+            crate::scheduling::batch();
+        }
         let (deferred, promise) = env.create_deferred()?;
         let mut added = Ok(());
         for planned in self.services.lock().iter() {
@@ -274,7 +284,10 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
 fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(work)
+        .spawn(|| {
+            crate::scheduling::usual();
+            work();
+        })
         .map(drop)
         .map_err(|error| Error::from_reason(format!("no thread: {error}")))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Crossing, Item, Kind, Reply};
+use super::{Crossing, Item, Kind, Outcome, Reply};
 
 /// Where one live request waits for its answers.
 pub(crate) struct Cell {
@@ -17,6 +17,8 @@ struct State {
     seq: u32,
     /// When JS took the item, or reported its latest phase; none while it is queued.
     begun: Option<Instant>,
+    /// When the item was queued, and how long each phase may take; none if nobody waits.
+    waiting: Option<(Instant, Duration)>,
     reply: Option<Reply>,
     waker: Option<Waker>,
     /// The runtime whose router hands the answer out.
@@ -25,7 +27,8 @@ struct State {
 
 impl Cell {
     pub(super) fn new() -> Self {
-        let state = State { seq: 0, begun: None, reply: None, waker: None, router: 0 };
+        let state =
+            State { seq: 0, begun: None, waiting: None, reply: None, waker: None, router: 0 };
         Cell { state: Mutex::new(state) }
     }
 
@@ -49,6 +52,7 @@ impl Cell {
             if state.seq != seq {
                 return;
             }
+            state.waiting = None;
             state.reply = Some(reply);
             state.waker.take()
         };
@@ -57,9 +61,26 @@ impl Cell {
         }
     }
 
+    /// Ends the wait if it has been too long. Asked by the router of the runtime, now and then: a
+    /// timer for each crossing would cost more than the crossing.
+    pub(super) fn expire(&self, router: usize, now: Instant) {
+        let (seq, outcome) = {
+            let state = self.state.lock();
+            let Some((queued, limit)) = state.waiting.filter(|_| state.router == router) else {
+                return;
+            };
+            if state.begun.unwrap_or(queued) + limit > now {
+                return;
+            }
+            let begun = state.begun.is_some();
+            (state.seq, if begun { Outcome::TooSlow } else { Outcome::NeverBegun })
+        };
+        self.complete(seq, Reply::without_words(outcome));
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
-        self.complete(seq, Reply::closed());
+        self.complete(seq, Reply::without_words(Outcome::Closed));
     }
 }
 
@@ -69,15 +90,6 @@ pub(crate) struct Lease {
     pub(super) cell: Arc<Cell>,
     seq: u32,
     router: usize,
-}
-
-/// How a crossing ended.
-pub(crate) enum Crossed {
-    Replied(Reply),
-    /// A phase took too long.
-    TooSlow,
-    /// JS did not begin in time.
-    NeverBegun,
 }
 
 impl Lease {
@@ -107,21 +119,22 @@ impl Lease {
         self.seq
     }
 
-    /// Queues `item` and waits for its answer. Dropped before that, JS is told.
+    /// Queues `item` and waits for its answer. If it is not waited for to the end, JS is told.
     pub(crate) async fn cross(
         &self,
         crossing: &Arc<Crossing>,
         mut item: Item,
         limit: Option<Duration>,
-    ) -> Crossed {
+    ) -> Reply {
         item.waiter = Some(self.cell.clone());
         let proxy = item.ints[super::item::at::PROXY] as u32;
+        self.cell.state.lock().waiting = limit.map(|limit| (Instant::now(), limit));
         let mut flight = Flight { lease: self, crossing, proxy, landed: false, reason: 1 };
         if !crossing.push(item) {
             flight.landed = true;
-            return Crossed::Replied(Reply::closed());
+            return Reply::without_words(Outcome::Closed);
         }
-        let wait = poll_fn(|cx| {
+        let reply = poll_fn(|cx| {
             let mut state = self.cell.state.lock();
             if let Some(reply) = state.reply.take() {
                 return Poll::Ready(reply);
@@ -131,32 +144,11 @@ impl Lease {
                 None => state.waker = Some(cx.waker().clone()),
             }
             Poll::Pending
-        });
-        let Some(limit) = limit else {
-            let reply = wait.await;
-            flight.landed = true;
-            return Crossed::Replied(reply);
-        };
-        let mut wait = std::pin::pin!(wait);
-        let mut deadline = Instant::now() + limit;
-        loop {
-            if let Ok(reply) = tokio::time::timeout_at(deadline, wait.as_mut()).await {
-                flight.landed = true;
-                return Crossed::Replied(reply);
-            }
-            let begun = self.cell.state.lock().begun;
-            match begun {
-                Some(begun) if begun + limit > Instant::now() => deadline = begun + limit,
-                Some(_) => {
-                    flight.reason = 2;
-                    return Crossed::TooSlow;
-                }
-                None => {
-                    flight.reason = 2;
-                    return Crossed::NeverBegun;
-                }
-            }
-        }
+        })
+        .await;
+        flight.landed = !matches!(reply.outcome, Outcome::TooSlow | Outcome::NeverBegun);
+        flight.reason = 2;
+        reply
     }
 }
 
@@ -172,6 +164,7 @@ struct Flight<'a> {
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.landed {
+            self.lease.cell.state.lock().waiting = None;
             let Lease { slot, seq, .. } = *self.lease;
             let mut item = Item::new(slot, self.proxy, Kind::Abort, seq, 0);
             item.ints[super::item::at::FLAGS] = self.reason;

@@ -11,7 +11,7 @@ mod record;
 mod router;
 mod text;
 
-pub(crate) use cell::{Crossed, Lease};
+pub(crate) use cell::Lease;
 pub(crate) use handle::NativeCrossing;
 pub(crate) use item::{Item, Kind};
 pub(crate) use queue::{Crossing, Full};

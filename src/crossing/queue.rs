@@ -249,6 +249,24 @@ impl Crossing {
         }
     }
 
+    /// Ends the waits of a runtime that have been too long.
+    pub(super) fn expire(&self, router: usize, now: Instant) {
+        // In parts, so that the lock is never held for long.
+        for from in (0..).step_by(256) {
+            let cells = {
+                let slots = self.slots.lock();
+                let Some(cells) = slots.cells.get(from..) else { return };
+                if cells.is_empty() {
+                    return;
+                }
+                cells[..cells.len().min(256)].to_vec()
+            };
+            for cell in cells {
+                cell.expire(router, now);
+            }
+        }
+    }
+
     fn cell(&self, slot: u32) -> Option<Arc<Cell>> {
         self.slots.lock().cells.get(slot as usize).cloned()
     }

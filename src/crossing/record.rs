@@ -27,6 +27,10 @@ pub(crate) enum Outcome {
     Thrown,
     /// There is no JS any more.
     Closed,
+    /// A phase took too long.
+    TooSlow,
+    /// JS did not begin in time.
+    NeverBegun,
 }
 
 /// A record as it came from JS.
@@ -37,9 +41,9 @@ pub(super) enum Record {
 }
 
 impl Reply {
-    pub(super) fn closed() -> Self {
+    pub(super) fn without_words(outcome: Outcome) -> Self {
         let empty = Bytes::new();
-        Reply { outcome: Outcome::Closed, phase: 0, value: 0, first: empty.clone(), second: empty }
+        Reply { outcome, phase: 0, value: 0, first: empty.clone(), second: empty }
     }
 }
 

@@ -1,11 +1,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::MissedTickBehavior;
 
-use super::Reply;
 use super::cell::Cell;
+use super::{Crossing, Reply};
 
 /// Hands answers out on the runtime that waits for them: waking a task from another thread is dear,
 /// so that JS wakes one task of each runtime, and that one wakes the others.
@@ -33,17 +35,28 @@ impl Router {
         }
     }
 
-    /// A task of the runtime.
-    pub(crate) async fn run(&self) {
+    /// The task of a runtime. `number` is this router's; a phase that takes longer than its limit is
+    /// found within `tick`.
+    pub(crate) async fn run(&self, crossing: &Crossing, number: usize, tick: Option<Duration>) {
         let mut answers = Vec::new();
+        let mut ticks = tick.map(tokio::time::interval);
+        if let Some(ticks) = &mut ticks {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        }
         poll_fn(|cx| {
             {
                 let mut inner = self.inner.lock();
                 std::mem::swap(&mut inner.answers, &mut answers);
-                inner.waker = Some(cx.waker().clone());
+                match &mut inner.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => inner.waker = Some(cx.waker().clone()),
+                }
             }
             for (cell, seq, reply) in answers.drain(..) {
                 cell.complete(seq, reply);
+            }
+            while let Some(Poll::Ready(now)) = ticks.as_mut().map(|ticks| ticks.poll_tick(cx)) {
+                crossing.expire(number, now);
             }
             Poll::<()>::Pending
         })

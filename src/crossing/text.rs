@@ -1,3 +1,5 @@
+use std::net::{IpAddr, SocketAddr};
+
 use millrace_error::Error;
 use millrace_message::{Fields, RequestHead};
 use millrace_proxy::{Exchange, UpstreamInfo};
@@ -12,6 +14,8 @@ pub(crate) trait Section {
     fn request(&mut self, ex: &Exchange);
     /// Who the request is sent to.
     fn upstream(&mut self, upstream: &UpstreamInfo, address_known: bool);
+    /// Whether the upstream connection had served a request before.
+    fn reused(&mut self, reused: bool);
     /// The request that goes upstream.
     fn upstream_request(&mut self, head: &RequestHead);
     /// The fields of a response, and its status.
@@ -53,10 +57,20 @@ impl Section for Item {
         self.text.extend_from_slice(digits.format(upstream.peer.id).as_bytes());
         self.text.push(b'\n');
         if address_known {
-            self.text.extend_from_slice(upstream.address.to_string().as_bytes());
+            match (&upstream.address, upstream.address.port()) {
+                (Address::Ip(SocketAddr::V4(_)), Some(port)) => {
+                    host(&mut self.text, &upstream.address);
+                    self.text.push(b':');
+                    self.text.extend_from_slice(digits.format(port).as_bytes());
+                }
+                (address, _) => self.text.extend_from_slice(address.to_string().as_bytes()),
+            }
         }
         self.ints[at::UPSTREAM] = (self.text.len() - start) as i32;
-        self.ints[at::FLAGS] |= i32::from(upstream.reused);
+    }
+
+    fn reused(&mut self, reused: bool) {
+        self.ints[at::FLAGS] |= i32::from(reused);
     }
 
     fn upstream_request(&mut self, head: &RequestHead) {
@@ -134,10 +148,24 @@ fn line(text: &mut Vec<u8>, number: u64) {
 
 fn address(text: &mut Vec<u8>, address: &Address) {
     text.push(b'\n');
-    text.extend(address.host().chars().map(|c| if c == '\n' { b'?' } else { latin1(c) }));
+    host(text, address);
     text.push(b'\n');
     if let Some(port) = address.port() {
         text.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+}
+
+/// The usual kind of address is written without the machinery of formatting.
+fn host(text: &mut Vec<u8>, address: &Address) {
+    let Some(IpAddr::V4(ip)) = address.ip() else {
+        text.extend(address.host().chars().map(|c| if c == '\n' { b'?' } else { latin1(c) }));
+        return;
+    };
+    for (index, part) in ip.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push(b'.');
+        }
+        text.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
     }
 }
 

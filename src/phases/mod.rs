@@ -83,6 +83,8 @@ pub(crate) struct State {
     lease: Option<Lease>,
     /// The outcome of the phases before the upstream.
     group: Option<Group>,
+    /// The try whose upstream JavaScript knows.
+    upstream_of: u32,
     /// What a thrown `ProxyError` answers.
     thrown: Option<Answer>,
 }
@@ -95,6 +97,12 @@ impl JsPhases {
             item.connection(connection);
             self.crossing.push(item);
         }
+    }
+
+    /// How often phases that take too long are looked for.
+    pub(crate) fn tick(&self) -> Option<Duration> {
+        let bounds = (Duration::from_millis(5), Duration::from_millis(250));
+        self.limit.map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
     }
 
     fn has(&self, phase: u32) -> bool {

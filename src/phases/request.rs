@@ -7,7 +7,7 @@ use millrace_proxy::{Answer, Exchange};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Crossed, Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -51,7 +51,7 @@ impl JsPhases {
 
     async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
         let mask = self.mask & GROUP;
-        let reply = self.cross(ex, ctx, mask, |_| {}).await?;
+        let reply = self.cross(ex, ctx, mask, |_, _| {}).await?;
         let group = match reply.outcome {
             Outcome::Done => {
                 Group::Done((mask & bit(phase::UPSTREAM_PEER) != 0).then_some(reply.value as u32))
@@ -60,7 +60,7 @@ impl JsPhases {
                 let answer = edits::answer(reply.value, &reply.first, reply.second)?;
                 Group::Answered(reply.phase, Some(answer))
             }
-            Outcome::Thrown | Outcome::Closed => {
+            _ => {
                 // `newCtx` has no step of its own: its failure is that of the first phase.
                 let phase = reply.phase.max(mask.trailing_zeros());
                 Group::Failed(phase, Some(self.failed(ctx, reply)))
@@ -80,7 +80,7 @@ impl JsPhases {
         let id = match chosen {
             Some(id) => id,
             None => {
-                let reply = self.cross(ex, ctx, bit(phase::UPSTREAM_PEER), |_| {}).await?;
+                let reply = self.cross(ex, ctx, bit(phase::UPSTREAM_PEER), |_, _| {}).await?;
                 match reply.outcome {
                     Outcome::Done => reply.value as u32,
                     _ => return Err(self.failed(ctx, reply)),
@@ -98,13 +98,13 @@ impl JsPhases {
         ex: &Exchange,
         ctx: &JsCtx,
         mask: u32,
-        sections: impl FnOnce(&mut Item),
+        sections: impl FnOnce(&mut Item, &mut u32),
     ) -> Result<Reply> {
         let first = phase::name(mask.trailing_zeros());
         let (lease, item) = {
             let mut state = ctx.state.lock();
             let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
-            sections(&mut item);
+            sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
         };
@@ -115,18 +115,15 @@ impl JsPhases {
         let Some(lease) = &mut held.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let crossed = lease.cross(&self.crossing, item, self.limit).await;
-        match crossed {
-            Crossed::Replied(reply) => Ok(reply),
-            Crossed::TooSlow => {
-                let error = Error::new(Code::PhaseTimeout, format!("{first} took too long"));
-                Err(error.in_phase(first))
+        let reply = lease.cross(&self.crossing, item, self.limit).await;
+        let error = match reply.outcome {
+            Outcome::TooSlow => Error::new(Code::PhaseTimeout, format!("{first} took too long")),
+            Outcome::NeverBegun => {
+                Error::new(Code::Overloaded, format!("{first} could not start in time"))
             }
-            Crossed::NeverBegun => {
-                Err(Error::new(Code::Overloaded, "the phases could not start in time")
-                    .in_phase(first))
-            }
-        }
+            _ => return Ok(reply),
+        };
+        Err(error.in_phase(first))
     }
 
     /// An item for this request; the first one brings the request along.

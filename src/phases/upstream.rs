@@ -10,16 +10,20 @@ use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Item, Kind, Outcome, Section};
 
-fn upstream(item: &mut Item, ex: &Exchange) {
+/// Adds who the request is sent to, once for each try.
+fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
     if let Some(upstream) = &ex.upstream {
-        item.upstream(upstream, true);
+        item.reused(upstream.reused);
+        if std::mem::replace(known, ex.attempt) != ex.attempt {
+            item.upstream(upstream, true);
+        }
     }
 }
 
 impl JsPhases {
     pub(super) async fn connected(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
         let mask = bit(phase::CONNECTED_TO_UPSTREAM);
-        let reply = self.cross(ex, ctx, mask, |item| upstream(item, ex)).await?;
+        let reply = self.cross(ex, ctx, mask, |item, known| upstream(item, ex, known)).await?;
         match reply.outcome {
             Outcome::Done => Ok(()),
             _ => Err(self.failed(ctx, reply)),
@@ -34,8 +38,8 @@ impl JsPhases {
     ) -> Result<()> {
         let mask =
             self.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
-        let sections = |item: &mut Item| {
-            upstream(item, ex);
+        let sections = |item: &mut Item, known: &mut u32| {
+            upstream(item, ex, known);
             item.upstream_request(request);
         };
         let reply = self.cross(ex, ctx, mask, sections).await?;
@@ -52,8 +56,8 @@ impl JsPhases {
         mask: u32,
         response: &mut ResponseHead,
     ) -> Result<Option<Answer>> {
-        let sections = |item: &mut Item| {
-            upstream(item, ex);
+        let sections = |item: &mut Item, known: &mut u32| {
+            upstream(item, ex, known);
             item.response(response.status, &response.fields);
         };
         let reply = self.cross(ex, ctx, mask, sections).await?;
@@ -76,9 +80,9 @@ impl JsPhases {
         if !self.has(phase) {
             return Ok(Decision::Undecided);
         }
-        let sections = |item: &mut Item| {
+        let sections = |item: &mut Item, known: &mut u32| {
             match &ex.upstream {
-                Some(upstream) => item.upstream(upstream, true),
+                Some(_) => upstream(item, ex, known),
                 None => {
                     let address = Address::Unix(Default::default());
                     let upstream = UpstreamInfo { peer: peer.clone(), address, reused: false };
@@ -103,8 +107,8 @@ impl JsPhases {
         error: &Error,
     ) -> Result<Option<Answer>> {
         let mask = bit(phase::FAIL_TO_PROXY);
-        let sections = |item: &mut Item| {
-            upstream(item, ex);
+        let sections = |item: &mut Item, known: &mut u32| {
+            upstream(item, ex, known);
             item.error(error);
         };
         let reply = self.cross(ex, ctx, mask, sections).await?;
@@ -123,7 +127,14 @@ impl JsPhases {
             return;
         }
         let Ok(mut item) = self.item(ex, &mut state, Kind::End, mask) else { return };
-        upstream(&mut item, ex);
+        if mask == 0 {
+            // Nobody looks at it: the session only ends.
+            self.crossing.push(item);
+            state.lease = None;
+            return;
+        }
+        let mut known = state.upstream_of;
+        upstream(&mut item, ex, &mut known);
         if let Some(response) = &ex.response {
             item.response(response.status, &response.fields);
         }
