@@ -115,8 +115,8 @@ export class Crossing {
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!
     let state = this.#slots[slot]
-    if (kind === Kind.end && mask === 0 && requestLength === 0) {
-      // Nothing is to be run: its texts need not be read.
+    if (kind === Kind.end && mask === 0 && requestLength === 0 && state?.controller === undefined) {
+      // Nothing is to be run or told: its texts need not be read.
       if (state === undefined) this.#records.plain(slot, seq, Result.free, 0, 0)
       else {
         state.seq = seq
@@ -368,6 +368,11 @@ export class Crossing {
     if (lastOfConnection) state.dropConnection()
     state.ending = true
     state.wait++
+    if (state.error?.code === 'CLIENT_ABORTED' && state.aborted === undefined) {
+      // It left while no phase ran.
+      state.aborted = state.error
+      state.controller?.abort(state.aborted)
+    }
     if ((mask & (1 << Phase.logging)) === 0) {
       this.#forget(state)
       return

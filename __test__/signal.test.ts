@@ -1,0 +1,225 @@
+import { expect, test } from 'vitest'
+import { type AnyPhases, HttpPeer, type ProxyError, type Session } from '../ts/index.js'
+import { Client, get, post } from './support/client.js'
+import { startOrigin, startRaw } from './support/origin.js'
+import { deferred, startProxy, until } from './support/proxy.js'
+
+/** How a client leaves. */
+const WAYS = [
+  ['a FIN', (client: Client) => client.end()],
+  ['a RST', (client: Client) => client.reset()],
+] as const
+
+/** Phases that note when the signal fires, why, and what was logged. */
+function watched() {
+  const reason = deferred<ProxyError>()
+  const logged = deferred<ProxyError | undefined>()
+  const entered = deferred<Session>()
+  const phases: AnyPhases = {
+    upstreamPeer: new HttpPeer('127.0.0.1:1'),
+    requestFilter(session) {
+      entered.resolve(session)
+      session.signal.addEventListener('abort', () => reason.resolve(session.signal.reason))
+      return new Promise<void>((_resolve, reject) => {
+        session.signal.addEventListener('abort', () => reject(session.signal.reason))
+      })
+    },
+    logging: (_s, error) => logged.resolve(error),
+  }
+  return { phases, reason: reason.promise, logged: logged.promise, entered: entered.promise }
+}
+
+test.each(WAYS)(
+  'a client that leaves by %s during an async requestFilter of a POST',
+  async (_name, leave) => {
+    const { phases, reason, logged, entered } = watched()
+    const { to, environment } = await startProxy(phases)
+    const client = await Client.connect(to)
+    // Its whole body has come, and nobody reads it while the filter runs.
+    client.write(post('/', 'x'.repeat(5_000)))
+    await entered
+    await leave(client)
+    expect(await reason).toMatchObject({ code: 'CLIENT_ABORTED', source: 'downstream', status: 499 })
+    expect(await logged).toMatchObject({ code: 'CLIENT_ABORTED', status: 499 })
+    await until(() => environment.native.stats().slots === 0)
+  },
+)
+
+test('a client that leaves before its POST is whole', async () => {
+  const { phases, reason, logged, entered } = watched()
+  const { to } = await startProxy(phases)
+  const client = await Client.connect(to)
+  client.write(get('/', { 'content-length': '1000' }, 'POST'))
+  client.write('x')
+  await entered
+  await client.end()
+  expect((await reason).code).toBe('CLIENT_ABORTED')
+  expect((await logged)?.code).toBe('CLIENT_ABORTED')
+})
+
+test('a client that leaves after one pipelined byte', async () => {
+  const { phases, reason, logged, entered } = watched()
+  const { to } = await startProxy(phases)
+  const client = await Client.connect(to)
+  client.write(`${get('/')}G`)
+  await entered
+  await client.end()
+  expect((await reason).code).toBe('CLIENT_ABORTED')
+  expect((await logged)?.code).toBe('CLIENT_ABORTED')
+})
+
+test.each(WAYS)('a client that leaves by %s during a stalled upload', async (_name, leave) => {
+  // The origin takes the head and waits for a body that does not come.
+  const got = deferred()
+  const origin = await startRaw((socket) => socket.once('data', () => got.resolve()))
+  const fired = deferred<ProxyError>()
+  const logged = deferred<ProxyError | undefined>()
+  const { to } = await startProxy({
+    upstreamPeer: new HttpPeer(origin.address),
+    earlyRequestFilter({ signal }) {
+      signal.addEventListener('abort', () => fired.resolve(signal.reason))
+    },
+    logging: (_s, error) => logged.resolve(error),
+  })
+  const client = await Client.connect(to)
+  client.write(get('/', { 'content-length': '1000' }, 'POST'))
+  client.write('some')
+  await got.promise
+  await leave(client)
+  expect((await fired.promise).code).toBe('CLIENT_ABORTED')
+  expect((await logged.promise)?.code).toBe('CLIENT_ABORTED')
+  await until(() => origin.sockets.size === 0)
+})
+
+test('a client that leaves while the origin is silent', async () => {
+  const got = deferred()
+  const origin = await startRaw((socket) => socket.once('data', () => got.resolve()))
+  const fired = deferred<ProxyError>()
+  const logged = deferred<ProxyError | undefined>()
+  const { to } = await startProxy({
+    upstreamPeer: new HttpPeer(origin.address),
+    requestFilter({ signal }) {
+      signal.addEventListener('abort', () => fired.resolve(signal.reason))
+    },
+    logging: (_s, error) => logged.resolve(error),
+  })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  await got.promise
+  await client.end()
+  expect((await fired.promise).code).toBe('CLIENT_ABORTED')
+  expect((await logged.promise)?.code).toBe('CLIENT_ABORTED')
+  await until(() => origin.sockets.size === 0)
+})
+
+test('a client that leaves is told of also where there is no logging', async () => {
+  const got = deferred()
+  const origin = await startRaw((socket) => socket.once('data', () => got.resolve()))
+  const fired = deferred<ProxyError>()
+  const { to } = await startProxy({
+    upstreamPeer: new HttpPeer(origin.address),
+    requestFilter({ signal }) {
+      signal.addEventListener('abort', () => fired.resolve(signal.reason))
+    },
+  })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  await got.promise
+  await client.end()
+  expect(await fired.promise).toMatchObject({ code: 'CLIENT_ABORTED', source: 'downstream' })
+})
+
+test('a client that leaves during an async responseFilter', async () => {
+  const origin = await startOrigin()
+  const entered = deferred()
+  const { phases, logged } = watched()
+  const fired = deferred<ProxyError>()
+  const { to } = await startProxy({
+    upstreamPeer: new HttpPeer(origin.address),
+    responseFilter({ signal }) {
+      entered.resolve()
+      signal.addEventListener('abort', () => fired.resolve(signal.reason))
+      return new Promise<void>(() => {})
+    },
+    logging: phases.logging!,
+  })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  await entered.promise
+  await client.end()
+  expect((await fired.promise).code).toBe('CLIENT_ABORTED')
+  expect((await logged)?.code).toBe('CLIENT_ABORTED')
+})
+
+test('with halfClose a client that has ended its side gets its answer', async () => {
+  const go = deferred()
+  const entered = deferred()
+  const { to } = await startProxy(
+    {
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      async requestFilter(session) {
+        entered.resolve()
+        await go.promise
+        if (session.signal.aborted) throw new Error('aborted')
+        return { status: 200, body: 'late' }
+      },
+    },
+    { halfClose: true },
+  )
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  client.socket.end()
+  await entered.promise
+  go.resolve()
+  expect(await client.reply()).toMatchObject({ status: 200, body: 'late' })
+})
+
+test('the deadline of a phase fires the signal, and the client gets a 504', async () => {
+  const { phases, reason, logged } = watched()
+  const { to } = await startProxy(phases, { callbackTimeoutMs: 50 })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  expect((await client.reply())?.status).toBe(504)
+  expect(await reason).toMatchObject({
+    code: 'PHASE_TIMEOUT',
+    message: expect.stringMatching('requestFilter'),
+  })
+  expect(await logged).toMatchObject({ code: 'PHASE_TIMEOUT', phase: 'requestFilter', status: 504 })
+  await client.end()
+})
+
+test('a request that ends well leaves its signal alone', async () => {
+  const origin = await startOrigin()
+  const signals: AbortSignal[] = []
+  const logged = deferred()
+  const { to } = await startProxy({
+    upstreamPeer: new HttpPeer(origin.address),
+    requestFilter: ({ signal }) => void signals.push(signal),
+    logging: () => logged.resolve(),
+  })
+  const client = await Client.connect(to)
+  await client.ask(get('/'))
+  await client.end()
+  await logged.promise
+  await until(() => signals.length === 1)
+  expect(signals[0]?.aborted).toBe(false)
+})
+
+test('a fetch that is aborted by the signal is a client that left, not a phase that failed', async () => {
+  const entered = deferred()
+  const slow = await startRaw((socket) => socket.once('data', () => entered.resolve()))
+  const logged = deferred<ProxyError | undefined>()
+  const { to, lines } = await startProxy({
+    upstreamPeer: new HttpPeer('127.0.0.1:1'),
+    async requestFilter(session) {
+      await fetch(`http://${slow.address}/`, { signal: session.signal })
+    },
+    logging: (_s, error) => logged.resolve(error),
+  })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  await entered.promise
+  await client.end()
+  expect(await logged.promise).toMatchObject({ code: 'CLIENT_ABORTED', source: 'downstream' })
+  expect(lines.join()).not.toMatch(/PHASE_FAILED/)
+})
