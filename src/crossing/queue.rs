@@ -13,7 +13,7 @@ use super::{Kind, Reply};
 
 /// From this many items on JS is woken at once; below, after the tasks that are ready now, so that
 /// their items share the wake-up.
-const WAKE_AT: usize = 32;
+const WAKE_AT: usize = 64;
 /// Items that nobody waits for ride with the next batch, or go after this time.
 const LAZY: Duration = Duration::from_millis(1);
 /// Requests that JS may know of at once.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use millrace_connectors::Peer;
-use millrace_error::{Error, Result};
+use millrace_error::{Code, Error, Result};
 use millrace_message::{RequestHead, ResponseHead};
 use millrace_proxy::{Answer, Decision, Exchange, UpstreamInfo};
 use millrace_transport::Address;
@@ -128,7 +128,10 @@ impl JsPhases {
         }
         let Ok(mut item) = self.item(ex, &mut state, Kind::End, mask) else { return };
         if mask == 0 {
-            // Nobody looks at it: the session only ends.
+            // Nobody looks at it: the session only ends, and its signal fires if the client left.
+            if let Some(error) = error.filter(|error| error.code() == Code::ClientAborted) {
+                item.error(error);
+            }
             self.crossing.push(item);
             state.lease = None;
             return;
