@@ -115,7 +115,8 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// A try failed after its connection was there. Default: gives up, but that one reused
+    /// A try failed after its connection was there. Where the response has begun, nothing can be
+    /// decided any more, and what is returned does not count. Default: gives up, but that one reused
     /// connection that died before any answer has been replaced already where that is safe.
     fn error_while_proxy(
         &self,

@@ -1,6 +1,8 @@
 //! The way of a request, in phase order. `docs/phase-chart.md` draws it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use millrace_connectors::{Connection, Peer};
 use millrace_error::{Code, Error, Result};
@@ -73,8 +75,18 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex.response_started = true;
         let wants_trailers = has_token(ex.request.fields.get_all("te"), "trailers");
         let relayed = relay_body(down, &mut up, &mut upload, wants_trailers).await;
-        if let Err(Broken::Downstream(error) | Broken::Upstream(error)) = relayed {
-            return Err(error);
+        match relayed {
+            Ok(()) => {}
+            Err(Broken::Downstream(error)) => return Err(error),
+            Err(Broken::Upstream(error)) => {
+                drop(up);
+                // The client may as well see what there is; whether it takes it is not waited for.
+                let _ = poll_fn(|cx| Poll::Ready(down.poll_flush(cx))).await;
+                // Nothing can be decided any more, but it is told.
+                let tell = phases.error_while_proxy(ex, &peer, &error, ctx);
+                let _ = alive(down, tell).await;
+                return Err(error);
+            }
         }
         up.release(&self.connector, shard, &peer);
         flushed(down).await

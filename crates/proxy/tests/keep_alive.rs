@@ -194,7 +194,23 @@ fn while_the_server_drains_the_answer_is_the_last_one() {
     let response = client.response();
     assert_eq!((response.text(), response.closes()), ("ok", true));
     client.ended();
-    drop(client);
+    // Whether the client closes its side too is not waited for.
+    let start = std::time::Instant::now();
     let report = closing.join().unwrap();
     assert_eq!(report.cut, 0);
+    assert!(start.elapsed() < millis(1000));
+}
+
+#[test]
+fn a_client_that_said_it_was_done_is_not_waited_for() {
+    let proxy = Proxy::to(Origin::says(OK).address);
+    for request in
+        ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
+    {
+        let mut client = proxy.client();
+        assert!(client.ask(request).closes());
+        let start = std::time::Instant::now();
+        eventually("it is closed", || proxy.counters().open() == 0);
+        assert!(start.elapsed() < millis(1000));
+    }
 }

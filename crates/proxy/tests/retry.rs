@@ -215,11 +215,17 @@ fn an_answer_that_has_begun_is_not_tried_again() {
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
     });
     let mut phases = in_turn(&[origin.address]);
-    phases.error_while_proxy = Some(Box::new(|_, _| Decision::Retry));
+    let (told, is_told) = channel();
+    phases.error_while_proxy = Some(Box::new(move |ex, error| {
+        assert!(ex.response_started && !error.can_retry());
+        told.send(()).unwrap();
+        Decision::Retry
+    }));
     let proxy = Proxy::new(phases, ProxyOptions::default());
     let mut client = proxy.client();
     client.send(GET);
     assert!(client.response_to("GET").is_none());
+    is_told.recv_timeout(PATIENCE).unwrap();
     let logged = proxy.logged();
     assert_eq!((logged.code, logged.attempt), (Some(Code::UpstreamClosed), 1));
     assert_eq!(origin.connections(), 1);

@@ -44,10 +44,18 @@ impl H1Connection {
     /// Ends the connection so that the client gets all that was sent.
     pub(crate) async fn close(mut self) {
         let current = &self.current;
-        if current.aborted || current.end_of_input || self.stream.shutdown().await.is_err() {
+        let is_over = current.aborted || current.end_of_input || self.expects_nothing();
+        if is_over || self.stream.shutdown().await.is_err() {
             return;
         }
         let _ = timeout(LINGER_TIME, self.linger()).await;
+    }
+
+    /// Whether nothing more can come of the client. While the server drains, what it might send
+    /// in spite of all is not worth the wait.
+    fn expects_nothing(&self) -> bool {
+        let said_all = self.current.closed_by_client || self.shutdown.is_draining();
+        said_all && self.current.body.is_done() && self.input.is_empty()
     }
 
     async fn linger(&mut self) {

@@ -43,6 +43,8 @@ struct Current {
     size: BodySize,
     /// The client waits for a 100; none has been sent.
     expects_continue: bool,
+    /// The client has said that this is its last request.
+    closed_by_client: bool,
     /// Whether the connection outlives this request, as far as is known.
     persistent: bool,
     /// The response's framing, once its head is out.
@@ -71,6 +73,7 @@ impl Current {
             body,
             size: BodySize::None,
             expects_continue: false,
+            closed_by_client: false,
             persistent: false,
             chunked: false,
             no_body: false,

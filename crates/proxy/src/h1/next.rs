@@ -129,8 +129,8 @@ impl H1Connection {
         request.make_origin_form();
         let limit = self.options.max_requests_per_connection;
         let current = &mut self.current;
-        current.persistent = is_persistent(request.version, &request.fields)
-            && (limit == 0 || self.requests < limit);
+        current.closed_by_client = !is_persistent(request.version, &request.fields);
+        current.persistent = !current.closed_by_client && (limit == 0 || self.requests < limit);
         current.size = match framing {
             Framing::None => BodySize::None,
             Framing::Length(length) => BodySize::Known(length),
