@@ -41,7 +41,7 @@ export const ERROR_CODES: readonly ErrorCode[] = Object.freeze(Object.keys(STATU
 
 /** What a {@link ProxyError} is made of. */
 export interface ProxyErrorOptions {
-  /** What happened. For the log. Default: the code. */
+  /** What happened. For the log, and the answer's text where `status` is given too. Default: the code. */
   message?: string
   /** Default: `PHASE_FAILED`. */
   code?: ErrorCode
@@ -82,6 +82,8 @@ export class ProxyError extends Error {
   readonly status: number
   /** @internal Fields of the answer, as they cross. */
   readonly fields: string
+  /** @internal Whether the client may read the message. */
+  readonly isShown: boolean
 
   /** @throws UsageError INVALID_OPTIONS, INVALID_HEADER */
   constructor(options: ProxyErrorOptions = {}) {
@@ -101,7 +103,9 @@ export class ProxyError extends Error {
     this.canRetry = options.canRetry ?? false
     this.status = status
     this.fields = headers === undefined ? '' : headerFields(headers)
+    this.isShown = options.status !== undefined && options.message !== undefined
     Object.defineProperty(this, 'fields', { enumerable: false })
+    Object.defineProperty(this, 'isShown', { enumerable: false, writable: true })
   }
 }
 
@@ -121,7 +125,10 @@ export function withoutStack(options: ProxyErrorOptions): ProxyError {
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
-    return new ProxyError(options)
+    const error = new ProxyError(options)
+    // What the proxy knows of its origins is not for clients, even where a phase throws it on.
+    ;(error as { isShown: boolean }).isShown = false
+    return error
   } finally {
     Error.stackTraceLimit = stackTraceLimit
   }

@@ -19,6 +19,9 @@ pub(crate) enum Group {
     Failed(u32, Option<Error>),
 }
 
+/// Beside the status of an error: the client may read its message. `ts/` knows it too.
+const SHOWN: i32 = 1 << 16;
+
 const GROUP: u32 = bit(phase::EARLY_REQUEST_FILTER)
     | bit(phase::REQUEST_FILTER)
     | bit(phase::PROXY_UPSTREAM_FILTER)
@@ -166,17 +169,28 @@ impl JsPhases {
         let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
         // Whatever the code, it was a phase that failed.
         let error = error.from_source(millrace_error::Source::Internal);
-        let Some(status) = u16::try_from(reply.value).ok().filter(|s| (400..=599).contains(s))
+        let shown = reply.value & SHOWN != 0;
+        let Some(status) =
+            u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
         else {
             return error;
         };
-        let shown = !reply.first.is_empty();
-        if shown && let Ok(mut answer) = edits::answer(reply.value, &reply.first, Bytes::new()) {
-            let page = Answer::plain(status);
-            if !answer.head.fields.contains("content-type") {
-                let _ = answer.head.fields.set("content-type", "text/plain; charset=utf-8");
+        let fields = edits::answer(i32::from(status), &reply.first, Bytes::new());
+        if let Ok(own) = fields
+            && (shown || !reply.first.is_empty())
+        {
+            // The plain page, with the fields and the words that the error brought along.
+            let mut answer = Answer::plain(status);
+            let named = own.head.fields;
+            answer.head.fields.retain(|name, _| {
+                std::str::from_utf8(name).is_ok_and(|name| !named.contains(name))
+            });
+            for (name, value) in named.iter() {
+                answer.head.fields.push_unchecked(name, value);
             }
-            answer.body = page.body;
+            if shown {
+                answer.body = format!("{message}\n").into();
+            }
             ctx.state.lock().thrown = Some(answer);
         }
         error.with_status(status)

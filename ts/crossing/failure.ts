@@ -13,7 +13,7 @@ import { NOTHING, type RequestState } from './state.js'
 /** What a throw of a phase means for its request. */
 export interface Failure {
   readonly code: ErrorCode
-  /** The status to answer with; 0 = the code's own. */
+  /** The status to answer with, with SHOWN if the message is the answer's text; 0 = the code's own. */
   readonly status: number
   /** Fields of the answer. */
   readonly fields: string
@@ -23,6 +23,9 @@ export interface Failure {
 
 const MOST = 4096
 
+/** Beside a status: the client may read the message. The addon knows it too. */
+const SHOWN = 1 << 16
+
 /** Reads what a phase threw, which can be anything; never throws itself. */
 export function failureOf(thrown: unknown, phase: number): Failure {
   const name = PHASES[phase] as PhaseName
@@ -31,9 +34,9 @@ export function failureOf(thrown: unknown, phase: number): Failure {
       raisedIn(thrown, name)
       return {
         code: thrown.code,
-        status: thrown.status,
+        status: thrown.isShown ? thrown.status | SHOWN : thrown.status,
         fields: thrown.fields,
-        message: logText(thrown.message),
+        message: thrown.isShown ? oneLine(thrown.message) : logText(thrown.message),
       }
     }
     const status = (thrown as { statusCode?: unknown } | null | undefined)?.statusCode
@@ -57,10 +60,14 @@ export function describe(thrown: unknown): string {
 
 /** Latin-1 without control characters, and not too long. */
 function logText(message: string): string {
+  return oneLine(message).replace(/[^\x20-\xff]/g, '?')
+}
+
+/** Without control characters, and not too long. */
+function oneLine(message: string): string {
   return String(message)
     .slice(0, MOST)
     .replace(/[\0-\x1f\x7f]+/g, ' ')
-    .replace(/[^\x20-\xff]/g, '?')
 }
 
 /** The error an item speaks of: the very one a phase threw, or a new one. Cached by its text. */
