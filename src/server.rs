@@ -123,17 +123,11 @@ pub struct NativeServiceStats {
 #[napi]
 impl NativeServer {
     #[napi(constructor, catch_unwind)]
-    pub fn new(env: Env, crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
+    pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = Duration::from_millis(u64::from(options.grace_ms));
         let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
-        let weak = Arc::downgrade(&server);
-        env.add_env_cleanup_hook(weak, |server| {
-            // The environment ends with the server still up: nobody will run its phases.
-            if let Some(server) = server.upgrade() {
-                server.close(Duration::ZERO);
-            }
-        })?;
+        crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,

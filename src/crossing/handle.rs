@@ -1,5 +1,7 @@
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use millrace_server::Server;
 use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result};
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
@@ -10,11 +12,15 @@ use super::buffers::{INPUT, Memory};
 use super::queue::Crossing;
 use crate::log::LogQueue;
 
+/// The servers of one JS environment.
+type Servers = Arc<Mutex<Vec<Weak<Server>>>>;
+
 /// The crossing of one JS environment.
 #[napi]
 pub struct NativeCrossing {
     pub(crate) inner: Arc<Crossing>,
     pub(crate) log: Arc<LogQueue>,
+    servers: Servers,
     memory: Arc<Memory>,
 }
 
@@ -71,9 +77,17 @@ impl NativeCrossing {
         inner.set_wake(Box::new(move || {
             function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
         }));
-        env.add_env_cleanup_hook(inner.clone(), |inner| inner.close())?;
+        let servers = Servers::default();
+        // One hook for the environment: one for each server would stay behind when it has closed.
+        env.add_env_cleanup_hook((inner.clone(), servers.clone()), |(inner, servers)| {
+            // Servers that are still up have nobody to run their phases.
+            inner.close();
+            for server in servers.lock().drain(..).filter_map(|server| server.upgrade()) {
+                server.close(Duration::ZERO);
+            }
+        })?;
         let log = LogQueue::new(logged)?;
-        Ok(NativeCrossing { inner, log, memory })
+        Ok(NativeCrossing { inner, log, servers, memory })
     }
 
     /// Views over memory of the addon that only the JS thread touches.
@@ -103,5 +117,14 @@ impl NativeCrossing {
             items: count(&self.inner.items),
             late: count(&self.inner.late),
         }
+    }
+}
+
+impl NativeCrossing {
+    /// Has `server` closed when the environment goes away.
+    pub(crate) fn watch(&self, server: &Arc<Server>) {
+        let mut servers = self.servers.lock();
+        servers.retain(|server| server.strong_count() > 0);
+        servers.push(Arc::downgrade(server));
     }
 }
