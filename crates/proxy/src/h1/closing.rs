@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::H1Connection;
-use super::downstream::DRAIN;
+use super::framing::DRAIN;
 use crate::wire::poll_read;
 use crate::{Body, Downstream};
 

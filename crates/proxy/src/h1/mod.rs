@@ -2,7 +2,9 @@
 
 mod closing;
 mod downstream;
+mod framing;
 mod next;
+mod reading;
 
 use std::sync::Arc;
 

@@ -1,3 +1,7 @@
+//! One exchange with an origin: its request out, and in `answer` what comes back.
+
+mod answer;
+
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -6,15 +10,16 @@ use bytes::Bytes;
 use millrace_connectors::{Connection, Connector, Peer};
 use millrace_error::{Code, Error, Result};
 use millrace_http1::{
-    BodyDecoder, CHUNK_END, Decoded, Framing, HeadLimits, ParseError, head_may_end, parse_response,
-    response_framing, write_chunk_start, write_last_chunk, write_request_head,
+    CHUNK_END, HeadLimits, write_chunk_start, write_last_chunk, write_request_head,
 };
-use millrace_message::{Fields, Method, RequestHead, ResponseHead, is_persistent, list_items};
+use millrace_message::{Fields, Method, RequestHead};
 
+pub(crate) use self::answer::Head;
+use self::answer::Incoming;
+use crate::BodySize;
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::wire::{WriteQueue, poll_read};
-use crate::{Body, BodySize};
+use crate::wire::WriteQueue;
 
 /// One request and its response on an HTTP/1.1 connection to an origin.
 pub(crate) struct Upstream {
@@ -36,21 +41,6 @@ pub(crate) struct Upstream {
     write_stall: Stall,
     read_timer: Timer,
     write_timer: Timer,
-}
-
-/// The final response, once its head is there.
-struct Incoming {
-    body: BodyDecoder,
-    persistent: bool,
-    idle_hint: Option<Duration>,
-}
-
-/// A head from upstream.
-pub(crate) enum Head {
-    /// A 1xx; others follow.
-    Interim(ResponseHead),
-    /// The response, and how long its body is.
-    Final(ResponseHead, BodySize),
 }
 
 impl Upstream {
@@ -168,90 +158,6 @@ impl Upstream {
         }
     }
 
-    /// The next head of an answer.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head>> {
-        loop {
-            let buf = &mut self.connection.buf;
-            if !buf.is_empty() && head_may_end(buf, self.seen, &self.limits) {
-                self.seen = buf.len();
-                if let Some((head, length)) = parse_response(buf, &self.limits).map_err(invalid)? {
-                    bytes::Buf::advance(buf, length);
-                    self.seen = 0;
-                    return Poll::Ready(self.take_head(head));
-                }
-            }
-            if ready!(self.poll_fill(false, cx))? == 0 {
-                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-                return Poll::Ready(Err(closed("before its answer", error)));
-            }
-        }
-    }
-
-    fn take_head(&mut self, head: ResponseHead) -> Result<Head> {
-        if head.status == 101 {
-            return Err(Error::new(Code::UpstreamInvalid, "a 101 that was not asked for"));
-        }
-        if head.is_interim() {
-            return Ok(Head::Interim(head));
-        }
-        let framing = response_framing(&self.method, &head).map_err(invalid)?;
-        let size = match framing {
-            Framing::None => BodySize::None,
-            Framing::Length(length) => BodySize::Known(length),
-            Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
-        };
-        self.response = Some(Incoming {
-            body: BodyDecoder::new(framing),
-            persistent: is_persistent(head.version, &head.fields) && framing != Framing::UntilClose,
-            idle_hint: keep_alive_hint(&head.fields),
-        });
-        Ok(Head::Final(head, size))
-    }
-
-    /// The next piece of the response's body.
-    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
-        loop {
-            let Some(response) = &mut self.response else {
-                return Poll::Ready(Err(Error::new(Code::Internal, "a body before its head")));
-            };
-            match response.body.decode(&mut self.connection.buf).map_err(invalid)? {
-                Decoded::Data(data) => return Poll::Ready(Ok(Body::Data(data))),
-                Decoded::Trailers(fields) => return Poll::Ready(Ok(Body::Trailers(fields))),
-                Decoded::End => return Poll::Ready(Ok(Body::End)),
-                Decoded::NeedMore => {}
-            }
-            if ready!(self.poll_fill(true, cx))? == 0 {
-                return Poll::Ready(match &self.response {
-                    Some(response) if response.body.on_eof() => Ok(Body::End),
-                    _ => Err(closed("in mid-answer", io::ErrorKind::UnexpectedEof.into())),
-                });
-            }
-        }
-    }
-
-    fn poll_fill(&mut self, bulk: bool, cx: &mut Context<'_>) -> Poll<Result<usize>> {
-        let connection = &mut self.connection;
-        match poll_read(&mut connection.stream, &mut connection.buf, bulk, cx) {
-            Poll::Ready(Ok(count)) => {
-                self.read_stall.rest();
-                self.got_any |= count > 0;
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(closed("while it answered", error))),
-            Poll::Pending => {
-                // Nothing is expected of an origin that has not got the whole request; unless it
-                // will not get it, then an answer is all that is left to wait for.
-                if !(self.broken || (self.request_done && self.out.is_empty())) {
-                    self.read_stall.rest();
-                    return Poll::Pending;
-                }
-                let deadline = self.read_stall.wait(self.read_timeout, 0);
-                ready!(self.read_timer.poll(cx, deadline));
-                Poll::Ready(Err(Error::new(Code::ReadTimeout, "the origin sent nothing")))
-            }
-        }
-    }
-
     /// Other work goes on: the origin is not waited for.
     pub(crate) fn rest(&mut self) {
         self.read_stall.rest();
@@ -275,25 +181,7 @@ impl Upstream {
     }
 }
 
-/// The time-out that an origin announces (`Keep-Alive: timeout=5`), less a second for the way.
-fn keep_alive_hint(fields: &Fields) -> Option<Duration> {
-    let value = fields.get("keep-alive")?;
-    let seconds = list_items(value).find_map(|item| {
-        let item = std::str::from_utf8(item).ok()?;
-        let (name, value) = item.split_once('=')?;
-        if !name.trim().eq_ignore_ascii_case("timeout") {
-            return None;
-        }
-        value.trim().parse::<u64>().ok()
-    })?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)))
-}
-
 fn closed(when: &'static str, error: io::Error) -> Error {
     Error::new(Code::UpstreamClosed, format!("the origin closed the connection {when}"))
         .because(error)
-}
-
-fn invalid(error: ParseError) -> Error {
-    Error::new(Code::UpstreamInvalid, error.message())
 }

@@ -1,0 +1,80 @@
+//! What a response's head says of its body and of the connection.
+
+use millrace_message::{Method, ResponseHead, Version};
+
+use super::H1Connection;
+use crate::BodySize;
+use crate::date::http_date;
+
+/// An unread body up to this size is drained so that its connection can go on.
+pub(super) const DRAIN: u64 = 64 * 1024;
+
+impl H1Connection {
+    /// Decides whether the connection goes on, and sets all that belongs to it on the head.
+    pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
+        let draining = self.shutdown.is_draining();
+        let current = &mut self.current;
+        current.head_sent = true;
+        if !current.body.is_done() {
+            // What was not read has to be drained before the next request can be found. A body
+            // that was not asked for may never come: then nobody knows what the next bytes are.
+            let small = current.body.remaining().is_some_and(|left| left <= DRAIN);
+            current.persistent &= (small || streaming) && !current.expects_continue;
+        }
+        current.persistent &= !draining && !current.end_of_input;
+        let no_body = self.forbids_body(head.status);
+        self.frame(head, size, no_body);
+        let current = &mut self.current;
+        if !head.fields.contains("date") {
+            head.fields.push_unchecked(b"date", &http_date());
+        }
+        if !current.persistent {
+            head.fields.push_unchecked(b"connection", b"close");
+        } else if current.version == Version::Http10 {
+            head.fields.push_unchecked(b"connection", b"keep-alive");
+        }
+    }
+
+    /// Sets the fields that say how long the body is (RFC 9112 §6.2).
+    fn frame(&mut self, head: &mut ResponseHead, size: BodySize, no_body: bool) {
+        let current = &mut self.current;
+        current.no_body = no_body;
+        for name in ["transfer-encoding", "connection", "keep-alive"] {
+            head.fields.remove(name);
+        }
+        if no_body {
+            // Without a body the field says what it would be: the origin's word stands, but a 204
+            // has none (RFC 9110 §8.6).
+            match size {
+                _ if head.status == 204 => _ = head.fields.remove("content-length"),
+                BodySize::Known(length) => set_length(head, length),
+                BodySize::None | BodySize::Unknown => {}
+            }
+            return;
+        }
+        match size {
+            BodySize::None => set_length(head, 0),
+            BodySize::Known(length) => set_length(head, length),
+            BodySize::Unknown => {
+                head.fields.remove("content-length");
+                if current.version == Version::Http11 {
+                    head.fields.push_unchecked(b"transfer-encoding", b"chunked");
+                    current.chunked = true;
+                } else {
+                    current.until_close = true;
+                    current.persistent = false;
+                }
+            }
+        }
+    }
+
+    fn forbids_body(&self, status: u16) -> bool {
+        self.current.method == Method::HEAD || status < 200 || status == 204 || status == 304
+    }
+}
+
+fn set_length(head: &mut ResponseHead, length: u64) {
+    let mut digits = itoa::Buffer::new();
+    head.fields.remove("content-length");
+    head.fields.push_unchecked(b"content-length", digits.format(length).as_bytes());
+}
