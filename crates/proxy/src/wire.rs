@@ -84,6 +84,11 @@ impl WriteQueue {
         self.large.advance(large);
         count -= large;
         if self.written < self.first.len() || !self.large.is_empty() {
+            if self.written >= HIGH_WATER {
+                // Of a queue that never runs empty, what has gone out must not stay.
+                self.first.drain(..self.written);
+                self.written = 0;
+            }
             return;
         }
         self.large = Bytes::new();
@@ -141,5 +146,18 @@ mod tests {
             assert_eq!(out.len(), 5 + SMALL + 1 + 5);
             assert!(out.starts_with(b"head x") && out.ends_with(b"x tail"));
         }
+    }
+
+    #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let mut queue = WriteQueue::default();
+        queue.put(Bytes::from(vec![b'x'; SMALL]));
+        for number in 0..10_000_u32 {
+            assert!(queue.has_room());
+            queue.put(Bytes::from(number.to_be_bytes().repeat(SMALL / 4)));
+            queue.advance(SMALL);
+            assert_eq!(queue.first[queue.written..], number.to_be_bytes().repeat(SMALL / 4));
+        }
+        assert!(queue.first.capacity() <= 4 * HIGH_WATER, "{}", queue.first.capacity());
     }
 }

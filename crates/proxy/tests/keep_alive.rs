@@ -214,3 +214,15 @@ fn a_client_that_said_it_was_done_is_not_waited_for() {
         assert!(start.elapsed() < millis(1000));
     }
 }
+
+#[test]
+fn an_empty_line_after_the_last_body_does_not_cost_the_answer() {
+    let proxy = Proxy::to(Origin::says(OK).address);
+    for _ in 0..200 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
+        std::thread::yield_now();
+        client.try_send("\r\n");
+        assert_eq!(client.response().text(), "ok");
+    }
+}

@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use millrace_transport::Quiet;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -55,7 +56,9 @@ impl H1Connection {
     /// in spite of all is not worth the wait.
     fn expects_nothing(&self) -> bool {
         let said_all = self.current.closed_by_client || self.shutdown.is_draining();
-        said_all && self.current.body.is_done() && self.input.is_empty()
+        let done = said_all && self.current.body.is_done() && self.input.is_empty();
+        // Some send an empty line after a body: unread, it would make the close a reset.
+        done && self.stream.is_quiet() != Quiet::Data
     }
 
     async fn linger(&mut self) {
