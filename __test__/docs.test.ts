@@ -1,0 +1,139 @@
+// What the documents say is what the code does.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { dirname, join } from 'node:path'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { DemoOrigin, ERROR_CODES, PHASES, ProxyError, Server } from '../ts/index.js'
+
+const read = (file: string) => readFileSync(file, 'utf8')
+
+/** The rows of the tables beneath a heading, each as its cells. */
+function rows(file: string, heading: string): string[][] {
+  const [, section] = read(file).split(new RegExp(`^## ${heading}$`, 'm'))
+  const lines = section!.split(/^## /m)[0]!.split('\n')
+  return lines
+    .filter((line) => line.startsWith('| `'))
+    .map((line) => line.split('|').slice(1, -1))
+    .map((cells) => cells.map((cell) => cell.trim()))
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+const bare = (cell: string) => cell.replaceAll('`', '')
+
+describe('docs/errors.md', () => {
+  test('has each code of a request with its status and source, as crates/error and ts/ have them', () => {
+    const documented = rows('docs/errors.md', 'Codes of a request').map(([code, status, source]) => [
+      bare(code!),
+      Number(status),
+      source!,
+    ])
+    const rust = [...read('crates/error/src/code.rs').matchAll(/ = "(\w+)", (\d+), (\w+);/g)]
+    expect(documented).toEqual(
+      rust.map(([, code, status, source]) => [code, Number(status), source!.toLowerCase()]),
+    )
+    expect(documented.map(([code]) => code).sort()).toEqual([...ERROR_CODES].sort())
+    for (const code of ERROR_CODES)
+      expect([code, new ProxyError({ code }).status]).toEqual(
+        documented.find(([name]) => name === code)!.slice(0, 2),
+      )
+  })
+
+  test('has each code of a mistake', () => {
+    const documented = rows('docs/errors.md', 'Codes of a mistake').map(([code]) => bare(code!))
+    const [type] = /export type UsageCode =(.+?)\n\n/s.exec(read('ts/errors.ts'))!
+    expect(documented).toEqual([...type!.matchAll(/\| '(\w+)'/g)].map(([, code]) => code))
+  })
+})
+
+// Where each set of options is declared: its interface, and the rules that check it.
+const OPTIONS = [
+  ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
+  ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
+  ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
+  ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],
+  ['tcpKeepalive', 'ts/peer.ts', 'TcpKeepalive', 'keepaliveRules'],
+  ['DemoOrigin', 'ts/demo-origin.ts', 'DemoOriginOptions', 'rules'],
+] as const
+
+describe('docs/options.md', () => {
+  test.each(OPTIONS)('has each option of %s with its default', (heading, file, type, rules) => {
+    const source = read(file)
+    const [, members] = new RegExp(`export interface ${type} {(.+?)\\n}`, 's').exec(source)!
+    const declared = [...members!.matchAll(/\/\*\*((?:(?!\*\/).)+)\*\/\s+(\w+)\?:/gs)].map(
+      ([, comment, name]) => [
+        name!,
+        bare(/Default: (.+)\.$/.exec(comment!.replace(/\s*\n\s*\*\s*/g, ' ').trim())![1]!),
+      ],
+    )
+    const documented = rows('docs/options.md', heading).map(([name, , value]) => [bare(name!), bare(value!)])
+    expect(documented).toEqual(declared)
+
+    const [, checks] = new RegExp(`const ${rules} = {(.+?)\\n}`, 's').exec(source)!
+    const checked = [...checks!.matchAll(/^ {2}(\w+): \w+(?:<[^(]+>)?\(\s*([^,)\s]+)/gm)]
+    expect(checked.map(([, name]) => name).sort()).toEqual(documented.map(([name]) => name).sort())
+    for (const [, name, fallback] of checked) {
+      const value = documented.find(([each]) => each === name)![1]!
+      // Absent, or a group of options of its own: the table says in words what that means.
+      if (fallback === 'undefined' || fallback === 'keepaliveRules') continue
+      const [plain] = value.replace(/,(?=\d{3})/g, '').split(/[ ,]/)
+      expect([name, plain]).toEqual([name, fallback!.replace(/[_']/g, '')])
+    }
+  })
+})
+
+describe('README.md', () => {
+  test('lists the phases in call order', () => {
+    expect(rows('README.md', 'The phases').map(([name]) => bare(name!))).toEqual(PHASES)
+  })
+
+  test('shows examples/first-proxy.ts, which works', async () => {
+    expect(read('README.md')).toContain(`\`\`\`ts\n${read('examples/first-proxy.ts')}\`\`\``)
+
+    const server = new Server()
+    const origin = server.addService(new DemoOrigin()).addTcp('127.0.0.1:0')
+    await server.start()
+    const port = await freePort()
+    const file = `target/first-proxy-${process.pid}.mjs`
+    const program = read('target/examples/first-proxy.js')
+    writeFileSync(file, program.replace(':8000', `:${port}`).replace('http://127.0.0.1:3000', origin.url))
+    const child = spawn(process.execPath, [file], { stdio: 'inherit' })
+    const ended = once(child, 'exit')
+    onTestFinished(async () => {
+      child.kill('SIGKILL')
+      rmSync(file)
+      await server.close({ graceMs: 0 })
+    })
+
+    const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`)
+    const internal = await vi.waitFor(() => ask('/internal/x'), { timeout: 10_000 })
+    expect(internal.status).toBe(403)
+    expect(await (await ask('/some/page')).text()).toMatch(/^GET \/some\/page\n.*x-via: millrace\n/s)
+    child.kill('SIGTERM')
+    expect(await ended).toEqual([0, null])
+  })
+})
+
+describe('links', () => {
+  const docs = readdirSync('docs').map((name) => `docs/${name}`)
+  const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md', ...docs]
+  test.each(files)('of %s lead somewhere', (file) => {
+    for (const [, target] of read(file).matchAll(/\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g))
+      expect(existsSync(join(dirname(file), target!)), `${file}: ${target}`).toBe(true)
+  })
+
+  test('docs/life-of-a-request.md names files that are there', () => {
+    const named = [...read('docs/life-of-a-request.md').matchAll(/`((?:crates|src|ts)\/[\w./-]+)`/g)]
+    expect(named.length).toBeGreaterThan(20)
+    for (const [, path] of named) expect(existsSync(path!), path).toBe(true)
+  })
+})
