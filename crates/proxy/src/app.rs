@@ -127,13 +127,12 @@ impl<P: ProxyHttp> Record<'_, P> {
             && self.proxy.log.enabled(Level::Warn)
         {
             let Exchange { request, connection, .. } = &self.ex;
-            let target = String::from_utf8_lossy(&request.target);
             let line = format!(
                 "{} {} {}, Host: {}, client {}: {error}",
                 error.status(),
-                request.method,
-                target.escape_default(),
-                request.host(),
+                clipped(request.method.as_str().as_bytes()),
+                clipped(&request.target),
+                clipped(request.host().as_bytes()),
                 connection.remote,
             );
             self.proxy.log.log(Level::Warn, &line);
@@ -202,6 +201,14 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
         let connector = self.connector.clone();
         tokio::spawn(async move { connector.sweep(runtime).await });
     }
+}
+
+/// What a client chose, for a log line: as much of it as helps, and nothing that could break out.
+fn clipped(text: &[u8]) -> String {
+    const MOST: usize = 512;
+    let more = if text.len() > MOST { "..." } else { "" };
+    let text = String::from_utf8_lossy(&text[..text.len().min(MOST)]);
+    format!("{}{more}", text.escape_default())
 }
 
 fn next_request() -> u64 {

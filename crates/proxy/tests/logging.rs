@@ -218,3 +218,15 @@ fn a_drained_server_has_logged_everything() {
     let logged = proxy.logged();
     assert_eq!((logged.code, logged.last), (None, true));
 }
+
+#[test]
+fn a_log_line_stays_short_whatever_the_client_sends() {
+    let proxy = Proxy::to(Origin::nowhere());
+    let long = "x".repeat(15_000);
+    proxy.client().ask(format!("M{long} /{long} HTTP/1.1\r\nHost: {long}\r\n\r\n"));
+    let logged = proxy.logged();
+    assert_eq!((logged.code, logged.target.len()), (Some(Code::ConnectRefused), 15_001));
+    let lines = proxy.lines.0.lock().unwrap();
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].len() < 2000 && lines[0].contains("xxx..."), "{}", lines[0]);
+}

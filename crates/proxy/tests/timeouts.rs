@@ -218,6 +218,24 @@ fn a_slow_client_is_not_held_against_its_origin() {
 }
 
 #[test]
+fn a_client_that_rests_is_not_held_against_its_origin_either() {
+    const SIZE: usize = 32 << 20;
+    let origin = Origin::new(|_, mut wire| {
+        wire.request();
+        wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+        wire.send(vec![b'x'; SIZE]);
+        wire.rest();
+    });
+    let options = PeerOptions { read_timeout: Some(SHORT), ..PeerOptions::default() };
+    let proxy = Proxy::with_peer(origin.address, options);
+    let mut client = proxy.client();
+    client.send(GET);
+    std::thread::sleep(4 * SHORT);
+    assert_eq!(client.response().body.len(), SIZE);
+    assert_eq!(proxy.logged().code, None);
+}
+
+#[test]
 fn an_origin_that_takes_nothing_is_a_504() {
     let (hold, held) = channel::<()>();
     let held = Mutex::new(held);
