@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -109,6 +110,13 @@ impl WriteQueue {
     }
 }
 
+/// Buffers put away on each thread at most: as many as are likely to be wanted at once.
+const MAX_SPARE: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Reads once into `buf`. `bulk` asks for more room: a body is being read. Ready with 0 at the end
 /// of the stream.
 pub(crate) fn poll_read(
@@ -118,10 +126,30 @@ pub(crate) fn poll_read(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     let room = if bulk { LARGE_READ } else { FIRST_READ };
+    if buf.capacity() == 0 {
+        *buf = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    }
     if buf.capacity() - buf.len() < room / 2 {
         buf.reserve(room);
     }
-    pin!(stream.read_buf(buf)).poll(cx)
+    let read = pin!(stream.read_buf(buf)).poll(cx);
+    if read.is_pending() && !bulk {
+        give_back(buf);
+    }
+    read
+}
+
+/// Puts an empty buffer away, so that a connection that waits holds none.
+pub(crate) fn give_back(buf: &mut BytesMut) {
+    if !buf.is_empty() || buf.capacity() == 0 {
+        return;
+    }
+    let buf = std::mem::take(buf);
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < MAX_SPARE {
+            spare.push(buf);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use millrace_server::Reached;
 use tokio::time::Instant;
 
 use super::{Current, H1Connection};
-use crate::wire::poll_read;
+use crate::wire::{give_back, poll_read};
 use crate::{BodySize, Timings};
 
 /// What came next on a connection.
@@ -41,7 +41,7 @@ impl H1Connection {
         self.current = Current::new(Method::GET, Version::Http11, body);
         if self.input.is_empty() {
             // A connection that waits holds no buffers.
-            self.input = bytes::BytesMut::new();
+            give_back(&mut self.input);
             self.output.release();
         }
         let idle_since = Instant::now();

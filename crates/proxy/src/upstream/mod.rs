@@ -19,7 +19,7 @@ use self::answer::Incoming;
 use crate::BodySize;
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::wire::WriteQueue;
+use crate::wire::{WriteQueue, give_back};
 
 /// One request and its response on an HTTP/1.1 connection to an origin.
 pub(crate) struct Upstream {
@@ -176,7 +176,7 @@ impl Upstream {
         }
         let idle = peer.options.idle_timeout;
         let idle = response.idle_hint.map_or(idle, |hint| hint.min(idle));
-        self.connection.buf = bytes::BytesMut::new();
+        give_back(&mut self.connection.buf);
         connector.release(shard, self.connection, idle);
     }
 }
