@@ -348,6 +348,26 @@ describe('a process', () => {
   })
 })
 
+test('a server that cut its requests leaves the next one well', async () => {
+  for (let round = 0; round < 20; round++) {
+    const entered = deferred()
+    const first = await startProxy({
+      ...own,
+      requestFilter() {
+        entered.resolve()
+        return new Promise<void>(() => {})
+      },
+    })
+    const client = await Client.connect(first.to)
+    client.write(get('/'))
+    await entered.promise
+    expect(await first.server.close({ graceMs: 0 })).toEqual({ finished: 0, cut: 1 })
+    const next = await startProxy(own, { callbackTimeoutMs: 1_000 })
+    expect((await once(next.to, get('/'))).status).toBe(200)
+    await next.server.close()
+  }
+})
+
 test('1,000 starts and closes leak neither descriptors nor memory', async () => {
   const cycle = async (index: number) => {
     const server = new Server({ logger: false })

@@ -16,7 +16,7 @@ export interface ServerOptions {
    * Linux: makes the thread of JavaScript one that the system does not hurry to switch to
    * (SCHED_BATCH), from the first start on. Requests share wake-ups better so, which saves several
    * microseconds of processor time for each; a program that does much else beside may not want it.
-   * No effect on other systems. Default: true.
+   * Processes that the program starts inherit it. No effect on other systems. Default: true.
    */
   batchJsThread?: boolean
 }

@@ -115,7 +115,7 @@ export function startTagging() {
   return startRaw((socket) => {
     let text = ''
     socket.on('data', (data) => {
-      text += data.latin1Slice()
+      text += data.toString('latin1')
       let answers = ''
       for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
         const tag = /\r\nx-tag: *([^\r]*)/i.exec(text.slice(0, end))?.[1] ?? ''

@@ -152,9 +152,10 @@ impl Crossing {
     fn fire_later(&self, delay: Option<Duration>) {
         let Some(me) = self.me.upgrade() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.fire_waiting() };
+        // Fires on drop too, and is made out here: a runtime that ends drops what it has not begun,
+        // and would take the wake-up with it, and with that every later one.
+        let deferred = Deferred(me);
         runtime.spawn(async move {
-            // Fires on drop too: a runtime that ends takes no wake-up with it.
-            let deferred = Deferred(me);
             match delay {
                 None => tokio::task::yield_now().await,
                 Some(delay) => tokio::time::sleep(delay).await,
