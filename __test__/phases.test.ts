@@ -246,8 +246,44 @@ describe.each([
     }
     const { reply, calls } = await through({ upstreamPeer: () => peer, [name]: boom }, get('/'))
     const all = [...REQUEST_SIDE, ...CONNECTED, ...RESPONSE_SIDE]
+    const asked = REQUEST_SIDE.includes(name) ? [] : ['errorWhileProxy']
     expect(reply.status).toBe(418)
-    expect(calls).toEqual([...all.slice(0, all.indexOf(name) + 1), 'failToProxy', 'logging'])
+    expect(calls).toEqual([...all.slice(0, all.indexOf(name) + 1), ...asked, 'failToProxy', 'logging'])
+  })
+
+  test.each([
+    ['connectedToUpstream', 'POST', true],
+    ['upstreamRequestFilter', 'POST', true],
+    ['upstreamResponseFilter', 'GET', true],
+    ['responseFilter', 'GET', true],
+    ['upstreamResponseFilter', 'POST', false],
+    ['responseFilter', 'POST', false],
+  ] as const)('%s may refuse an upstream; for %s, is another try safe? %s', async (name, method, safe) => {
+    const [first, second] = [await startOrigin(), await startOrigin()]
+    const peers = [new HttpPeer(first.address), new HttpPeer(second.address)]
+    const asked: unknown[] = []
+    let logged: unknown
+    const { reply } = await through(
+      {
+        upstreamPeer: () => peers.shift(),
+        [name]: (session: Session) => {
+          if (session.upstream?.address === first.address)
+            throw new ProxyError({ status: 418, message: 'not this one' })
+        },
+        errorWhileProxy: (session, peer: HttpPeer, error: ProxyError) => {
+          asked.push(session.upstream?.address, peer.address, error.phase, error.status, error.canRetry)
+          return error.canRetry ? 'retry' : 'fail'
+        },
+        logging: (session, error?: ProxyError) => {
+          logged = [error?.code, session.summary().includes('PHASE_FAILED')]
+        },
+      },
+      method === 'GET' ? get('/') : post('/', 'x'),
+    )
+    expect(asked).toEqual([first.address, first.address, name, 418, safe])
+    expect([reply.status, second.seen.length]).toEqual(safe ? [200, 1] : [418, 0])
+    await until(() => logged !== undefined)
+    expect(logged).toEqual(safe ? [undefined, false] : ['PHASE_FAILED', true])
   })
 
   test('a request that is refused is logged, and meets no other phase', async () => {

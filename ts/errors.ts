@@ -76,7 +76,7 @@ export class ProxyError extends Error {
   readonly source: ErrorSource
   /** The phase that raised it, if one did. */
   readonly phase: PhaseName | undefined
-  /** Whether sending the request again is safe: a fact, not advice. */
+  /** Whether sending the request again is safe: a fact that the proxy sets, not advice. */
   readonly canRetry: boolean
   /** The status of the answer. */
   readonly status: number
@@ -117,6 +117,13 @@ export function isErrorStatus(status: unknown): status is number {
 /** @internal Names the phase that raised an error; the first one stays. */
 export function raisedIn(error: ProxyError, phase: PhaseName): ProxyError {
   if (error.phase === undefined && !Object.isFrozen(error)) (error as { phase: PhaseName }).phase = phase
+  return error
+}
+
+/** @internal Says whether another try is safe, which a phase that throws cannot know. */
+export function retryable(error: ProxyError, canRetry: boolean): ProxyError {
+  if (error.canRetry !== canRetry && !Object.isFrozen(error))
+    (error as { canRetry: boolean }).canRetry = canRetry
   return error
 }
 

@@ -169,6 +169,7 @@ impl JsPhases {
         let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
         // Whatever the code, it was a phase that failed.
         let error = error.from_source(millrace_error::Source::Internal);
+        ctx.state.lock().thrown = None;
         let shown = reply.value & SHOWN != 0;
         let Some(status) =
             u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))

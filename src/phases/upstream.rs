@@ -93,7 +93,11 @@ impl JsPhases {
         };
         let reply = self.cross(ex, ctx, bit(phase), sections).await?;
         match (reply.outcome, reply.value) {
-            (Outcome::Done, 1) => Ok(Decision::Retry),
+            (Outcome::Done, 1) => {
+                // What the phase of the failed try would have answered is of no more interest.
+                ctx.state.lock().thrown = None;
+                Ok(Decision::Retry)
+            }
             (Outcome::Done, 2) => Ok(Decision::Fail),
             (Outcome::Done, _) => Ok(Decision::Undecided),
             _ => Err(self.failed(ctx, reply)),

@@ -3,7 +3,7 @@ import { ProxyError, show } from '../errors.js'
 import { EditableRequest, EditableResponse } from '../head.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
-import type { RequestState } from './state.js'
+import { NOTHING, type RequestState } from './state.js'
 
 // biome-ignore lint/suspicious/noExplicitAny: which functions there are was checked at construction
 type Functions = Record<keyof AnyPhases, (...args: any[]) => unknown>
@@ -45,8 +45,12 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
   if (phase === Phase.upstreamPeer) {
     if (!(value instanceof HttpPeer)) throw wrongReturn(phase, value, 'an HttpPeer')
     state.peer = value
-    // The try before this one is over.
+    // The try before this one is over, with all that was known of it.
     state.upstreamText = ''
+    state.response = null
+    state.error = undefined
+    state.errorText = ''
+    state.thrown = NOTHING
   } else if (phase === Phase.failToConnect || phase === Phase.errorWhileProxy) {
     if (value === 'retry') retry(state, phase)
     else if (value === 'fail') state.decision = 2
@@ -61,7 +65,7 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
 
 function retry(state: RequestState, phase: number): void {
   state.decision = 1
-  if (state.error?.canRetry === true) return
+  if (state.canRetry) return
   const message = `${PHASES[phase]} asked for a retry, but the request may have been processed: error.canRetry is false`
   throw new ProxyError({ code: 'RETRY_UNSAFE', message, cause: state.error })
 }

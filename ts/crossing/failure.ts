@@ -4,6 +4,7 @@ import {
   isErrorStatus,
   ProxyError,
   raisedIn,
+  retryable,
   show,
   withoutStack,
 } from '../errors.js'
@@ -83,9 +84,10 @@ export function readError(text: string, state: RequestState): ProxyError {
   let from = 0
   for (let line = 0; line < 5; line++) from = text.indexOf('\n', from) + 1
   const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
+  state.canRetry = retry === '1'
   const error =
     thrown instanceof ProxyError
-      ? thrown
+      ? retryable(thrown, state.canRetry)
       : nativeError(code, source, retry, status, phase, text.slice(from), thrown)
   state.error = error
   state.errorText = text

@@ -87,6 +87,8 @@ export class RequestState {
   responseStarted = false
   error: ProxyError | undefined = undefined
   errorText = ''
+  /** Whether another try is safe: the error's own word may be shared with other requests. */
+  canRetry = false
   /** What a phase threw last. */
   thrown: unknown = NOTHING
   thrownIn = -1

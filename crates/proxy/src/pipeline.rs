@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use millrace_connectors::{Connection, Peer};
-use millrace_error::{Code, Error, Result};
+use millrace_error::{Code, Error, Result, Source};
 use millrace_message::{RequestHead, ResponseHead, Version, has_token, strip_hop_by_hop};
 use tokio::time::Instant;
 
@@ -15,17 +15,35 @@ use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading
 use crate::respond::check_status;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
-use crate::{BodySize, Downstream, Exchange, HttpProxy};
+use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
 
 /// Why a try ended without a response.
 enum Failed {
     /// No connection: nothing was sent.
     Connect(Error),
-    /// The exchange broke. `replace` = a reused connection that died before any answer, and the
-    /// request may be sent again on a new one without asking.
+    /// Something failed after the connection was there. `replace` = a reused connection that died
+    /// before any answer, and the request may be sent again on a new one without asking.
     While { error: Error, replace: bool },
-    /// Not the origin's doing: a phase failed, or the client left.
+    /// No other try would help: the client left.
     Fatal(Error),
+}
+
+impl Failed {
+    /// A phase failed after the connection was there; `safe` = another try may be made.
+    fn phase(error: Error, safe: bool) -> Self {
+        match error.source() {
+            Source::Downstream => Failed::Fatal(error),
+            _ => Failed::While { error: error.retry(safe), replace: false },
+        }
+    }
+}
+
+/// What the tries came to.
+#[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
+enum Outcome {
+    Received(Received),
+    /// A response filter answers in the origin's place.
+    Answered(Answer),
 }
 
 /// A try that got its response.
@@ -56,20 +74,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         }
 
         let mut upload = Upload::new(down.body_done());
-        let received = self.try_upstreams(shard, down, ex, ctx, &mut upload).await?;
+        let received = match self.try_upstreams(shard, down, ex, ctx, &mut upload).await? {
+            Outcome::Received(received) => received,
+            Outcome::Answered(answer) => return self.answer(down, ex, ctx, answer).await,
+        };
         let Received { peer, mut up, mut head, size } = received;
 
-        strip_hop_by_hop(&mut head.fields);
-        let filter = phases.upstream_response_filter(ex, &mut head, ctx);
-        uploading(down, &mut up, &mut upload, filter).await?;
-        let filter = phases.response_filter(ex, &mut head, ctx);
-        if let Some(answer) = uploading(down, &mut up, &mut upload, filter).await? {
-            // The origin's body is not wanted: its connection closes with it.
-            drop(up);
-            return self.answer(down, ex, ctx, answer).await;
-        }
-
-        check_status(head.status)?;
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
@@ -92,7 +102,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
         flushed(down).await
     }
 
-    /// Tries upstreams until one answers or the phases and the rules of retrying give up.
+    /// Tries upstreams until one answers and its response has passed the filters, or the phases and
+    /// the rules of retrying give up.
     async fn try_upstreams<D: Downstream>(
         &self,
         shard: usize,
@@ -100,7 +111,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex: &mut Exchange,
         ctx: &P::Ctx,
         upload: &mut Upload,
-    ) -> Result<Received> {
+    ) -> Result<Outcome> {
         let phases = &self.phases;
         let mut retries = 0;
         let mut replaced = false;
@@ -121,8 +132,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
                     Err(Failed::While { error: error.retry(safe), replace: false })
                 }),
             };
-            let (error, decision) = match attempt {
-                Ok(received) => return Ok(received),
+            let filtered = match attempt {
+                Ok(received) => self.filter_response(down, ex, ctx, upload, received).await,
+                Err(failed) => Err(failed),
+            };
+            let (error, decision) = match filtered {
+                Ok(outcome) => return Ok(outcome),
                 Err(Failed::Fatal(error)) => return Err(error),
                 Err(Failed::While { replace: true, .. }) if !replaced => {
                     replaced = true;
@@ -172,10 +187,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
             reused: connection.is_reused(),
         });
 
-        alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(Failed::Fatal)?;
+        // Nothing has been sent on it yet.
+        let unsent = |error| Failed::phase(error, upload.can_replay());
+        alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(unsent)?;
         let mut head = upstream_head(&ex.request, peer, down.expects_continue());
         let filter = phases.upstream_request_filter(ex, &mut head, ctx);
-        alive(down, filter).await.map_err(Failed::Fatal)?;
+        alive(down, filter).await.map_err(unsent)?;
 
         let mut up = Upstream::new(connection, peer, self.options.limits);
         up.send_head(&mut head, down.body_size());
@@ -192,6 +209,34 @@ impl<P: ProxyHttp> HttpProxy<P> {
         };
         ex.timings.first_byte = Some(ex.timings.start.elapsed());
         Ok(Received { peer: peer.clone(), up, head, size })
+    }
+
+    /// The filters of the response, while the request's body goes on upstream.
+    async fn filter_response<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &Exchange,
+        ctx: &P::Ctx,
+        upload: &mut Upload,
+        received: Received,
+    ) -> Result<Outcome, Failed> {
+        let Received { peer, mut up, mut head, size } = received;
+        strip_hop_by_hop(&mut head.fields);
+        let filters = async {
+            self.phases.upstream_response_filter(ex, &mut head, ctx).await?;
+            let answer = self.phases.response_filter(ex, &mut head, ctx).await?;
+            check_status(head.status)?;
+            Ok(answer)
+        };
+        match uploading(down, &mut up, upload, filters).await {
+            Ok(None) => Ok(Outcome::Received(Received { peer, up, head, size })),
+            // The origin's body is not wanted: its connection closes with it.
+            Ok(Some(answer)) => Ok(Outcome::Answered(answer)),
+            Err(error) => {
+                let safe = ex.request.method.is_idempotent() && upload.can_replay();
+                Err(Failed::phase(error, safe))
+            }
+        }
     }
 
     /// A connection to `peer`: an idle one or a new one.
