@@ -4,8 +4,8 @@ use std::sync::Arc;
 use napi::Env;
 use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Int32ArraySlice, Result};
 
-use super::item::{DOUBLES, INTS, Item, at};
-use super::queue::MAX_BATCH;
+use super::batch::{Batch, MAX_BATCH};
+use super::item::{DOUBLES, INTS, at};
 use super::record;
 
 /// Bytes of text of one batch: more than the largest item, whose heads are bounded.
@@ -81,16 +81,19 @@ impl Memory {
         }
     }
 
-    /// JS thread: lays a batch out for JS. It fits: [`super::Crossing::begin`] saw to that.
-    pub(super) fn fill(&self, batch: &mut [Item]) {
+    /// JS thread: lays a batch out for JS; how many items it has. It fits: [`super::Crossing::begin`]
+    /// saw to that.
+    pub(super) fn fill(&self, batch: &mut Batch) -> usize {
+        let (heads, text) = batch.given();
         let mut offset = 0;
-        for (index, item) in batch.iter_mut().enumerate() {
-            item.ints[at::OFFSET] = offset as i32;
-            self.items.write(index * INTS, &item.ints);
-            self.numbers.write(index * DOUBLES, &item.doubles);
-            self.input.write(offset, &item.text);
-            offset += item.text.len();
+        for (index, head) in heads.iter_mut().enumerate() {
+            head.ints[at::OFFSET] = offset as i32;
+            self.items.write(index * INTS, &head.ints);
+            self.numbers.write(index * DOUBLES, &head.doubles);
+            offset += head.text;
         }
+        self.input.write(0, text);
+        heads.len()
     }
 
     /// JS thread: the records JS has written.

@@ -1,6 +1,7 @@
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,12 +14,15 @@ pub(crate) struct Cell {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     seq: u32,
     /// When JS took the item, or reported its latest phase; none while it is queued.
     begun: Option<Instant>,
-    /// When the item was queued, and how long each phase may take; none if nobody waits.
-    waiting: Option<(Instant, Duration)>,
+    /// How long each phase may take; none if nobody waits.
+    waiting: Option<Duration>,
+    /// When an item was first seen in the queue by [`Cell::expire`], as asking for the time is dear.
+    noticed: Option<Instant>,
     reply: Option<Reply>,
     waker: Option<Waker>,
     /// The runtime whose router hands the answer out.
@@ -27,9 +31,7 @@ struct State {
 
 impl Cell {
     pub(super) fn new() -> Self {
-        let state =
-            State { seq: 0, begun: None, waiting: None, reply: None, waker: None, router: 0 };
-        Cell { state: Mutex::new(state) }
+        Cell { state: Mutex::default() }
     }
 
     /// JS has taken the item, or begun the next of its phases.
@@ -65,11 +67,12 @@ impl Cell {
     /// timer for each crossing would cost more than the crossing.
     pub(super) fn expire(&self, router: usize, now: Instant) {
         let (seq, outcome) = {
-            let state = self.state.lock();
-            let Some((queued, limit)) = state.waiting.filter(|_| state.router == router) else {
+            let mut state = self.state.lock();
+            let Some(limit) = state.waiting.filter(|_| state.router == router) else {
                 return;
             };
-            if state.begun.unwrap_or(queued) + limit > now {
+            let since = state.begun.unwrap_or_else(|| *state.noticed.get_or_insert(now));
+            if since + limit > now {
                 return;
             }
             let begun = state.begun.is_some();
@@ -114,61 +117,78 @@ impl Lease {
         state.seq = state.seq.wrapping_add(1);
         state.reply = None;
         state.begun = None;
+        state.noticed = None;
         state.router = self.router;
         self.seq = state.seq;
         self.seq
     }
 
-    /// Queues `item` and waits for its answer. If it is not waited for to the end, JS is told.
-    pub(crate) async fn cross(
-        &self,
-        crossing: &Arc<Crossing>,
+    /// Queues `item`; what is returned waits for its answer. If it is not waited for to the end, JS is
+    /// told.
+    pub(crate) fn cross<'a>(
+        self,
+        crossing: &'a Arc<Crossing>,
         mut item: Item,
         limit: Option<Duration>,
-    ) -> Reply {
-        item.waiter = Some(self.cell.clone());
-        let proxy = item.ints[super::item::at::PROXY] as u32;
-        self.cell.state.lock().waiting = limit.map(|limit| (Instant::now(), limit));
-        let mut flight = Flight { lease: self, crossing, proxy, landed: false, reason: 1 };
-        if !crossing.push(item) {
-            flight.landed = true;
-            return Reply::without_words(Outcome::Closed);
-        }
-        let reply = poll_fn(|cx| {
-            let mut state = self.cell.state.lock();
-            if let Some(reply) = state.reply.take() {
-                return Poll::Ready(reply);
-            }
-            match &mut state.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => state.waker = Some(cx.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await;
-        flight.landed = !matches!(reply.outcome, Outcome::TooSlow | Outcome::NeverBegun);
-        flight.reason = 2;
-        reply
+    ) -> Flight<'a> {
+        item.head.waiter = Some(self.cell.clone());
+        let proxy = item.head.ints[super::item::at::PROXY] as u32;
+        self.cell.state.lock().waiting = limit;
+        let queued = crossing.push(item);
+        Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
     }
 }
 
-/// A crossing under way; tells JS if nobody waits for it any more.
-struct Flight<'a> {
-    lease: &'a Lease,
+/// A crossing under way.
+pub(crate) struct Flight<'a> {
+    lease: Option<Lease>,
     crossing: &'a Arc<Crossing>,
     proxy: u32,
+    queued: bool,
     landed: bool,
     reason: i32,
 }
 
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if !self.landed {
-            self.lease.cell.state.lock().waiting = None;
-            let Lease { slot, seq, .. } = *self.lease;
-            let mut item = Item::new(slot, self.proxy, Kind::Abort, seq, 0);
-            item.ints[super::item::at::FLAGS] = self.reason;
+impl Flight<'_> {
+    /// Ends it, whether its answer is here or not; the lease goes on.
+    pub(crate) fn end(&mut self) -> Option<Lease> {
+        let lease = self.lease.take()?;
+        if !std::mem::replace(&mut self.landed, true) {
+            lease.cell.state.lock().waiting = None;
+            let mut item = Item::new(lease.slot, self.proxy, Kind::Abort, lease.seq, 0);
+            item.head.ints[super::item::at::FLAGS] = self.reason;
             self.crossing.push(item);
         }
+        Some(lease)
+    }
+}
+
+impl Future for Flight<'_> {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        let Some(lease) = self.lease.as_ref().filter(|_| self.queued) else {
+            return Poll::Ready(Reply::without_words(Outcome::Closed));
+        };
+        let reply = {
+            let mut state = lease.cell.state.lock();
+            let Some(reply) = state.reply.take() else {
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => state.waker = Some(cx.waker().clone()),
+                }
+                return Poll::Pending;
+            };
+            reply
+        };
+        self.landed = !matches!(reply.outcome, Outcome::TooSlow | Outcome::NeverBegun);
+        self.reason = 2;
+        Poll::Ready(reply)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -8,7 +8,8 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
-use super::buffers::{INPUT, Memory};
+use super::batch::Batch;
+use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::log::LogQueue;
 
@@ -64,14 +65,13 @@ impl NativeCrossing {
     ) -> Result<Self> {
         let (inner, memory) = (Crossing::new(), Memory::new());
         let (crossing, area) = (inner.clone(), memory.clone());
-        let batch = Mutex::new(Vec::new());
+        let batch = Mutex::new(Batch::default());
         // Weak: a running server holds the process, not its wiring.
         let function = dispatch.build_threadsafe_function::<()>().weak::<true>().build_callback(
             move |_| {
                 let mut batch = batch.lock();
-                crossing.begin(&mut batch, INPUT);
-                area.fill(&mut batch);
-                Ok(batch.len() as u32)
+                crossing.begin(&mut batch);
+                Ok(area.fill(&mut batch) as u32)
             },
         )?;
         inner.set_wake(Box::new(move || {

@@ -15,13 +15,20 @@ pub(crate) enum Kind {
     Closed = 3,
 }
 
-/// One entry of a batch. Its ints and doubles go to JS as they stand here, its text beside them.
+/// One entry of a batch, while it is put together.
 pub(crate) struct Item {
+    pub(crate) head: Head,
+    pub(crate) text: Vec<u8>,
+}
+
+/// What is of the same size for every item. The ints and doubles go to JS as they stand here; the
+/// text goes beside them.
+pub(crate) struct Head {
     pub(crate) ints: [i32; INTS],
     pub(crate) doubles: [f64; DOUBLES],
-    pub(crate) text: Vec<u8>,
     /// The cell that waits for the answer, to be told that JS has begun.
     pub(crate) waiter: Option<std::sync::Arc<super::cell::Cell>>,
+    pub(crate) text: usize,
 }
 
 /// Places of an item's ints; `ts/crossing` has the same list.
@@ -52,6 +59,26 @@ impl Item {
         ints[at::KIND] = kind as i32;
         ints[at::SEQ] = seq as i32;
         ints[at::MASK] = mask as i32;
-        Item { ints, doubles: [f64::NAN; DOUBLES], text: Vec::new(), waiter: None }
+        let head = Head { ints, doubles: [f64::NAN; DOUBLES], waiter: None, text: 0 };
+        Item { head, text: SPARE.take() }
     }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        let mut text = std::mem::take(&mut self.text);
+        if text.capacity() <= MOST_SPARE {
+            text.clear();
+            // None at the end of a thread: then it is simply dropped.
+            let _ = SPARE.try_with(|spare| spare.replace(text));
+        }
+    }
+}
+
+/// What a thread keeps at most for the text of its next item.
+const MOST_SPARE: usize = 64 * 1024;
+
+thread_local! {
+    /// The text of the last item of this thread, for the next one.
+    static SPARE: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
 }

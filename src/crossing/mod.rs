@@ -2,6 +2,7 @@
 //! call, and hands its answers back in one call. Nothing is shared between the threads: items are
 //! copied into buffers that only the JS thread touches.
 
+mod batch;
 mod buffers;
 mod cell;
 mod handle;
@@ -11,7 +12,7 @@ mod record;
 mod router;
 mod text;
 
-pub(crate) use cell::Lease;
+pub(crate) use cell::{Flight, Lease};
 pub(crate) use handle::NativeCrossing;
 pub(crate) use item::{Item, Kind};
 pub(crate) use queue::{Crossing, Full};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use super::batch::{Batch, Items};
 use super::cell::{Cell, Lease};
 use super::item::Item;
-use super::record::Record;
+use super::record::{Output, Record};
 use super::router::Router;
 use super::{Kind, Reply};
 
@@ -18,9 +19,6 @@ const WAKE_AT: usize = 64;
 const LAZY: Duration = Duration::from_millis(1);
 /// Requests that JS may know of at once.
 const MAX_SLOTS: usize = 65_536;
-/// The most items of one batch.
-pub(super) const MAX_BATCH: usize = 256;
-
 /// Wakes the JS thread; false when its environment is gone.
 type Wake = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -40,7 +38,9 @@ pub(crate) struct Crossing {
 
 #[derive(Default)]
 struct Queue {
-    items: Vec<Item>,
+    items: Items,
+    /// Items that JS has taken and not yet looked at.
+    left: usize,
     /// A wake-up is on its way to JS.
     sent: bool,
     /// A task will send one.
@@ -113,16 +113,16 @@ impl Crossing {
     }
 
     /// Queues an item; false when there is no JS any more.
-    pub(crate) fn push(&self, item: Item) -> bool {
+    pub(crate) fn push(&self, mut item: Item) -> bool {
         if self.closed.load(Relaxed) {
             return false;
         }
-        let kind = item.ints[super::item::at::KIND];
+        let kind = item.head.ints[super::item::at::KIND];
         let lazy = kind == Kind::End as i32 || kind == Kind::Closed as i32;
         let (now, arm, arm_lazily) = {
             let mut queue = self.queue.lock();
-            queue.items.push(item);
-            let waiting = queue.items.len();
+            queue.items.push(&mut item);
+            let waiting = queue.items.len() + queue.left;
             self.waiting.store(waiting, Relaxed);
             if queue.sent {
                 (false, false, false)
@@ -183,34 +183,29 @@ impl Crossing {
         }
     }
 
-    /// JS thread: takes what waits, as far as `fits` allows. Wakes JS again for the rest.
-    pub(super) fn begin(&self, batch: &mut Vec<Item>, capacity: usize) {
-        batch.clear();
+    /// JS thread: takes what waits, as far as it fits in a call. Wakes JS again for the rest.
+    pub(super) fn begin(&self, batch: &mut Batch) {
+        batch.advance();
         let more = {
             let mut queue = self.queue.lock();
-            let mut bytes = 0;
-            let fits = queue.items.iter().take(MAX_BATCH).take_while(|item| {
-                bytes += item.text.len();
-                bytes <= capacity
-            });
-            let count = fits.count();
-            if count == queue.items.len() {
-                std::mem::swap(&mut queue.items, batch);
-            } else {
-                batch.extend(queue.items.drain(..count));
+            if batch.is_empty() {
+                batch.refill(&mut queue.items);
             }
-            self.waiting.store(queue.items.len(), Relaxed);
-            queue.sent = !queue.items.is_empty();
+            queue.left = batch.left();
+            let waiting = queue.items.len() + queue.left;
+            self.waiting.store(waiting, Relaxed);
+            queue.sent = waiting > 0;
             queue.sent
         };
         let now = Instant::now();
-        for item in batch.iter_mut() {
-            if let Some(cell) = item.waiter.take() {
-                cell.begin(item.ints[super::item::at::SEQ] as u32, now);
+        let (given, _) = batch.given();
+        for head in given.iter_mut() {
+            if let Some(cell) = head.waiter.take() {
+                cell.begin(head.ints[super::item::at::SEQ] as u32, now);
             }
         }
         self.batches.fetch_add(1, Relaxed);
-        self.items.fetch_add(batch.len() as u64, Relaxed);
+        self.items.fetch_add(given.len() as u64, Relaxed);
         if more {
             self.fire();
         }
@@ -219,11 +214,13 @@ impl Crossing {
     /// JS thread: what JS says.
     pub(super) fn finish(&self, records: &[i32], output: &[u8]) {
         let now = Instant::now();
+        let output = Output::new(output);
         let mut answers: Vec<Vec<(Arc<Cell>, u32, Reply)>> = Vec::new();
+        let mut slots = self.slots.lock();
         for ints in records.chunks_exact(super::record::INTS) {
-            match Record::read(ints, output) {
+            match Record::read(ints, &output) {
                 Some(Record::Reply { slot, seq, reply }) => {
-                    let Some(cell) = self.cell(slot) else { continue };
+                    let Some(cell) = slots.cells.get(slot as usize) else { continue };
                     let Some(router) = cell.router(seq) else {
                         self.late.fetch_add(1, Relaxed);
                         continue;
@@ -231,17 +228,18 @@ impl Crossing {
                     if answers.len() <= router {
                         answers.resize_with(router + 1, Vec::new);
                     }
-                    answers[router].push((cell, seq, reply));
+                    answers[router].push((cell.clone(), seq, reply));
                 }
                 Some(Record::Progress { slot, seq }) => {
-                    if let Some(cell) = self.cell(slot) {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
                         cell.begin(seq, now);
                     }
                 }
-                Some(Record::Free { slot }) => self.slots.lock().free.push(slot),
+                Some(Record::Free { slot }) => slots.free.push(slot),
                 None => {}
             }
         }
+        drop(slots);
         let routers = self.routers.read();
         for (router, answers) in routers.iter().zip(&mut answers) {
             if !answers.is_empty() {
@@ -268,14 +266,10 @@ impl Crossing {
         }
     }
 
-    fn cell(&self, slot: u32) -> Option<Arc<Cell>> {
-        self.slots.lock().cells.get(slot as usize).cloned()
-    }
-
     /// The environment is going away: nobody will answer.
     pub(super) fn close(&self) {
         self.closed.store(true, Relaxed);
-        self.queue.lock().items.clear();
+        self.queue.lock().items = Items::default();
         let cells = self.slots.lock().cells.clone();
         for cell in cells {
             cell.close();

@@ -47,9 +47,38 @@ impl Reply {
     }
 }
 
+/// The bytes that go with the records of a batch.
+pub(super) struct Output<'a> {
+    bytes: &'a [u8],
+    /// A copy for all that is small and used at once.
+    shared: Bytes,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        let shared =
+            if bytes.len() <= 64 * 1024 { Bytes::copy_from_slice(bytes) } else { Bytes::new() };
+        Output { bytes, shared }
+    }
+
+    /// A part of it that lives no longer than the phase it is for.
+    fn part(&self, from: usize, to: usize) -> Option<Bytes> {
+        if to <= self.shared.len() && from <= to {
+            return Some(self.shared.slice(from..to));
+        }
+        self.own(from, to)
+    }
+
+    /// A part of it that may live long, and so keeps nothing else alive.
+    fn own(&self, from: usize, to: usize) -> Option<Bytes> {
+        let part = self.bytes.get(from..to)?;
+        Some(if part.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(part) })
+    }
+}
+
 impl Record {
     /// Reads a record; none if it does not fit its output, which only a fault of ours can cause.
-    pub(super) fn read(ints: &[i32], output: &[u8]) -> Option<Record> {
+    pub(super) fn read(ints: &[i32], output: &Output<'_>) -> Option<Record> {
         let [slot, seq, result, phase, value, offset, first, second] = *ints else { return None };
         let (slot, seq) = (slot as u32, seq as u32);
         let outcome = match result {
@@ -64,12 +93,7 @@ impl Record {
             (offset as u32 as usize, first as u32 as usize, second as u32 as usize);
         let middle = offset.checked_add(first)?;
         let end = middle.checked_add(second)?;
-        let copy = |from, to| {
-            output.get(from..to).map(|part| {
-                if part.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(part) }
-            })
-        };
-        let (first, second) = (copy(offset, middle)?, copy(middle, end)?);
+        let (first, second) = (output.part(offset, middle)?, output.own(middle, end)?);
         let reply = Reply { outcome, phase: phase as u32, value, first, second };
         Some(Record::Reply { slot, seq, reply })
     }
@@ -81,16 +105,16 @@ mod tests {
 
     #[test]
     fn a_record_that_points_outside_its_output_is_no_record() {
-        assert!(Record::read(&[0, 0, 0, 0, 0, 3, 2, 0], b"1234").is_none());
-        assert!(Record::read(&[0, 0, 0, 0, 0, -1, -1, -1], b"1234").is_none());
-        assert!(Record::read(&[0, 0, 9, 0, 0, 0, 0, 0], b"").is_none());
-        assert!(Record::read(&[0, 0, 0], b"").is_none());
+        assert!(Record::read(&[0, 0, 0, 0, 0, 3, 2, 0], &Output::new(b"1234")).is_none());
+        assert!(Record::read(&[0, 0, 0, 0, 0, -1, -1, -1], &Output::new(b"1234")).is_none());
+        assert!(Record::read(&[0, 0, 9, 0, 0, 0, 0, 0], &Output::new(b"")).is_none());
+        assert!(Record::read(&[0, 0, 0], &Output::new(b"")).is_none());
     }
 
     #[test]
     fn the_two_parts_follow_each_other() {
         let Some(Record::Reply { slot, seq, reply }) =
-            Record::read(&[7, 2, 1, 2, 403, 1, 2, 1], b"1234")
+            Record::read(&[7, 2, 1, 2, 403, 1, 2, 1], &Output::new(b"1234"))
         else {
             panic!("a reply")
         };

@@ -45,10 +45,10 @@ impl Section for Item {
         line(text, ex.connection.id);
         line(text, u64::from(ex.connection_requests));
         fields(text, &request.fields);
-        self.ints[at::TARGET] = request.target.len() as i32;
-        self.ints[at::METHOD] = request.method.as_str().len() as i32;
-        self.ints[at::HOST] = host.len() as i32;
-        self.ints[at::REQUEST] = text.len() as i32;
+        self.head.ints[at::TARGET] = request.target.len() as i32;
+        self.head.ints[at::METHOD] = request.method.as_str().len() as i32;
+        self.head.ints[at::HOST] = host.len() as i32;
+        self.head.ints[at::REQUEST] = text.len() as i32;
     }
 
     fn upstream(&mut self, upstream: &UpstreamInfo, address_known: bool) {
@@ -66,11 +66,11 @@ impl Section for Item {
                 (address, _) => self.text.extend_from_slice(address.to_string().as_bytes()),
             }
         }
-        self.ints[at::UPSTREAM] = (self.text.len() - start) as i32;
+        self.head.ints[at::UPSTREAM] = (self.text.len() - start) as i32;
     }
 
     fn reused(&mut self, reused: bool) {
-        self.ints[at::FLAGS] |= i32::from(reused);
+        self.head.ints[at::FLAGS] |= i32::from(reused);
     }
 
     fn upstream_request(&mut self, head: &RequestHead) {
@@ -82,14 +82,14 @@ impl Section for Item {
         text.push(b'\n');
         text.extend_from_slice(head.host().as_bytes());
         fields(text, &head.fields);
-        self.ints[at::HEAD] = (self.text.len() - start) as i32;
+        self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
     }
 
     fn response(&mut self, status: u16, response: &Fields) {
         let start = self.text.len();
         fields(&mut self.text, response);
-        self.ints[at::HEAD] = (self.text.len() - start) as i32;
-        self.ints[at::STATUS] = i32::from(status);
+        self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
+        self.head.ints[at::STATUS] = i32::from(status);
     }
 
     fn error(&mut self, error: &Error) {
@@ -111,12 +111,12 @@ impl Section for Item {
             cause = error.source();
         }
         text.extend(message.chars().map(|c| if c == '\n' { b' ' } else { latin1(c) }));
-        self.ints[at::ERROR] = (self.text.len() - start) as i32;
+        self.head.ints[at::ERROR] = (self.text.len() - start) as i32;
     }
 
     fn connection(&mut self, id: u64) {
         self.text.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
-        self.ints[at::UPSTREAM] = self.text.len() as i32;
+        self.head.ints[at::UPSTREAM] = self.text.len() as i32;
     }
 
     fn numbers(&mut self, ex: &Exchange) {
@@ -125,15 +125,15 @@ impl Section for Item {
         };
         let timings = &ex.timings;
         let started = timings.started_at.duration_since(std::time::UNIX_EPOCH);
-        self.doubles[0] = ms(started.ok());
-        self.doubles[1] = ms(timings.connect);
-        self.doubles[2] = ms(timings.first_byte);
-        self.doubles[3] = ms(timings.total);
-        self.doubles[4] = ex.received as f64;
-        self.doubles[5] = ex.sent as f64;
-        self.ints[at::ATTEMPT] = ex.attempt as i32;
-        self.ints[at::FLAGS] |= i32::from(ex.response_started) << 1;
-        self.ints[at::FLAGS] |= i32::from(ex.last_of_connection) << 2;
+        self.head.doubles[0] = ms(started.ok());
+        self.head.doubles[1] = ms(timings.connect);
+        self.head.doubles[2] = ms(timings.first_byte);
+        self.head.doubles[3] = ms(timings.total);
+        self.head.doubles[4] = ex.received as f64;
+        self.head.doubles[5] = ex.sent as f64;
+        self.head.ints[at::ATTEMPT] = ex.attempt as i32;
+        self.head.ints[at::FLAGS] |= i32::from(ex.response_started) << 1;
+        self.head.ints[at::FLAGS] |= i32::from(ex.last_of_connection) << 2;
     }
 }
 

@@ -1,4 +1,7 @@
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use millrace_connectors::Peer;
@@ -7,7 +10,7 @@ use millrace_proxy::{Answer, Exchange};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Flight, Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -54,7 +57,7 @@ impl JsPhases {
 
     async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
         let mask = self.mask & GROUP;
-        let reply = self.cross(ex, ctx, mask, |_, _| {}).await?;
+        let reply = self.cross(ex, ctx, mask, |_, _| {})?.await?;
         let group = match reply.outcome {
             Outcome::Done => {
                 Group::Done((mask & bit(phase::UPSTREAM_PEER) != 0).then_some(reply.value as u32))
@@ -83,7 +86,7 @@ impl JsPhases {
         let id = match chosen {
             Some(id) => id,
             None => {
-                let reply = self.cross(ex, ctx, bit(phase::UPSTREAM_PEER), |_, _| {}).await?;
+                let reply = self.cross(ex, ctx, bit(phase::UPSTREAM_PEER), |_, _| {})?.await?;
                 match reply.outcome {
                     Outcome::Done => reply.value as u32,
                     _ => return Err(self.failed(ctx, reply)),
@@ -95,15 +98,15 @@ impl JsPhases {
         })
     }
 
-    /// One crossing: `sections` adds to the item what the phases of `mask` need.
-    pub(super) async fn cross(
-        &self,
+    /// One crossing: `sections` adds to the item what the phases of `mask` need. What is returned
+    /// waits for the reply.
+    pub(super) fn cross<'a>(
+        &'a self,
         ex: &Exchange,
-        ctx: &JsCtx,
+        ctx: &'a JsCtx,
         mask: u32,
         sections: impl FnOnce(&mut Item, &mut u32),
-    ) -> Result<Reply> {
-        let first = phase::name(mask.trailing_zeros());
+    ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
             let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
@@ -114,19 +117,7 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let mut held = Held { ctx, lease: Some(lease) };
-        let Some(lease) = &mut held.lease else {
-            return Err(Error::new(Code::Internal, "a crossing without a slot"));
-        };
-        let reply = lease.cross(&self.crossing, item, self.limit).await;
-        let error = match reply.outcome {
-            Outcome::TooSlow => Error::new(Code::PhaseTimeout, format!("{first} took too long")),
-            Outcome::NeverBegun => {
-                Error::new(Code::Overloaded, format!("{first} could not start in time"))
-            }
-            _ => return Ok(reply),
-        };
-        Err(error.in_phase(first))
+        Ok(Crossed { ctx, mask, flight: lease.cross(&self.crossing, item, self.limit) })
     }
 
     /// An item for this request; the first one brings the request along.
@@ -198,14 +189,33 @@ impl JsPhases {
     }
 }
 
-/// Puts the lease back, whatever becomes of the crossing.
-struct Held<'a> {
+/// The phases of `mask` are with JavaScript.
+pub(super) struct Crossed<'a> {
     ctx: &'a JsCtx,
-    lease: Option<crate::crossing::Lease>,
+    mask: u32,
+    flight: Flight<'a>,
 }
 
-impl Drop for Held<'_> {
+impl Future for Crossed<'_> {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(Pin::new(&mut self.flight).poll(cx));
+        let first = phase::name(self.mask.trailing_zeros());
+        let error = match reply.outcome {
+            Outcome::TooSlow => Error::new(Code::PhaseTimeout, format!("{first} took too long")),
+            Outcome::NeverBegun => {
+                Error::new(Code::Overloaded, format!("{first} could not start in time"))
+            }
+            _ => return Poll::Ready(Ok(reply)),
+        };
+        Poll::Ready(Err(error.in_phase(first)))
+    }
+}
+
+/// Puts the lease back, whatever becomes of the crossing.
+impl Drop for Crossed<'_> {
     fn drop(&mut self) {
-        self.ctx.state.lock().lease = self.lease.take();
+        self.ctx.state.lock().lease = self.flight.end();
     }
 }

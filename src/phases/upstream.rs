@@ -23,7 +23,7 @@ fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
 impl JsPhases {
     pub(super) async fn connected(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
         let mask = bit(phase::CONNECTED_TO_UPSTREAM);
-        let reply = self.cross(ex, ctx, mask, |item, known| upstream(item, ex, known)).await?;
+        let reply = self.cross(ex, ctx, mask, |item, known| upstream(item, ex, known))?.await?;
         match reply.outcome {
             Outcome::Done => Ok(()),
             _ => Err(self.failed(ctx, reply)),
@@ -42,7 +42,7 @@ impl JsPhases {
             upstream(item, ex, known);
             item.upstream_request(request);
         };
-        let reply = self.cross(ex, ctx, mask, sections).await?;
+        let reply = self.cross(ex, ctx, mask, sections)?.await?;
         match reply.outcome {
             Outcome::Done => edits::edit_request(request, &reply.first),
             _ => Err(self.failed(ctx, reply)),
@@ -60,7 +60,7 @@ impl JsPhases {
             upstream(item, ex, known);
             item.response(response.status, &response.fields);
         };
-        let reply = self.cross(ex, ctx, mask, sections).await?;
+        let reply = self.cross(ex, ctx, mask, sections)?.await?;
         match reply.outcome {
             Outcome::Done => edits::edit_response(response, &reply.first).map(|()| None),
             Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),
@@ -91,7 +91,7 @@ impl JsPhases {
             }
             item.error(error);
         };
-        let reply = self.cross(ex, ctx, bit(phase), sections).await?;
+        let reply = self.cross(ex, ctx, bit(phase), sections)?.await?;
         match (reply.outcome, reply.value) {
             (Outcome::Done, 1) => {
                 // What the phase of the failed try would have answered is of no more interest.
@@ -115,7 +115,7 @@ impl JsPhases {
             upstream(item, ex, known);
             item.error(error);
         };
-        let reply = self.cross(ex, ctx, mask, sections).await?;
+        let reply = self.cross(ex, ctx, mask, sections)?.await?;
         match reply.outcome {
             Outcome::Done => Ok(None),
             Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),

@@ -11,6 +11,7 @@ use millrace_transport::Stream;
 
 use crate::h1::{Arrived, H1Connection};
 use crate::phases::ProxyHttp;
+use crate::timer::within;
 use crate::{Downstream, Exchange, ProxyOptions, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
@@ -99,11 +100,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let Record { down, ex, ctx, .. } = record;
         let start = ex.timings.start;
         let end = self.options.request_timeout.and_then(|limit| start.checked_add(limit));
-        let request = self.request(shard, *down, ex, ctx);
-        let Some(end) = end else { return request.await };
-        tokio::time::timeout_at(end, request)
+        within(end, self.request(shard, *down, ex, ctx))
             .await
-            .unwrap_or_else(|_| Err(Error::new(Code::RequestExpired, "the request took too long")))
+            .unwrap_or_else(|| Err(Error::new(Code::RequestExpired, "the request took too long")))
     }
 }
 

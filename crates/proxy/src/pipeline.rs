@@ -13,6 +13,7 @@ use crate::exchange::UpstreamInfo;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading};
 use crate::respond::check_status;
+use crate::timer::within;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
 use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
@@ -74,11 +75,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         }
 
         let mut upload = Upload::new(down.body_done());
-        let received = match self.try_upstreams(shard, down, ex, ctx, &mut upload).await? {
+        let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
+        let Received { peer, mut up, mut head, size } = match tries.await? {
             Outcome::Received(received) => received,
-            Outcome::Answered(answer) => return self.answer(down, ex, ctx, answer).await,
+            Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
-        let Received { peer, mut up, mut head, size } = received;
 
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
@@ -119,19 +120,18 @@ impl<P: ProxyHttp> HttpProxy<P> {
             ex.attempt += 1;
             ex.upstream = None;
             let peer = alive(down, phases.upstream_peer(ex, ctx)).await?;
+            let deadline =
+                self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
-            let attempt = match self.options.try_timeout {
-                None => attempt.await,
-                Some(limit) => tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
-                    let error = Error::new(Code::RequestExpired, "the try took too long");
-                    if ex.upstream.is_none() {
-                        // Not even connected, so that nothing was sent.
-                        return Err(Failed::Connect(error.retry(true)));
-                    }
-                    let safe = ex.request.method.is_idempotent() && upload.can_replay();
-                    Err(Failed::While { error: error.retry(safe), replace: false })
-                }),
-            };
+            let attempt = within(deadline, attempt).await.unwrap_or_else(|| {
+                let error = Error::new(Code::RequestExpired, "the try took too long");
+                if ex.upstream.is_none() {
+                    // Not even connected, so that nothing was sent.
+                    return Err(Failed::Connect(error.retry(true)));
+                }
+                let safe = ex.request.method.is_idempotent() && upload.can_replay();
+                Err(Failed::While { error: error.retry(safe), replace: false })
+            });
             let filtered = match attempt {
                 Ok(received) => self.filter_response(down, ex, ctx, upload, received).await,
                 Err(failed) => Err(failed),

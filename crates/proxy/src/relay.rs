@@ -1,29 +1,40 @@
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use millrace_error::Result;
 use millrace_message::{Fields, strip_hop_by_hop};
+use pin_project_lite::pin_project;
 
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
 use crate::{Body, Downstream};
 
-/// Runs `future`; an error as soon as the client leaves.
-pub(crate) async fn alive<D: Downstream, T>(
-    down: &mut D,
-    future: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let mut future = std::pin::pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+pin_project! {
+    /// See [`alive`].
+    pub(crate) struct Alive<'a, D, F> {
+        down: &'a mut D,
+        #[pin]
+        future: F,
+    }
+}
+
+/// Runs `future`; an error as soon as the client leaves. A type of its own, as an `async fn` would
+/// hold the future twice.
+pub(crate) fn alive<D, F>(down: &mut D, future: F) -> Alive<'_, D, F> {
+    Alive { down, future }
+}
+
+impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(done) = this.future.poll(cx) {
             return Poll::Ready(done);
         }
-        match down.poll_gone(cx) {
-            Poll::Ready(error) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
+        this.down.poll_gone(cx).map(Err)
+    }
 }
 
 /// Waits until all that was sent is with the system; an error as soon as the client leaves.
@@ -45,25 +56,38 @@ pub(crate) enum Broken {
     Upstream(millrace_error::Error),
 }
 
-/// Runs `future` while the request's body goes on upstream.
-pub(crate) async fn uploading<D: Downstream, T>(
-    down: &mut D,
-    up: &mut Upstream,
-    upload: &mut Upload,
-    future: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pin_project! {
+    /// See [`uploading`].
+    pub(crate) struct Uploading<'a, D, F> {
+        down: &'a mut D,
+        up: &'a mut Upstream,
+        upload: &'a mut Upload,
+        #[pin]
+        future: F,
+    }
+}
+
+/// Runs `future` while the request's body goes on upstream; an error as soon as the client leaves.
+pub(crate) fn uploading<'a, D, F>(
+    down: &'a mut D,
+    up: &'a mut Upstream,
+    upload: &'a mut Upload,
+    future: F,
+) -> Uploading<'a, D, F> {
     up.rest();
-    let mut future = std::pin::pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+    Uploading { down, up, upload, future }
+}
+
+impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(done) = this.future.poll(cx) {
             return Poll::Ready(done);
         }
-        match poll_client(cx, down, up, upload) {
-            Poll::Ready(error) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
+        poll_client(cx, *this.down, this.up, this.upload).map(Err)
+    }
 }
 
 /// Sends the request and waits for the head of its response; interim ones are passed on.

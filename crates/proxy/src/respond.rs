@@ -21,16 +21,17 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 answer = other;
             }
         }
-        check_status(answer.head.status)?;
         self.send(down, ex, answer).await
     }
 
-    async fn send<D: Downstream>(
+    /// Sends an answer that no filter sees.
+    pub(crate) async fn send<D: Downstream>(
         &self,
         down: &mut D,
         ex: &mut Exchange,
         answer: Answer,
     ) -> Result<()> {
+        check_status(answer.head.status)?;
         let Answer { mut head, body } = answer;
         down.send_head(&mut head, BodySize::Known(body.len() as u64), false);
         ex.response = Some(head);

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One timer for the many deadlines of a connection. A deadline that moves away, as all of them do
@@ -29,6 +30,36 @@ impl Timer {
             *armed = deadline;
         }
         Poll::Pending
+    }
+}
+
+pin_project! {
+    /// See [`within`].
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+/// Runs `future` until `deadline`, if there is one; none if it was not done by then.
+pub(crate) fn within<F>(deadline: Option<Instant>, future: F) -> Within<F> {
+    Within { future, sleep: deadline.map(sleep_until) }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(done) = this.future.poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        match this.sleep.as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     }
 }
 
