@@ -111,6 +111,7 @@ impl NativePeer {
                 "=" => HostPolicy::Peer,
                 fixed => HostPolicy::Fixed(fixed.to_owned()),
             },
+            ..PeerOptions::default()
         };
         Ok((address, options))
     }

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use millrace_transport::{Address, Stream};
+use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::time::Instant;
 
 use crate::PeerKey;
@@ -16,6 +17,8 @@ pub struct Connection {
     pub buf: BytesMut,
     /// The address it leads to, after names are resolved.
     pub remote: Address,
+    /// What its TLS handshake came to; none in the clear.
+    pub tls: Option<Arc<TlsInfo>>,
     /// When it was made.
     pub created: Instant,
     /// How often it was taken from the pool: zero on a new connection.
@@ -44,9 +47,9 @@ impl Connection {
 
     /// The same connection on the caller's runtime.
     pub(crate) fn moved_to(self, shard: usize) -> io::Result<Self> {
-        let Connection { stream, buf, remote, created, reuses, shard: _, key, open } = self;
+        let Connection { stream, buf, remote, tls, created, reuses, shard: _, key, open } = self;
         let stream = Stream::from_std(stream.into_std()?)?;
-        Ok(Connection { stream, buf, remote, created, reuses, shard, key, open })
+        Ok(Connection { stream, buf, remote, tls, created, reuses, shard, key, open })
     }
 }
 

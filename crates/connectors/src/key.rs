@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use millrace_transport::Keepalive;
 
-use crate::PeerOptions;
+use crate::{PeerOptions, Protocol};
 
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +72,7 @@ struct Content {
     address: PeerAddress,
     bind_to: Option<IpAddr>,
     tcp_keepalive: Option<Keepalive>,
+    protocol: Protocol,
 }
 
 impl PeerKey {
@@ -82,6 +83,7 @@ impl PeerKey {
             address: address.clone(),
             bind_to: options.bind_to,
             tcp_keepalive: options.tcp_keepalive,
+            protocol: options.protocol,
         };
         let hash = STATE.get_or_init(RandomState::new).hash_one(&content);
         PeerKey { hash, content: Arc::new(content) }

@@ -21,5 +21,5 @@ mod stats;
 pub use connection::Connection;
 pub use connector::{Connector, ConnectorOptions};
 pub use key::{PeerAddress, PeerKey};
-pub use peer::{HostPolicy, Peer, PeerOptions};
+pub use peer::{HostPolicy, Peer, PeerOptions, Protocol};
 pub use stats::PoolStats;

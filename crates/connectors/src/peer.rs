@@ -17,6 +17,18 @@ pub enum HostPolicy {
     Fixed(String),
 }
 
+/// Which version of HTTP a peer is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    H1,
+    /// HTTP/2: agreed on by ALPN over TLS, by prior knowledge in the clear.
+    H2,
+    /// What ALPN comes to over TLS; HTTP/1.1 in the clear.
+    Auto,
+}
+
 /// How a peer is connected to and spoken to. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
@@ -36,6 +48,8 @@ pub struct PeerOptions {
     pub tcp_keepalive: Option<Keepalive>,
     /// What the origin gets to see as `Host`.
     pub host: HostPolicy,
+    /// Which version of HTTP it is spoken to in.
+    pub protocol: Protocol,
 }
 
 impl Default for PeerOptions {
@@ -50,6 +64,7 @@ impl Default for PeerOptions {
             bind_to: None,
             tcp_keepalive: None,
             host: HostPolicy::Preserve,
+            protocol: Protocol::H1,
         }
     }
 }

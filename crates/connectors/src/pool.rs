@@ -47,6 +47,7 @@ impl Pool {
             stream,
             buf: BytesMut::new(),
             remote,
+            tls: None,
             created: Instant::now(),
             reuses: 0,
             shard: self.index(shard),

@@ -33,6 +33,7 @@ fn serve(mut phases: TestPhases, options: ProxyOptions) -> (UnixStream, Receiver
         remote: stream.remote_address().unwrap(),
         runtime: 0,
         accepted: Instant::now(),
+        tls: None,
     };
     let app = Arc::new(HttpProxy::new(phases, options, 1, Arc::new(NoLog)));
     tokio::spawn(async move {

@@ -65,7 +65,7 @@ impl<A: ServerApp> Acceptors<A> {
         };
         let runtime = self.place(own);
         let (id, accepted) = (next_id(), Instant::now());
-        let conn = ConnInfo { id, local, remote, runtime, accepted };
+        let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None };
         if let Err(error) = self.spawn(stream, conn, open, own) {
             self.complain(|| format!("a connection was lost: {error}"));
         }

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use millrace_transport::{Address, Stream};
+use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::time::Instant;
 
 use crate::Shutdown;
@@ -19,6 +19,8 @@ pub struct ConnInfo {
     pub runtime: usize,
     /// When it was accepted.
     pub accepted: Instant,
+    /// What its TLS handshake came to; none in the clear.
+    pub tls: Option<Arc<TlsInfo>>,
 }
 
 /// What a service does with its connections.

@@ -8,8 +8,10 @@ mod io;
 mod options;
 mod quiet;
 mod stream;
+mod tls_info;
 
 pub use address::{Address, InvalidAddress};
 pub use options::{Keepalive, SocketOptions};
 pub use quiet::Quiet;
 pub use stream::{StdStream, Stream};
+pub use tls_info::TlsInfo;
