@@ -15,6 +15,7 @@ mod status;
 mod syntax;
 mod target;
 mod trailers;
+mod upgrade;
 mod version;
 
 pub use authority::{Authority, split_authority, validate_host};
@@ -28,4 +29,5 @@ pub use status::standard_reason;
 pub use syntax::{validate_name, validate_reason, validate_target, validate_value};
 pub use target::TargetForm;
 pub use trailers::allowed_in_trailers;
+pub use upgrade::{accepts_upgrade, requested_upgrade};
 pub use version::Version;

@@ -17,6 +17,7 @@ mod relay;
 mod respond;
 mod stall;
 mod timer;
+mod tunnel;
 mod upload;
 mod upstream;
 mod wire;

@@ -33,6 +33,11 @@ pub struct ProxyOptions {
     pub half_close: bool,
     /// Whether `response_filter` also sees answers of our own. Default: off.
     pub filter_own_responses: bool,
+    /// Protocols that a client of HTTP/1.1 may change to (RFC 9110 §7.8), in lower case; a request for
+    /// another is served as if it had not asked. Default: `websocket`.
+    pub upgrades: Vec<String>,
+    /// How long neither side of a tunnel may send anything. Default: 10 min.
+    pub tunnel_idle_timeout: Option<Duration>,
     /// Idle upstream connections kept, for the whole service. Default: 1,024.
     pub pool_size: usize,
 }
@@ -54,6 +59,8 @@ impl Default for ProxyOptions {
             max_retries: 3,
             half_close: false,
             filter_own_responses: false,
+            upgrades: vec!["websocket".to_owned()],
+            tunnel_idle_timeout: seconds(600),
             pool_size: 1024,
         }
     }

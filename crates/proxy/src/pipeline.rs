@@ -6,7 +6,9 @@ use std::task::Poll;
 
 use millrace_connectors::{Connection, Peer};
 use millrace_error::{Code, Error, Result, Source};
-use millrace_message::{RequestHead, ResponseHead, Version, has_token, strip_hop_by_hop};
+use millrace_message::{
+    RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
+};
 use tokio::time::Instant;
 
 use crate::exchange::UpstreamInfo;
@@ -14,6 +16,7 @@ use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading};
 use crate::respond::check_status;
 use crate::timer::within;
+use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
 use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
@@ -85,7 +88,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex.response = Some(head);
         ex.response_started = true;
         let wants_trailers = has_token(ex.request.fields.get_all("te"), "trailers");
-        let relayed = relay_body(down, &mut up, &mut upload, wants_trailers).await;
+        let relayed = if up.is_tunnel() {
+            tunnel(down, &mut up, &mut upload, self.options.tunnel_idle_timeout).await
+        } else {
+            relay_body(down, &mut up, &mut upload, wants_trailers).await
+        };
         match relayed {
             Ok(()) => {}
             Err(Broken::Downstream(error)) => return Err(error),
@@ -191,10 +198,19 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let unsent = |error| Failed::phase(error, upload.can_replay());
         alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(unsent)?;
         let mut head = upstream_head(&ex.request, peer, down.expects_continue());
+        let upgrade = requested_upgrade(&ex.request, &self.options.upgrades);
+        let upgrade = upgrade.filter(|_| down.body_done());
+        if let Some(protocol) = &upgrade {
+            head.fields.push_unchecked(b"upgrade", protocol);
+        }
         let filter = phases.upstream_request_filter(ex, &mut head, ctx);
         alive(down, filter).await.map_err(unsent)?;
 
         let mut up = Upstream::new(connection, peer, self.options.limits);
+        // A phase may have taken it out, but cannot ask for what the client did not.
+        if let Some(protocol) = upgrade.filter(|_| head.fields.contains("upgrade")) {
+            up.ask_upgrade(protocol);
+        }
         up.send_head(&mut head, down.body_size());
         let (head, size) = match exchange_heads(down, &mut up, upload).await {
             Ok(received) => received,
@@ -221,11 +237,20 @@ impl<P: ProxyHttp> HttpProxy<P> {
         received: Received,
     ) -> Result<Outcome, Failed> {
         let Received { peer, mut up, mut head, size } = received;
+        let upgrade = head.fields.get("upgrade").filter(|_| up.is_tunnel()).map(<[u8]>::to_vec);
         strip_hop_by_hop(&mut head.fields);
+        if let Some(protocol) = upgrade {
+            head.fields.push_unchecked(b"upgrade", &protocol);
+        }
+        let is_tunnel = up.is_tunnel();
         let filters = async {
             self.phases.upstream_response_filter(ex, &mut head, ctx).await?;
             let answer = self.phases.response_filter(ex, &mut head, ctx).await?;
-            check_status(head.status)?;
+            if !is_tunnel {
+                check_status(head.status)?;
+            } else if head.status != 101 && answer.is_none() {
+                return Err(Error::new(Code::PhaseReturn, "a 101 cannot become another status"));
+            }
             Ok(answer)
         };
         match uploading(down, &mut up, upload, filters).await {

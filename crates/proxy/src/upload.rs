@@ -64,6 +64,12 @@ impl Upload {
         self.failure = None;
     }
 
+    /// The connection is a tunnel now: whatever the client sends goes on, and is kept nowhere.
+    pub(crate) fn become_tunnel(&mut self) {
+        (self.read, self.sent, self.overflowed) = (false, false, true);
+        (self.kept, self.cursor, self.trailers) = (Vec::new(), 0, None);
+    }
+
     /// Whether the client is what holds it up, so that its leaving is noticed here.
     pub(crate) fn waits_for_client(&self) -> bool {
         self.waits_for_client

@@ -1,9 +1,11 @@
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use millrace_error::{Code, Error, Result};
 use millrace_http1::{CHUNK_END, write_chunk_start, write_last_chunk, write_response_head};
 use millrace_message::{Fields, ResponseHead, Version};
+use tokio::io::AsyncWrite;
 
 use super::H1Connection;
 use super::reading::left;
@@ -84,7 +86,7 @@ impl Downstream for H1Connection {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.output.is_empty() {
-            return Poll::Ready(Ok(()));
+            return self.poll_shut(cx);
         }
         let before = self.current.sent;
         let written = self.output.poll_write(&mut self.stream, cx, &mut self.current.sent);
@@ -95,7 +97,7 @@ impl Downstream for H1Connection {
         match written {
             Poll::Ready(Ok(())) => {
                 self.current.write_stall.rest();
-                Poll::Ready(Ok(()))
+                self.poll_shut(cx)
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(left(error))),
             Poll::Pending => {
@@ -121,5 +123,18 @@ impl Downstream for H1Connection {
 
     fn is_last(&self) -> bool {
         !self.current.persistent
+    }
+}
+
+impl H1Connection {
+    /// Tells the client that the origin's side of a tunnel has ended.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let current = &mut self.current;
+        if current.tunnel && current.finished && !current.shut {
+            let shut = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+            current.shut = true;
+            shut.map_err(left)?;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,5 +1,6 @@
 //! What a response's head says of its body and of the connection.
 
+use millrace_http1::{BodyDecoder, Framing};
 use millrace_message::{Method, ResponseHead, Version};
 
 use super::H1Connection;
@@ -12,6 +13,9 @@ pub(super) const DRAIN: u64 = 64 * 1024;
 impl H1Connection {
     /// Decides whether the connection goes on, and sets all that belongs to it on the head.
     pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
+        if head.status == 101 {
+            return self.open_tunnel(head);
+        }
         let draining = self.shutdown.is_draining();
         let current = &mut self.current;
         current.head_sent = true;
@@ -33,6 +37,18 @@ impl H1Connection {
         } else if current.version == Version::Http10 {
             head.fields.push_unchecked(b"connection", b"keep-alive");
         }
+    }
+
+    /// After this head the connection speaks another protocol (RFC 9110 §7.8).
+    fn open_tunnel(&mut self, head: &mut ResponseHead) {
+        for name in ["content-length", "transfer-encoding", "connection", "keep-alive"] {
+            head.fields.remove(name);
+        }
+        head.fields.push_unchecked(b"connection", b"upgrade");
+        let current = &mut self.current;
+        (current.head_sent, current.persistent) = (true, false);
+        (current.tunnel, current.until_close) = (true, true);
+        current.body = BodyDecoder::new(Framing::UntilClose);
     }
 
     /// Sets the fields that say how long the body is (RFC 9112 §6.2).

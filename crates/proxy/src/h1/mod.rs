@@ -54,6 +54,10 @@ struct Current {
     no_body: bool,
     /// The response's body ends with the connection.
     until_close: bool,
+    /// The connection is a tunnel: bytes go through as they come, until each side ends.
+    tunnel: bool,
+    /// Our side of the tunnel has ended.
+    shut: bool,
     head_sent: bool,
     finished: bool,
     /// The client ended its side.
@@ -80,6 +84,8 @@ impl Current {
             chunked: false,
             no_body: false,
             until_close: false,
+            tunnel: false,
+            shut: false,
             head_sent: false,
             finished: false,
             end_of_input: false,

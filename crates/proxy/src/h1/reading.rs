@@ -41,6 +41,7 @@ impl H1Connection {
     /// The next piece of the body.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
         self.continue_once();
+        let tunnel = self.current.tunnel;
         loop {
             let before = self.input.len();
             let piece = self.current.body.decode(&mut self.input).map_err(bad_body)?;
@@ -49,6 +50,7 @@ impl H1Connection {
                 Decoded::Data(data) => {
                     self.current.body_bytes += data.len() as u64;
                     if let Some(limit) = self.options.max_request_body
+                        && !tunnel
                         && self.current.body_bytes > limit
                     {
                         return Poll::Ready(Err(too_large(limit)));
@@ -60,9 +62,18 @@ impl H1Connection {
                 Decoded::End => return Poll::Ready(Ok(Body::End)),
                 Decoded::NeedMore => {}
             }
-            if let Poll::Ready(filled) = self.poll_fill(true, cx) {
-                filled?;
-                continue;
+            if tunnel && self.current.end_of_input {
+                return Poll::Ready(Ok(Body::End));
+            }
+            match self.poll_fill(true, cx) {
+                Poll::Ready(Err(_)) if tunnel && self.current.end_of_input => continue,
+                Poll::Ready(filled) => {
+                    filled?;
+                    continue;
+                }
+                // Whoever speaks in a tunnel does so when it likes.
+                Poll::Pending if tunnel => return Poll::Pending,
+                Poll::Pending => {}
             }
             // The client may wait for bytes of ours: a 100, or the response so far.
             if self.poll_flush(cx)?.is_pending() {

@@ -8,7 +8,7 @@ use millrace_error::{Code, Error, Result};
 use millrace_http1::{
     BodyDecoder, Decoded, Framing, ParseError, head_may_end, parse_response, response_framing,
 };
-use millrace_message::{Fields, ResponseHead, is_persistent, list_items};
+use millrace_message::{Fields, ResponseHead, accepts_upgrade, is_persistent, list_items};
 
 use super::{Upstream, closed};
 use crate::wire::poll_read;
@@ -51,6 +51,9 @@ impl Upstream {
 
     fn take_head(&mut self, head: ResponseHead) -> Result<Head> {
         if head.status == 101 {
+            if self.upgrade.as_ref().is_some_and(|asked| accepts_upgrade(&head.fields, asked)) {
+                return Ok(self.open_tunnel(head));
+            }
             return Err(Error::new(Code::UpstreamInvalid, "a 101 that was not asked for"));
         }
         if head.is_interim() {
@@ -68,6 +71,13 @@ impl Upstream {
             idle_hint: keep_alive_hint(&head.fields),
         });
         Ok(Head::Final(head, size))
+    }
+
+    fn open_tunnel(&mut self, head: ResponseHead) -> Head {
+        (self.tunnel, self.request_done) = (true, false);
+        let body = BodyDecoder::new(Framing::UntilClose);
+        self.response = Some(Incoming { body, persistent: false, idle_hint: None });
+        Head::Final(head, BodySize::Unknown)
     }
 
     /// The next piece of the response's body.
@@ -103,7 +113,9 @@ impl Upstream {
             Poll::Pending => {
                 // Nothing is expected of an origin that has not got the whole request; unless it
                 // will not get it, then an answer is all that is left to wait for.
-                if !(self.broken || (self.request_done && self.out.is_empty())) {
+                // In a tunnel either side may be silent as long as it likes.
+                let waits = self.broken || (self.request_done && self.out.is_empty());
+                if !waits || self.tunnel {
                     self.read_stall.rest();
                     return Poll::Pending;
                 }

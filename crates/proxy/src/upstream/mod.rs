@@ -3,6 +3,7 @@
 mod answer;
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use millrace_http1::{
     CHUNK_END, HeadLimits, write_chunk_start, write_last_chunk, write_request_head,
 };
 use millrace_message::{Fields, Method, RequestHead};
+use tokio::io::AsyncWrite;
 
 pub(crate) use self::answer::Head;
 use self::answer::Incoming;
@@ -28,6 +30,12 @@ pub(crate) struct Upstream {
     written: u64,
     chunked: bool,
     request_done: bool,
+    /// The protocol that the request asks to change to.
+    upgrade: Option<Vec<u8>>,
+    /// It has been changed to: bytes go through as they come, until each side ends.
+    tunnel: bool,
+    /// Our side of the tunnel has ended.
+    shut: bool,
     method: Method,
     limits: HeadLimits,
     seen: usize,
@@ -51,6 +59,9 @@ impl Upstream {
             written: 0,
             chunked: false,
             request_done: false,
+            upgrade: None,
+            tunnel: false,
+            shut: false,
             method: Method::GET,
             limits,
             seen: 0,
@@ -81,12 +92,26 @@ impl Upstream {
         self.got_any
     }
 
+    /// The head that follows asks to change to `protocol`.
+    pub(crate) fn ask_upgrade(&mut self, protocol: Vec<u8>) {
+        self.upgrade = Some(protocol);
+    }
+
+    /// Whether the origin has changed to the protocol that was asked for.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel
+    }
+
     /// Queues the head; its framing fields are set here.
     pub(crate) fn send_head(&mut self, head: &mut RequestHead, size: BodySize) {
         self.method = head.method.clone();
         // Whatever a phase has put there: framing and the connection are not its business.
-        for name in ["content-length", "transfer-encoding", "connection", "keep-alive"] {
+        for name in ["content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"] {
             head.fields.remove(name);
+        }
+        if let Some(protocol) = &self.upgrade {
+            head.fields.push_unchecked(b"connection", b"upgrade");
+            head.fields.push_unchecked(b"upgrade", protocol);
         }
         match size {
             BodySize::None => self.request_done = true,
@@ -133,7 +158,7 @@ impl Upstream {
     /// Ready when all that was queued is with the system.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.out.is_empty() {
-            return Poll::Ready(Ok(()));
+            return self.poll_shut(cx);
         }
         let before = self.written;
         let written = self.out.poll_write(&mut self.connection.stream, cx, &mut self.written);
@@ -143,7 +168,7 @@ impl Upstream {
         match written {
             Poll::Ready(Ok(())) => {
                 self.write_stall.rest();
-                Poll::Ready(Ok(()))
+                self.poll_shut(cx)
             }
             Poll::Ready(Err(error)) => {
                 self.broken = true;
@@ -156,6 +181,17 @@ impl Upstream {
                 Poll::Ready(Err(Error::new(Code::WriteTimeout, "the origin took nothing")))
             }
         }
+    }
+
+    /// Tells the origin that the client's side of a tunnel has ended.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.tunnel && self.request_done && !self.shut {
+            let stream = Pin::new(&mut self.connection.stream);
+            let shut = ready!(stream.poll_shutdown(cx));
+            self.shut = true;
+            shut.map_err(|error| closed("before its end of the tunnel", error))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Other work goes on: the origin is not waited for.
