@@ -124,6 +124,8 @@ export interface NativeProxyOptions {
   maxQueued: number
   maxRetries: number
   upstreamKeepalivePoolSize: number
+  upgrades: Array<string>
+  tunnelIdleTimeoutMs: number
   halfClose: boolean
   filterOwnResponses: boolean
 }

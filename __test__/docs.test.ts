@@ -1,11 +1,9 @@
 // What the documents say is what the code does.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { DemoOrigin, ERROR_CODES, PHASES, ProxyError, Server } from '../ts/index.js'
+import { runExample } from './support/example.js'
 
 const read = (file: string) => readFileSync(file, 'utf8')
 
@@ -17,15 +15,6 @@ function rows(file: string, heading: string): string[][] {
     .filter((line) => line.startsWith('| `'))
     .map((line) => line.split('|').slice(1, -1))
     .map((cells) => cells.map((cell) => cell.trim()))
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const bare = (cell: string) => cell.replaceAll('`', '')
@@ -86,7 +75,7 @@ describe('docs/options.md', () => {
       // Absent, or a group of options of its own: the table says in words what that means.
       if (fallback === 'undefined' || fallback === 'keepaliveRules') continue
       const [plain] = value.replace(/,(?=\d{3})/g, '').split(/[ ,]/)
-      expect([name, plain]).toEqual([name, fallback!.replace(/[_']/g, '')])
+      expect([name, plain!.replaceAll("'", '')]).toEqual([name, fallback!.replace(/[_']/g, '')])
     }
   })
 })
@@ -102,20 +91,13 @@ describe('README.md', () => {
     const server = new Server()
     const origin = server.addService(new DemoOrigin()).addTcp('127.0.0.1:0')
     await server.start()
-    const port = await freePort()
-    const file = `target/first-proxy-${process.pid}.mjs`
-    const program = read('target/examples/first-proxy.js')
-    writeFileSync(file, program.replace(':8000', `:${port}`).replace('http://127.0.0.1:3000', origin.url))
-    const child = spawn(process.execPath, [file], { stdio: 'inherit' })
-    const ended = once(child, 'exit')
     onTestFinished(async () => {
-      child.kill('SIGKILL')
-      rmSync(file)
       await server.close({ graceMs: 0 })
     })
+    const { at, child, ended } = await runExample('first-proxy', origin.url)
 
-    const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`)
-    const internal = await vi.waitFor(() => ask('/internal/x'), { timeout: 10_000 })
+    const ask = (path: string) => fetch(`http://${at}${path}`)
+    const internal = await ask('/internal/x')
     expect(internal.status).toBe(403)
     expect(await (await ask('/some/page')).text()).toMatch(/^GET \/some\/page\n.*x-via: millrace\n/s)
     child.kill('SIGTERM')

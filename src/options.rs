@@ -34,6 +34,8 @@ pub struct NativeProxyOptions {
     pub max_queued: u32,
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,
+    pub upgrades: Vec<String>,
+    pub tunnel_idle_timeout_ms: u32,
     pub half_close: bool,
     pub filter_own_responses: bool,
 }
@@ -97,6 +99,8 @@ impl NativeProxyOptions {
             try_timeout: limit(self.try_timeout_ms),
             max_requests_per_connection: self.max_requests_per_connection,
             max_retries: self.max_retries,
+            upgrades: self.upgrades.clone(),
+            tunnel_idle_timeout: limit(self.tunnel_idle_timeout_ms),
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,

@@ -5,7 +5,7 @@ import type { OptionProblem } from './errors.js'
 import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
-import { checkOptions, flag, integer, ms, serviceName } from './options.js'
+import { checkOptions, flag, integer, ms, serviceName, value } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Phase } from './phases.js'
 import { type Host, Service } from './service.js'
@@ -50,6 +50,13 @@ export interface HttpProxyOptions {
   maxRetries?: number
   /** Idle connections kept to all origins. Default: 1,024. */
   upstreamKeepalivePoolSize?: number
+  /**
+   * Protocols that a client may change its connection to, in lower case; a request for another is
+   * served as if it had not asked. `[]` = none. Default: `['websocket']`.
+   */
+  upgrades?: string[]
+  /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
+  tunnelIdleTimeoutMs?: number
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
@@ -78,8 +85,19 @@ const proxyRules = {
   maxQueued: integer(8_192, 1, 1_048_576),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
+  upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  tunnelIdleTimeoutMs: ms(600_000),
   halfClose: flag(false),
   filterOwnResponses: flag(false),
+}
+
+/** Protocols by their names, of which HTTP/2 is none that this proxy could pass on blindly. */
+function isUpgrades(list: unknown): boolean {
+  const isProtocol = (name: unknown) =>
+    typeof name === 'string' && /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
+  return (
+    Array.isArray(list) && list.every((name) => isProtocol(name) && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name))
+  )
 }
 
 let proxies = 0
@@ -113,6 +131,7 @@ export class HttpProxy extends Service {
     }
     this.native = {
       ...checked,
+      upgrades: [...checked.upgrades],
       proxyId: id,
       threads: checked.threads ?? availableParallelism(),
       phases: mask & ~(1 << Phase.newCtx),

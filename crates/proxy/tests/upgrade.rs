@@ -192,8 +192,7 @@ fn a_silent_tunnel_outlives_other_time_outs_and_ends_with_its_own() {
         tunnel_idle_timeout: Some(millis(300)),
         ..ProxyOptions::default()
     };
-    let mut peer_options = PeerOptions::default();
-    peer_options.read_timeout = short;
+    let peer_options = PeerOptions { read_timeout: short, ..PeerOptions::default() };
     let proxy = Proxy::new(TestPhases::with(vec![peer(origin.address, peer_options)]), options);
     let mut client = upgraded(&proxy);
     let start = Instant::now();
