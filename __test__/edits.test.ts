@@ -104,6 +104,12 @@ describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
             request.target = '/a b'
           })
           attempt(() => {
+            request.target = '/é'
+          })
+          attempt(() => {
+            request.target = '*'
+          })
+          attempt(() => {
             request.method = 'G T'
           })
           attempt(() => {
@@ -119,7 +125,7 @@ describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
       get('/same'),
     )
     expect(reply.status).toBe(200)
-    const named = ['bad name', 'x-value', 'transfer-encoding', '/a b', 'G T', 'a/b', '99']
+    const named = ['bad name', 'x-value', 'transfer-encoding', '/a b', '/é', 'target *', 'G T', 'a/b', '99']
     expect(refused.length).toBe(named.length)
     for (const [index, name] of named.entries()) {
       expect(refused[index]).toMatch(/^INVALID_HEADER/)

@@ -6,7 +6,7 @@ import {
   HttpPeer,
   type HttpProxyOptions,
   type PhaseName,
-  type ProxyError,
+  ProxyError,
   type Session,
 } from '../ts/index.js'
 import { program } from './support/child.js'
@@ -39,6 +39,25 @@ const WAYS: [string, () => unknown, string, RegExp][] = [
     },
     'PHASE_FAILED',
     /threw undefined/,
+  ],
+  [
+    'throws what throws when it is looked at',
+    () => {
+      const trap = () => {
+        throw new Error('trap')
+      }
+      throw new Proxy({}, { get: trap, has: trap, getPrototypeOf: trap })
+    },
+    'PHASE_FAILED',
+    /cannot be read/,
+  ],
+  [
+    'throws what looks like a ProxyError',
+    () => {
+      throw Object.assign(Object.create(ProxyError.prototype), { status: 429, fields: 7 })
+    },
+    'PHASE_FAILED',
+    /./,
   ],
   ['rejects', () => Promise.reject(new Error('secret')), 'PHASE_FAILED', /secret/],
   ['rejects with what is no Error', () => Promise.reject(null), 'PHASE_FAILED', /threw null/],

@@ -3,7 +3,7 @@ import { checkValue, type HeaderInput, headerFields, isOurs } from './headers.js
 
 /**
  * What a phase may answer with: a status alone (an empty body), a `Response`, or status, headers
- * and body. Content-Length is computed. Nothing of the body goes out for HEAD, 204 and 304. A
+ * and body. Content-Length is computed. Nothing of the body goes out for HEAD, 204, 205 and 304. A
  * body that is a string is sent as UTF-8, with `content-type: text/plain` unless there is one.
  */
 export type Answer =
@@ -54,18 +54,26 @@ export function checkAnswer(value: Answer, method: string): CheckedAnswer {
   const body = checkBody(value.body)
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
   const headers = splitLength(value.headers ?? {})
-  const bodiless = method === 'HEAD' || status === 204 || status === 304
+  const bodiless = method === 'HEAD' || !hasBody(status)
   if (headers.length !== undefined && !bodiless && headers.length !== String(length))
     throw invalid(`content-length is ${headers.length}, but the body has ${length} bytes`)
   let { fields } = headers
+  // Without a body it says what there would be.
+  if (headers.length !== undefined && (method === 'HEAD' || status === 304) && length === 0)
+    fields += `content-length\0${headers.length}\n`
   if (typeof body === 'string' && body !== '' && !headers.hasType)
     fields += 'content-type\0text/plain; charset=utf-8\n'
-  return new CheckedAnswer(status, fields, status === 204 || status === 304 ? '' : body)
+  return new CheckedAnswer(status, fields, hasBody(status) ? body : '')
 }
 
 function checkStatus(status: number): number {
   if (Number.isInteger(status) && status >= 200 && status <= 599) return status
   throw invalid(`the status ${status} is not an integer from 200 to 599`)
+}
+
+/** Whether an answer with this status may have a body. */
+function hasBody(status: number): boolean {
+  return status !== 204 && status !== 205 && status !== 304
 }
 
 function checkBody(body: unknown): string | Uint8Array {
@@ -111,7 +119,7 @@ function fromResponse(response: Response, status: number): CheckedAnswer {
       fields.push([name, value])
   }
   const answer = new CheckedAnswer(status, headerFields(fields), '')
-  if (response.body !== null && status !== 204 && status !== 304)
+  if (response.body !== null && hasBody(status))
     answer.reading = response.arrayBuffer().then((bytes) => {
       answer.body = new Uint8Array(bytes)
     })

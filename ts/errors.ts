@@ -80,6 +80,14 @@ export class ProxyError extends Error {
   readonly canRetry: boolean
   /** The status of the answer. */
   readonly status: number
+  /** What tells an error that the constructor has made from any other object. */
+  readonly #made = true
+
+  /** @internal Whether it is one. Never throws, whatever the value is. */
+  static is(value: unknown): value is ProxyError {
+    return typeof value === 'object' && value !== null && #made in value
+  }
+
   /** @internal Fields of the answer, as they cross. */
   readonly fields: string
   /** @internal Whether the client may read the message. */

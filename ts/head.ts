@@ -30,7 +30,7 @@ export interface ResponseHeader {
 }
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const TARGET = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/
+const TARGET = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/
 const HOST = /^[0-9A-Za-z\-._~!$&'()*+,;=%[\]:]*$/
 
 /** A head as it crossed, with the edits made so far. One for each crossing; users hold {@link EditableHead}s. */
@@ -209,6 +209,7 @@ export class EditableRequest extends EditableHead implements RequestHeader {
     const head = headOf(this)
     check('method', value, METHOD)
     if (value === 'CONNECT') throw new UsageError('INVALID_HEADER', 'the method CONNECT is not allowed')
+    checkAsterisk(head.target, value)
     head.method = value
     head.edits += `M\0${value}\n`
   }
@@ -220,6 +221,7 @@ export class EditableRequest extends EditableHead implements RequestHeader {
   set target(value: string) {
     const head = headOf(this)
     check('target', value, TARGET)
+    checkAsterisk(value, head.method)
     head.target = value
     head.edits += `T\0${value}\n`
   }
@@ -246,4 +248,10 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
     head.status = value
     head.edits += `S\0${value}\n`
   }
+}
+
+/** `*` stands for the server as a whole, which only OPTIONS asks about (RFC 9112 §3.2.4). */
+function checkAsterisk(target: string, method: string): void {
+  if (target === '*' && method !== 'OPTIONS')
+    throw new UsageError('INVALID_HEADER', `the target * is for OPTIONS only, not for ${method}`)
 }

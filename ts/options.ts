@@ -123,7 +123,7 @@ export function checkOptions<R extends Rules>(
   more: OptionProblem[] = [],
 ): Checked<R> {
   const problems = [...more]
-  const checked = walk(rules, options ?? {}, '', 'options', problems)
+  const checked = walk(rules, options === undefined ? {} : options, '', 'options', problems)
   if (problems.length > 0) throw invalidOptions(what, problems)
   return checked
 }

@@ -1,5 +1,5 @@
 import { theEnvironment } from './crossing/environment.js'
-import { type UsageCode, UsageError } from './errors.js'
+import { invalidOptions, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer, peerEpoch, registerPeer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
@@ -99,9 +99,13 @@ export class Server {
   /**
    * Adds a service and returns it.
    *
-   * @throws UsageError ALREADY_STARTED (this server, or the service is another's), SERVER_CLOSED
+   * @throws UsageError INVALID_OPTIONS (no service), ALREADY_STARTED (this server, or the service is another's), SERVER_CLOSED
    */
   addService<S extends Service>(service: S): S {
+    if (!Service.is(service)) {
+      const allowed = 'a service that has been made with new: an HttpProxy or a DemoOrigin'
+      throw invalidOptions('addService', [{ path: 'service', found: service, allowed }])
+    }
     if (this.#closing) throw closed()
     if (this.#starting !== undefined)
       throw new UsageError('ALREADY_STARTED', 'add services before the server starts')

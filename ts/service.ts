@@ -118,6 +118,11 @@ export abstract class Service {
     return endpoint
   }
 
+  /** @internal */
+  static is(value: unknown): value is Service {
+    return typeof value === 'object' && value !== null && #isTaken in value
+  }
+
   /** @internal It belongs to a server from now on. */
   static take(service: Service): void {
     if (service.#isTaken)

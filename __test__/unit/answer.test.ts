@@ -4,12 +4,18 @@ import { codeOf } from './fake.js'
 
 const check = (answer: unknown, method = 'GET') => checkAnswer(answer as Answer, method)
 
-test('a right content-length is left out, as it is computed; a wrong one throws', () => {
+test('a right content-length is left out, as it is computed; a wrong one throws; without a body it stands', () => {
   expect(check({ status: 200, headers: { 'Content-Length': '3' }, body: 'né' }).fields).not.toMatch(/length/i)
   expect(codeOf(() => check({ status: 200, headers: { 'content-length': '2' }, body: 'né' }))).toBe(
     'INVALID_ANSWER',
   )
-  expect(check({ status: 200, headers: { 'content-length': '99' } }, 'HEAD').fields).toBe('')
+  for (const [status, method] of [
+    [200, 'HEAD'],
+    [304, 'GET'],
+  ] as const)
+    expect(check({ status, headers: { 'content-length': '99' } }, method).fields).toBe(
+      'content-length\0' + '99\n',
+    )
 })
 
 test.each([

@@ -3,6 +3,7 @@ import { ProxyError, UsageError } from '../../ts/errors.js'
 import { HttpPeer } from '../../ts/peer.js'
 import type { AnyPhases } from '../../ts/phases.js'
 import { HttpProxy } from '../../ts/proxy.js'
+import { Server } from '../../ts/server.js'
 import { codeOf } from './fake.js'
 
 const peer = new HttpPeer('127.0.0.1:80')
@@ -30,6 +31,15 @@ test('one error lists every wrong option, with what is allowed', () => {
     /threads: found 0, allowed: an integer from 1 to 1024/,
   )
   expect(codeOf(() => new HttpProxy({ upstreamPeer: peer }, 5 as unknown as object))).toBe('INVALID_OPTIONS')
+})
+
+test('null and what is no service are wrong options, not surprises', () => {
+  const nothing = null as unknown as object
+  expect(codeOf(() => new HttpProxy({ upstreamPeer: peer }, nothing))).toBe('INVALID_OPTIONS')
+  expect(codeOf(() => new HttpPeer('a:1', nothing))).toBe('INVALID_OPTIONS')
+  expect(codeOf(() => new Server(nothing))).toBe('INVALID_OPTIONS')
+  for (const service of [{}, undefined, null, 'proxy', Object.create(HttpProxy.prototype)])
+    expect(problemsOf(() => new Server().addService(service as HttpProxy))).toEqual([['service', service]])
 })
 
 test('nested options have their path', () => {

@@ -31,7 +31,7 @@ const SHOWN = 1 << 16
 export function failureOf(thrown: unknown, phase: number): Failure {
   const name = PHASES[phase] as PhaseName
   try {
-    if (thrown instanceof ProxyError) {
+    if (ProxyError.is(thrown)) {
       raisedIn(thrown, name)
       return {
         code: thrown.code,
@@ -85,10 +85,9 @@ export function readError(text: string, state: RequestState): ProxyError {
   for (let line = 0; line < 5; line++) from = text.indexOf('\n', from) + 1
   const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
   state.canRetry = retry === '1'
-  const error =
-    thrown instanceof ProxyError
-      ? retryable(thrown, state.canRetry)
-      : nativeError(code, source, retry, status, phase, text.slice(from), thrown)
+  const error = ProxyError.is(thrown)
+    ? retryable(thrown, state.canRetry)
+    : nativeError(code, source, retry, status, phase, text.slice(from), thrown)
   state.error = error
   state.errorText = text
   return error

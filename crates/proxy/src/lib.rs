@@ -10,6 +10,7 @@ mod date;
 mod downstream;
 mod exchange;
 mod h1;
+mod max_forwards;
 mod options;
 mod phases;
 mod pipeline;

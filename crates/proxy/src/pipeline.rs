@@ -12,6 +12,7 @@ use millrace_message::{
 use tokio::time::Instant;
 
 use crate::exchange::UpstreamInfo;
+use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading};
 use crate::respond::check_status;
@@ -77,6 +78,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return self.answer(down, ex, ctx, answer).await;
         }
 
+        if let Some(answer) = max_forwards::last_hop(&ex.request) {
+            return self.send(down, ex, answer).await;
+        }
         let mut upload = Upload::new(down.body_done());
         let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
         let Received { peer, mut up, mut head, size } = match tries.await? {
@@ -281,7 +285,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let start = Instant::now();
         let connecting = async { Ok(self.connector.connect(shard, peer).await) };
         let connection = alive(down, connecting).await.map_err(Failed::Fatal)?;
-        ex.timings.connect = Some(start.elapsed());
+        ex.timings.connect = connection.is_ok().then(|| start.elapsed());
         connection.map_err(Failed::Connect)
     }
 }
@@ -293,6 +297,7 @@ fn upstream_head(request: &RequestHead, peer: &Peer, expects_continue: bool) -> 
     if !expects_continue {
         head.fields.remove("expect");
     }
+    max_forwards::forward(&mut head);
     head.version = Version::Http11;
     let host = peer.host_override();
     let host = host.or_else(|| (!head.fields.contains("host")).then(|| peer.authority()));

@@ -1,6 +1,7 @@
 //! The one place where errors and answers of our own become responses.
 
 use millrace_error::{Code, Error, Result, Source};
+use millrace_message::Method;
 
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed};
@@ -33,7 +34,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<()> {
         check_status(answer.head.status)?;
         let Answer { mut head, body } = answer;
-        down.send_head(&mut head, BodySize::Known(body.len() as u64), false);
+        // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
+        let bodiless = head.status == 304 || ex.request.method == Method::HEAD;
+        let size = if bodiless && body.is_empty() {
+            BodySize::None
+        } else {
+            BodySize::Known(body.len() as u64)
+        };
+        down.send_head(&mut head, size, false);
         ex.response = Some(head);
         ex.response_started = true;
         if !body.is_empty() {

@@ -81,11 +81,11 @@ fn what_is_left_of_a_small_body_is_skipped() {
 }
 
 #[test]
-fn a_chunked_or_a_large_rest_ends_the_connection() {
+fn a_rest_that_is_large_or_of_unknown_length_ends_the_connection() {
     let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     let chunked = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let body = format!("{:x}\r\n{next}\r\n0\r\n\r\n", next.len());
-    for request in [format!("{chunked}{body}{next}"), put(100_000) + next] {
+    let body = format!("{:x}\r\n{next}\r\n1\r\nx", next.len());
+    for request in [format!("{chunked}{body}"), put(100_000) + next] {
         let proxy = forbidding();
         let mut client = proxy.client();
         client.send(request);
@@ -148,4 +148,42 @@ fn an_origin_that_answers_and_closes_in_mid_upload_is_heard() {
     client.send(vec![b'x'; 3 * MIB]);
     let response = client.response();
     assert_eq!((response.status, response.text()), (413, "no"));
+}
+
+#[test]
+fn a_chunked_body_that_is_all_here_is_skipped_and_one_that_is_not_ends_the_connection() {
+    let proxy = forbidding();
+    let mut client = proxy.client();
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(format!("{head}5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n{next}"));
+    let response = client.response();
+    assert_eq!((response.status, response.closes()), (403, false));
+    assert_eq!(client.response().status, 200);
+    client.send(format!("{head}5\r\nhel"));
+    let response = client.response();
+    assert_eq!((response.status, response.closes()), (403, true));
+    client.ended();
+}
+
+#[test]
+fn an_answer_without_a_body_says_nothing_of_its_length() {
+    let mut phases = TestPhases::with(Vec::new());
+    phases.request_filter = Some(Box::new(|ex| {
+        let status = std::str::from_utf8(&ex.request.path()[1..]).unwrap().parse().unwrap();
+        Box::pin(async move { Ok(Some(Answer::new(status))) })
+    }));
+    let proxy = Proxy::new(phases, ProxyOptions::default());
+    let mut client = proxy.client();
+    for (method, status, length) in [
+        ("GET", 304, None),
+        ("GET", 204, None),
+        ("HEAD", 200, None),
+        ("GET", 200, Some("0")),
+        ("GET", 205, Some("0")),
+    ] {
+        client.send(format!("{method} /{status} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let response = client.response_to(method).unwrap();
+        assert_eq!((response.status, response.field("content-length")), (status, length));
+    }
 }

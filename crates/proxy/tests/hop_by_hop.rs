@@ -126,3 +126,32 @@ fn an_upgrade_is_not_asked_for_and_one_that_comes_is_refused() {
     assert_eq!(proxy.client().ask(request).status, 502);
     assert_eq!(proxy.logged().code, Some(Code::UpstreamInvalid));
 }
+
+#[test]
+fn max_forwards_counts_the_hops_of_options_and_trace() {
+    let origin = Origin::echoes();
+    let proxy = Proxy::to(origin.address);
+    let mut client = proxy.client();
+    let mut ask = |method: &str, hops: u32| {
+        client.ask(format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\n\r\n"))
+    };
+    assert!(ask("OPTIONS", 3).text().contains("Max-Forwards: 2\r\n"));
+    assert!(ask("GET", 0).text().contains("Max-Forwards: 0\r\n"));
+    assert_eq!((ask("OPTIONS", 0).status, ask("TRACE", 0).status), (200, 405));
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn an_origin_that_never_comes_to_the_point_is_given_up() {
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let origin = Origin::says(hint.repeat(1001));
+    let proxy = Proxy::to(origin.address);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut response = client.response();
+    while response.status == 103 {
+        response = client.response();
+    }
+    assert_eq!(response.status, 502);
+    assert_eq!(proxy.logged().code, Some(Code::UpstreamInvalid));
+}

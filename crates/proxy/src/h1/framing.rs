@@ -1,6 +1,6 @@
 //! What a response's head says of its body and of the connection.
 
-use millrace_http1::{BodyDecoder, Framing};
+use millrace_http1::{BodyDecoder, Decoded, Framing};
 use millrace_message::{Method, ResponseHead, Version};
 
 use super::H1Connection;
@@ -17,6 +17,9 @@ impl H1Connection {
             return self.open_tunnel(head);
         }
         let draining = self.shutdown.is_draining();
+        if !streaming {
+            self.skip_buffered();
+        }
         let current = &mut self.current;
         current.head_sent = true;
         if !current.body.is_done() {
@@ -37,6 +40,17 @@ impl H1Connection {
         } else if current.version == Version::Http10 {
             head.fields.push_unchecked(b"connection", b"keep-alive");
         }
+    }
+
+    /// Drops what is here already of a body that nobody reads: if that is all of it, the connection
+    /// can go on however the body is framed.
+    fn skip_buffered(&mut self) {
+        let before = self.input.len();
+        // An error is found again by whoever reads on.
+        while let Ok(Decoded::Data(_) | Decoded::Trailers(_)) =
+            self.current.body.decode(&mut self.input)
+        {}
+        self.current.received += (before - self.input.len()) as u64;
     }
 
     /// After this head the connection speaks another protocol (RFC 9110 §7.8).

@@ -14,6 +14,9 @@ use super::{Upstream, closed};
 use crate::wire::poll_read;
 use crate::{Body, BodySize};
 
+/// Interim responses before the response itself, at most.
+const MAX_INTERIM: u32 = 1000;
+
 /// The final response, once its head is there.
 pub(super) struct Incoming {
     pub(super) body: BodyDecoder,
@@ -57,7 +60,11 @@ impl Upstream {
             return Err(Error::new(Code::UpstreamInvalid, "a 101 that was not asked for"));
         }
         if head.is_interim() {
-            return Ok(Head::Interim(head));
+            self.interim += 1;
+            return match self.interim {
+                0..=MAX_INTERIM => Ok(Head::Interim(head)),
+                _ => Err(Error::new(Code::UpstreamInvalid, "more interim responses than any use")),
+            };
         }
         let framing = response_framing(&self.method, &head).map_err(invalid)?;
         let size = match framing {

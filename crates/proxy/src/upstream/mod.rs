@@ -40,6 +40,8 @@ pub(crate) struct Upstream {
     limits: HeadLimits,
     seen: usize,
     got_any: bool,
+    /// Interim responses so far.
+    interim: u32,
     /// Writing failed: the rest of the request will not go out.
     broken: bool,
     response: Option<Incoming>,
@@ -66,6 +68,7 @@ impl Upstream {
             limits,
             seen: 0,
             got_any: false,
+            interim: 0,
             broken: false,
             response: None,
             read_timeout: peer.options.read_timeout,
