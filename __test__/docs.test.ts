@@ -1,5 +1,6 @@
 // What the documents say is what the code does.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { DemoOrigin, ERROR_CODES, PHASES, ProxyError, Server } from '../ts/index.js'
@@ -103,6 +104,25 @@ describe('README.md', () => {
     child.kill('SIGTERM')
     expect(await ended).toEqual([0, null])
   })
+})
+
+test('the command of README.md compiles the example in a folder of one’s own', () => {
+  const folder = `target/consumer-${process.pid}`
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  mkdirSync(`${folder}/node_modules`, { recursive: true })
+  writeFileSync(`${folder}/package.json`, '{ "type": "module" }')
+  writeFileSync(`${folder}/gateway.ts`, read('examples/first-proxy.ts'))
+  symlinkSync(process.cwd(), `${folder}/node_modules/millrace`)
+  symlinkSync(`${process.cwd()}/node_modules/@types`, `${folder}/node_modules/@types`)
+  const [, flags] = /npx tsc (.+) gateway\.ts &&/.exec(read('README.md'))!
+  for (const more of [
+    [],
+    ['--module', 'preserve', '--moduleResolution', 'bundler', '--skipLibCheck', 'false'],
+  ]) {
+    const args = [...flags!.split(' '), ...more, 'gateway.ts']
+    const tsc = spawnSync(`${process.cwd()}/node_modules/.bin/tsc`, args, { cwd: folder, encoding: 'utf8' })
+    expect(tsc).toMatchObject({ status: 0, stdout: '', stderr: '' })
+  }
 })
 
 describe('links', () => {

@@ -1,3 +1,5 @@
+/// <reference types="node" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
