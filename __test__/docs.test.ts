@@ -1,6 +1,16 @@
 // What the documents say is what the code does.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { DemoOrigin, ERROR_CODES, PHASES, ProxyError, Server } from '../ts/index.js'
@@ -107,7 +117,7 @@ describe('README.md', () => {
 })
 
 test('the command of README.md compiles the example in a folder of one’s own', () => {
-  const folder = `target/consumer-${process.pid}`
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   mkdirSync(`${folder}/node_modules`, { recursive: true })
   writeFileSync(`${folder}/package.json`, '{ "type": "module" }')
