@@ -13,7 +13,7 @@ use support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const SHORT: std::time::Duration = std::time::Duration::from_millis(80);
+const SHORT: std::time::Duration = std::time::Duration::from_millis(150);
 
 /// A client that has sent nothing yet, and one whose connection has served a request.
 fn clients(proxy: &Proxy) -> [Wire; 2] {
