@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use millrace_http1::HeadLimits;
 
+use crate::Http2Options;
+
 /// What can be set on a proxy. Durations that may be off are options.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
@@ -33,6 +35,10 @@ pub struct ProxyOptions {
     pub half_close: bool,
     /// Whether `response_filter` also sees answers of our own. Default: off.
     pub filter_own_responses: bool,
+    /// Whether a client may speak HTTP/2 in the clear, by prior knowledge. Default: on.
+    pub h2c: bool,
+    /// What concerns HTTP/2 towards clients.
+    pub http2: Http2Options,
     /// Idle upstream connections kept, for the whole service. Default: 1,024.
     pub pool_size: usize,
 }
@@ -54,6 +60,8 @@ impl Default for ProxyOptions {
             max_retries: 3,
             half_close: false,
             filter_own_responses: false,
+            h2c: true,
+            http2: Http2Options::default(),
             pool_size: 1024,
         }
     }
