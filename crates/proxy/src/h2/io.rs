@@ -116,11 +116,15 @@ impl AsyncWrite for Watched {
             return Poll::Ready(Ok(()));
         }
         loop {
+            if closing.left == 0 {
+                // One that goes on has to stop now, but may still read what it was told.
+                return closing.timer.poll(cx, Some(closing.deadline)).map(Ok);
+            }
             closing.scrap.clear();
             closing.scrap.reserve(16 * 1024);
             match pin!(this.stream.read_buf(&mut closing.scrap)).poll(cx) {
-                Poll::Ready(Ok(count)) if count > 0 && count <= closing.left => {
-                    closing.left -= count;
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    closing.left = closing.left.saturating_sub(count);
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
