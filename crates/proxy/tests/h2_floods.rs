@@ -154,7 +154,8 @@ fn frames_that_carry_nothing_end_in_goaway() {
     let pings = frame(Frames::PING, 0, 0, &[0; 8]).repeat(100);
     let priorities = frame(Frames::PRIORITY, 0, 1, &[0, 0, 0, 3, 0]).repeat(100);
     let unknown = frame(0xfe, 0, 0, &[]).repeat(100);
-    for bytes in [settings, pings, priorities, unknown] {
+    let windows = frame(Frames::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(100);
+    for bytes in [settings, pings, priorities, unknown, windows] {
         let code = flooded(&proxy, move |_| bytes.clone());
         assert_eq!(code, Some(Frames::ENHANCE_YOUR_CALM));
     }

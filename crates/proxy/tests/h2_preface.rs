@@ -4,8 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::thread::sleep;
+use std::time::Duration;
 
+use millrace_listeners::Endpoint;
+use millrace_proxy::HttpProxy;
+use millrace_server::{
+    ConnInfo, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Shutdown,
+};
+use millrace_transport::{Stream, TlsInfo};
 use support::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -113,4 +121,49 @@ fn a_block_of_fields_that_stops_is_closed_by_the_header_timeout() {
     client.head(3, 0, &[(":method", "GET")]);
     client.send(Frames::CONTINUATION, 0, 3, &[]);
     assert_eq!(client.until(Frames::GOAWAY).code(), Frames::ENHANCE_YOUR_CALM);
+}
+
+/// A proxy whose connections look as if they came over TLS, with what ALPN chose.
+struct Agreed(Arc<HttpProxy<TestPhases>>, &'static str);
+
+impl ServerApp for Agreed {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        let tls = TlsInfo { alpn: Some(self.1.into()), ..TlsInfo::default() };
+        let conn = ConnInfo { tls: Some(Arc::new(tls)), ..conn.clone() };
+        self.0.process_new(stream, &conn, shutdown).await
+    }
+}
+
+#[test]
+fn what_alpn_chose_is_final() {
+    for alpn in ["h2", "http/1.1"] {
+        let (log, _logs) = std::sync::mpsc::channel();
+        let mut phases = TestPhases::answering(Answer::plain(200));
+        phases.log = Some(log);
+        let lines = Arc::new(Lines::default());
+        let app = HttpProxy::new(phases, ProxyOptions::default(), 1, lines);
+        let endpoints = vec![Endpoint::tcp("127.0.0.1:0".parse().unwrap())];
+        let app = Arc::new(Agreed(Arc::new(app), alpn));
+        let service = ListeningService::new("proxy", app, endpoints, RuntimeOptions::default());
+        let server = Server::new(ServerOptions::default());
+        server.add_service(Box::new(service)).unwrap();
+        let address = server.start().unwrap()[0][0].socket_addr().unwrap();
+        let mut h1 = Wire::connect(address);
+        h1.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut h2 = Frames::connect(address);
+        h2.get(1, "/", &[]);
+        if alpn == "h2" {
+            assert_eq!(h2.until(Frames::DATA).payload, b"200 OK\n");
+            assert!(!h1.rest().starts_with(b"HTTP"));
+        } else {
+            assert_eq!(h2.wire.response().status, 505);
+            assert_eq!(h1.response().status, 200);
+        }
+        server.close(Duration::ZERO);
+    }
 }

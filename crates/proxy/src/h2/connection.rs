@@ -26,7 +26,7 @@ use crate::timer::{Timer, within};
 use crate::{HttpProxy, ProxyOptions, Timings};
 
 /// How long saying goodbye may take, once no stream is left.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends. All its streams end with it.
 pub(crate) async fn serve_connection<P: ProxyHttp>(

@@ -17,6 +17,9 @@ const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+/// How often a client may enlarge a window for each KiB that it is sent.
+const WINDOWS_PER_KIB: u64 = 8;
+
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -42,7 +45,8 @@ pub(super) struct Frames {
     /// What ends the connection is no fault of the client's, so that nothing of it is read after.
     pub(super) closes_at_once: bool,
     control: Bucket,
-    /// There were more control frames than are taken.
+    windows: Bucket,
+    /// There were more of these frames than are taken.
     pub(super) is_flooded: bool,
 }
 
@@ -60,6 +64,7 @@ impl Frames {
             last_read: Instant::now(),
             closes_at_once: false,
             control: Bucket::new(max_control_frames, max_control_frames / 10),
+            windows: Bucket::new(max_control_frames, max_control_frames / 10),
             is_flooded: false,
         }
     }
@@ -94,6 +99,7 @@ impl Frames {
     /// Bytes of any frames went out.
     pub(super) fn wrote(&mut self, count: usize) {
         self.control.give(count as u64);
+        self.windows.give((count as u64).saturating_mul(WINDOWS_PER_KIB));
     }
 
     /// The head of a frame is there.
@@ -109,8 +115,9 @@ impl Frames {
                 self.block_since.get_or_insert(self.last_read);
                 self.ends_block = flags & END_HEADERS != 0;
             }
-            // Resets are counted where it is known what they ended; windows grow with what we send.
-            RST_STREAM | WINDOW_UPDATE => {}
+            // Counted where it is known what they ended.
+            RST_STREAM => {}
+            WINDOW_UPDATE => self.is_flooded |= !self.windows.take(self.last_read),
             _ => self.is_flooded |= !self.control.take(self.last_read),
         }
         self.has_settings |= kind == SETTINGS;

@@ -31,7 +31,7 @@ pub struct Http2Options {
     pub resets_per_second: u32,
     /// Frames that carry nothing (PING, SETTINGS, PRIORITY and the like) that are taken at once.
     /// Each second allows for a tenth of that more, and each KiB of data, either way, for one.
-    /// Default: 10,000.
+    /// WINDOW_UPDATE frames are counted apart, and each KiB sent allows for eight. Default: 10,000.
     pub max_control_frames: u32,
 }
 
