@@ -141,8 +141,7 @@ async fn interim_responses_pass_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_100_is_sent_when_the_body_is_asked_for() {
     let phases = TestPhases::to(Origin::echoes().address);
-    let mut options = ProxyOptions::default();
-    options.max_request_body = Some(10);
+    let options = ProxyOptions { max_request_body: Some(10), ..ProxyOptions::default() };
     let proxy = Proxy::new(phases, options);
     let mut client = H2Client::connect(proxy.address).await;
     let expecting = request("POST", "/", &[("expect", "100-continue"), ("content-length", "5")]);

@@ -65,8 +65,8 @@ fn http_1_1_is_served_on_the_same_port_however_its_bytes_come() {
 
 #[test]
 fn a_preface_that_stops_is_logged_as_a_head_that_stopped() {
-    let mut options = ProxyOptions::default();
-    options.request_header_timeout = Some(millis(100));
+    let options =
+        ProxyOptions { request_header_timeout: Some(millis(100)), ..ProxyOptions::default() };
     let proxy = proxy(options);
     let mut client = proxy.client();
     client.send("PRI * HTTP/2.0\r\n\r\nSM");
@@ -97,8 +97,8 @@ fn without_h2c_the_preface_is_no_request() {
 
 #[test]
 fn a_client_that_sends_no_settings_is_closed_by_the_header_timeout() {
-    let mut options = ProxyOptions::default();
-    options.request_header_timeout = Some(millis(100));
+    let options =
+        ProxyOptions { request_header_timeout: Some(millis(100)), ..ProxyOptions::default() };
     let proxy = proxy(options);
     let mut client = Frames { wire: proxy.client() };
     client.wire.send(PREFACE);
@@ -112,8 +112,8 @@ fn a_client_that_sends_no_settings_is_closed_by_the_header_timeout() {
 
 #[test]
 fn a_block_of_fields_that_stops_is_closed_by_the_header_timeout() {
-    let mut options = ProxyOptions::default();
-    options.request_header_timeout = Some(millis(200));
+    let options =
+        ProxyOptions { request_header_timeout: Some(millis(200)), ..ProxyOptions::default() };
     let proxy = proxy(options);
     let mut client = Frames::connect(proxy.address);
     client.get(1, "/", &[]);

@@ -137,7 +137,8 @@ fn a_body_that_is_not_as_long_as_it_says_never_ends_for_the_origin() {
         let head = wire.head();
         assert!(head.contains("content-length: 5\r\n"));
         seen.lock().unwrap().send(()).unwrap();
-        seen.lock().unwrap().send(drop(wire.rest())).unwrap();
+        wire.rest();
+        seen.lock().unwrap().send(()).unwrap();
         assert!(wire.try_body(&head).is_none());
     });
     let proxy = Proxy::to(origin.address);

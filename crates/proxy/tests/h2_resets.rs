@@ -160,8 +160,7 @@ async fn an_early_answer_of_an_origin_passes_while_the_upload_waits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_comes_too_slowly_is_a_408() {
-    let mut options = ProxyOptions::default();
-    options.body_read_timeout = Some(millis(100));
+    let options = ProxyOptions { body_read_timeout: Some(millis(100)), ..ProxyOptions::default() };
     let proxy = Proxy::new(TestPhases::to(Origin::echoes().address), options);
     let mut client = H2Client::connect(proxy.address).await;
     let (response, mut stream) = client.start(request("POST", "/", &[]), false).await;
@@ -176,8 +175,7 @@ async fn a_body_that_comes_too_slowly_is_a_408() {
 async fn a_client_that_takes_nothing_of_one_response_loses_that_stream_alone() {
     let body = "x".repeat(MIB);
     let origin = Origin::says(format!("HTTP/1.1 200 OK\r\nContent-Length: {MIB}\r\n\r\n{body}"));
-    let mut options = ProxyOptions::default();
-    options.write_timeout = Some(millis(200));
+    let options = ProxyOptions { write_timeout: Some(millis(200)), ..ProxyOptions::default() };
     let proxy = Proxy::new(TestPhases::to(origin.address), options);
     let mut builder = h2::client::Builder::new();
     builder.initial_connection_window_size(1 << 24);
