@@ -3,6 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::BytesMut;
 use millrace_connectors::{Connector, ConnectorOptions};
 use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
@@ -11,16 +12,27 @@ use millrace_transport::Stream;
 
 use crate::h1::{Arrived, H1Connection};
 use crate::phases::ProxyHttp;
+use crate::preface::{Spoken, listen};
 use crate::timer::within;
 use crate::{Downstream, Exchange, ProxyOptions, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
 pub trait HttpServerApp: Send + Sync + 'static {
-    /// Serves the requests of an HTTP/1.1 connection.
+    /// Serves the requests of an HTTP/1.1 connection. `input` is what has been read of it.
     fn process_http1(
         self: &Arc<Self>,
         stream: Stream,
+        input: BytesMut,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Serves the requests of an HTTP/2 connection. `input` is what has been read of it.
+    fn process_http2(
+        self: &Arc<Self>,
+        stream: Stream,
+        input: BytesMut,
         conn: &ConnInfo,
         shutdown: &Shutdown,
     ) -> impl Future<Output = ()> + Send;
@@ -31,7 +43,18 @@ pub struct HttpProxy<P> {
     pub(crate) phases: P,
     pub(crate) options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
-    log: Arc<dyn Log>,
+    pub(crate) log: Arc<dyn Log>,
+}
+
+/// A request as it came in: what is known of it before its first phase.
+pub(crate) struct Arrival {
+    pub(crate) request: RequestHead,
+    pub(crate) timings: Timings,
+    pub(crate) conn: Arc<ConnInfo>,
+    /// How many requests the connection has carried, this one included.
+    pub(crate) requests: u32,
+    /// Why it is answered with an error before any phase.
+    pub(crate) refused: Option<Error>,
 }
 
 impl<P: ProxyHttp> HttpProxy<P> {
@@ -56,20 +79,15 @@ impl<P: ProxyHttp> HttpProxy<P> {
         &self.phases
     }
 
-    async fn serve(
-        &self,
-        shard: usize,
-        down: &mut H1Connection,
-        request: RequestHead,
-        timings: Timings,
-        conn: &Arc<ConnInfo>,
-        refused: Option<Error>,
-    ) {
+    /// Serves one request, whatever version it came in, from its first phase to `logging`.
+    pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
+        let Arrival { request, timings, conn, requests, refused } = arrival;
+        let shard = conn.runtime;
         let ex = Exchange {
             id: next_request(),
             request,
-            connection: conn.clone(),
-            connection_requests: down.requests(),
+            connection: conn,
+            connection_requests: requests,
             upstream: None,
             response: None,
             response_started: false,
@@ -96,7 +114,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 
     /// The request with `request_timeout` around it, if there is one.
-    async fn bounded(&self, shard: usize, record: &mut Record<'_, P>) -> Result<()> {
+    async fn bounded<D: Downstream>(
+        &self,
+        shard: usize,
+        record: &mut Record<'_, P, D>,
+    ) -> Result<()> {
         let Record { down, ex, ctx, .. } = record;
         let start = ex.timings.start;
         let end = self.options.request_timeout.and_then(|limit| start.checked_add(limit));
@@ -107,15 +129,15 @@ impl<P: ProxyHttp> HttpProxy<P> {
 }
 
 /// Sees to it that each request is logged once, even one whose connection is cut.
-struct Record<'a, P: ProxyHttp> {
+struct Record<'a, P: ProxyHttp, D: Downstream> {
     proxy: &'a HttpProxy<P>,
-    down: &'a mut H1Connection,
+    down: &'a mut D,
     ex: Exchange,
     ctx: P::Ctx,
     logged: bool,
 }
 
-impl<P: ProxyHttp> Record<'_, P> {
+impl<P: ProxyHttp, D: Downstream> Record<'_, P, D> {
     fn log(&mut self, error: Option<&Error>) {
         if std::mem::replace(&mut self.logged, true) {
             return;
@@ -140,7 +162,7 @@ impl<P: ProxyHttp> Record<'_, P> {
     }
 }
 
-impl<P: ProxyHttp> Drop for Record<'_, P> {
+impl<P: ProxyHttp, D: Downstream> Drop for Record<'_, P, D> {
     fn drop(&mut self) {
         if self.logged {
             return;
@@ -158,12 +180,17 @@ impl<P: ProxyHttp> Drop for Record<'_, P> {
 }
 
 impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
-    async fn process_http1(self: &Arc<Self>, stream: Stream, conn: &ConnInfo, shutdown: &Shutdown) {
-        let shard = conn.runtime;
+    async fn process_http1(
+        self: &Arc<Self>,
+        stream: Stream,
+        input: BytesMut,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) {
         let conn = Arc::new(conn.clone());
         let mut draining = std::pin::pin!(shutdown.draining());
-        let mut down =
-            H1Connection::new(stream, self.options.clone(), conn.clone(), shutdown.clone());
+        let options = self.options.clone();
+        let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());
         loop {
             let (request, timings, refused) = match down.next(draining.as_mut()).await {
                 Arrived::End => return,
@@ -172,23 +199,49 @@ impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
                     (refused.request, refused.timings, Some(refused.error))
                 }
             };
+            let (conn, requests) = (conn.clone(), down.requests());
+            let arrival = Arrival { request, timings, conn, requests, refused };
             // Boxed, so that a connection that waits is small.
-            Box::pin(self.serve(shard, &mut down, request, timings, &conn, refused)).await;
+            Box::pin(self.serve(&mut down, arrival)).await;
             if !down.can_go_on().await {
                 return down.close().await;
             }
         }
+    }
+
+    async fn process_http2(
+        self: &Arc<Self>,
+        stream: Stream,
+        input: BytesMut,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) {
+        crate::h2::serve_connection(self, stream, input, conn, shutdown).await;
     }
 }
 
 impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
     async fn process_new(
         self: &Arc<Self>,
-        stream: Stream,
+        mut stream: Stream,
         conn: &ConnInfo,
         shutdown: &Shutdown,
     ) -> Option<Stream> {
-        self.process_http1(stream, conn, shutdown).await;
+        let spoken = match &conn.tls {
+            // What was agreed on is final.
+            Some(tls) if tls.is_h2() => Spoken::Http2(BytesMut::new()),
+            Some(_) => Spoken::Http1(BytesMut::new()),
+            None if !self.options.h2c => Spoken::Http1(BytesMut::new()),
+            None => listen(&mut stream, &self.options, conn, shutdown).await,
+        };
+        match spoken {
+            Spoken::Http1(input) => self.process_http1(stream, input, conn, shutdown).await,
+            // Boxed, so that connections of HTTP/1.1 do not carry its size.
+            Spoken::Http2(input) => {
+                Box::pin(self.process_http2(stream, input, conn, shutdown)).await;
+            }
+            Spoken::Nothing => {}
+        }
         None
     }
 

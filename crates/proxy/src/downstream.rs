@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use millrace_error::{Error, Result};
-use millrace_message::{Fields, ResponseHead};
+use millrace_message::{Fields, Method, RequestHead, ResponseHead};
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -24,6 +24,30 @@ pub enum BodySize {
     Known(u64),
     /// Known at its end.
     Unknown,
+}
+
+impl BodySize {
+    /// Sets Content-Length to what is known of the length. Without a body the field says what the
+    /// length would be: the origin's word stands, but a 204 has none (RFC 9110 §8.6).
+    pub(crate) fn declare(self, head: &mut ResponseHead, no_body: bool) {
+        let length = match self {
+            _ if no_body && head.status == 204 => None,
+            BodySize::Known(length) => Some(length),
+            _ if no_body => return,
+            BodySize::None => Some(0),
+            BodySize::Unknown => None,
+        };
+        head.fields.remove("content-length");
+        if let Some(length) = length {
+            let mut digits = itoa::Buffer::new();
+            head.fields.push_unchecked(b"content-length", digits.format(length).as_bytes());
+        }
+    }
+}
+
+/// Whether a response with this status to this method has no body (RFC 9110 §6.4.1).
+pub(crate) fn forbids_body(method: &Method, status: u16) -> bool {
+    *method == Method::HEAD || status < 200 || status == 204 || status == 304
 }
 
 /// The client's side of one request: what the pipeline reads from and writes to. The two
@@ -56,6 +80,9 @@ pub trait Downstream: Send {
 
     /// Takes a piece of the response's body.
     fn send_data(&mut self, data: Bytes);
+
+    /// Whether trailers reach the client that sent this request.
+    fn takes_trailers(&self, request: &RequestHead) -> bool;
 
     /// Ends the response.
     fn finish(&mut self, trailers: Option<&Fields>);

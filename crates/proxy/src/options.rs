@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use millrace_http1::HeadLimits;
 
+use crate::Http2Options;
+
 /// What can be set on a proxy. Durations that may be off are options.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
@@ -38,6 +40,10 @@ pub struct ProxyOptions {
     pub upgrades: Vec<String>,
     /// How long neither side of a tunnel may send anything. Default: 10 min.
     pub tunnel_idle_timeout: Option<Duration>,
+    /// Whether a client may speak HTTP/2 in the clear, by prior knowledge. Default: on.
+    pub h2c: bool,
+    /// What concerns HTTP/2 towards clients.
+    pub http2: Http2Options,
     /// Idle upstream connections kept, for the whole service. Default: 1,024.
     pub pool_size: usize,
 }
@@ -61,6 +67,8 @@ impl Default for ProxyOptions {
             filter_own_responses: false,
             upgrades: vec!["websocket".to_owned()],
             tunnel_idle_timeout: seconds(600),
+            h2c: true,
+            http2: Http2Options::default(),
             pool_size: 1024,
         }
     }

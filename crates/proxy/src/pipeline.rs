@@ -6,9 +6,7 @@ use std::task::Poll;
 
 use millrace_connectors::{Connection, Peer};
 use millrace_error::{Code, Error, Result, Source};
-use millrace_message::{
-    RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
-};
+use millrace_message::{RequestHead, ResponseHead, Version, requested_upgrade, strip_hop_by_hop};
 use tokio::time::Instant;
 
 use crate::exchange::UpstreamInfo;
@@ -91,11 +89,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
-        let wants_trailers = has_token(ex.request.fields.get_all("te"), "trailers");
+        let takes_trailers = down.takes_trailers(&ex.request);
         let relayed = if up.is_tunnel() {
             tunnel(down, &mut up, &mut upload, self.options.tunnel_idle_timeout).await
         } else {
-            relay_body(down, &mut up, &mut upload, wants_trailers).await
+            relay_body(down, &mut up, &mut upload, takes_trailers).await
         };
         match relayed {
             Ok(()) => {}

@@ -136,7 +136,7 @@ pub(crate) async fn relay_body<D: Downstream>(
     down: &mut D,
     up: &mut Upstream,
     upload: &mut Upload,
-    wants_trailers: bool,
+    takes_trailers: bool,
 ) -> Result<(), Broken> {
     let mut trailers: Option<Fields> = None;
     poll_fn(|cx| {
@@ -157,7 +157,7 @@ pub(crate) async fn relay_body<D: Downstream>(
                 Poll::Ready(Ok(Body::Data(data))) => down.send_data(data),
                 Poll::Ready(Ok(Body::Trailers(fields))) => trailers = Some(fields),
                 Poll::Ready(Ok(Body::End)) => {
-                    down.finish(trailers.take().filter(|_| wants_trailers).as_ref());
+                    down.finish(trailers.take().filter(|_| takes_trailers).as_ref());
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),

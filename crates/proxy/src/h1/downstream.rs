@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use millrace_error::{Code, Error, Result};
 use millrace_http1::{CHUNK_END, write_chunk_start, write_last_chunk, write_response_head};
-use millrace_message::{Fields, ResponseHead, Version};
+use millrace_message::{Fields, RequestHead, ResponseHead, Version, has_token};
 use tokio::io::AsyncWrite;
 
 use super::H1Connection;
@@ -75,6 +75,11 @@ impl Downstream for H1Connection {
         } else {
             self.output.put(data);
         }
+    }
+
+    fn takes_trailers(&self, request: &RequestHead) -> bool {
+        // Others may trip over them (RFC 9110 §6.5.1).
+        has_token(request.fields.get_all("te"), "trailers")
     }
 
     fn finish(&mut self, trailers: Option<&Fields>) {

@@ -1,11 +1,12 @@
 //! What a response's head says of its body and of the connection.
 
 use millrace_http1::{BodyDecoder, Decoded, Framing};
-use millrace_message::{Method, ResponseHead, Version};
+use millrace_message::{ResponseHead, Version};
 
 use super::H1Connection;
 use crate::BodySize;
 use crate::date::http_date;
+use crate::downstream::forbids_body;
 
 /// An unread body up to this size is drained so that its connection can go on.
 pub(super) const DRAIN: u64 = 64 * 1024;
@@ -29,7 +30,7 @@ impl H1Connection {
             current.persistent &= (small || streaming) && !current.expects_continue;
         }
         current.persistent &= !draining && !current.end_of_input;
-        let no_body = self.forbids_body(head.status);
+        let no_body = forbids_body(&current.method, head.status);
         self.frame(head, size, no_body);
         let current = &mut self.current;
         if !head.fields.contains("date") {
@@ -72,39 +73,15 @@ impl H1Connection {
         for name in ["transfer-encoding", "connection", "keep-alive"] {
             head.fields.remove(name);
         }
-        if no_body {
-            // Without a body the field says what it would be: the origin's word stands, but a 204
-            // has none (RFC 9110 §8.6).
-            match size {
-                _ if head.status == 204 => _ = head.fields.remove("content-length"),
-                BodySize::Known(length) => set_length(head, length),
-                BodySize::None | BodySize::Unknown => {}
-            }
-            return;
-        }
-        match size {
-            BodySize::None => set_length(head, 0),
-            BodySize::Known(length) => set_length(head, length),
-            BodySize::Unknown => {
-                head.fields.remove("content-length");
-                if current.version == Version::Http11 {
-                    head.fields.push_unchecked(b"transfer-encoding", b"chunked");
-                    current.chunked = true;
-                } else {
-                    current.until_close = true;
-                    current.persistent = false;
-                }
+        size.declare(head, no_body);
+        if size == BodySize::Unknown && !no_body {
+            if current.version == Version::Http11 {
+                head.fields.push_unchecked(b"transfer-encoding", b"chunked");
+                current.chunked = true;
+            } else {
+                current.until_close = true;
+                current.persistent = false;
             }
         }
     }
-
-    fn forbids_body(&self, status: u16) -> bool {
-        self.current.method == Method::HEAD || status < 200 || status == 204 || status == 304
-    }
-}
-
-fn set_length(head: &mut ResponseHead, length: u64) {
-    let mut digits = itoa::Buffer::new();
-    head.fields.remove("content-length");
-    head.fields.push_unchecked(b"content-length", digits.format(length).as_bytes());
 }

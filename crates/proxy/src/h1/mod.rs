@@ -19,7 +19,7 @@ use crate::timer::Timer;
 use crate::wire::WriteQueue;
 use crate::{BodySize, ProxyOptions};
 
-pub(crate) use next::Arrived;
+pub(crate) use next::{Arrived, too_large};
 
 /// A connection of a client.
 pub(crate) struct H1Connection {
@@ -102,6 +102,7 @@ impl Current {
 impl H1Connection {
     pub(crate) fn new(
         stream: Stream,
+        input: BytesMut,
         options: Arc<ProxyOptions>,
         info: Arc<ConnInfo>,
         shutdown: millrace_server::Shutdown,
@@ -111,7 +112,7 @@ impl H1Connection {
             stream,
             options,
             info,
-            input: BytesMut::new(),
+            input,
             output: WriteQueue::default(),
             read_timer: Timer::default(),
             write_timer: Timer::default(),

@@ -184,7 +184,7 @@ impl Reading {
     }
 }
 
-pub(super) fn too_large(limit: u64) -> Error {
+pub(crate) fn too_large(limit: u64) -> Error {
     Error::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
 }
 

@@ -9,7 +9,7 @@ use millrace_http1::{CONTINUE, Decoded, ParseError};
 use tokio::time::Instant;
 
 use super::H1Connection;
-use super::next::too_large;
+use super::too_large;
 use crate::wire::poll_read;
 use crate::{Body, Downstream};
 

@@ -3,10 +3,14 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::type_complexity)]
 
+mod frames;
+mod h2_client;
 mod phases;
 mod proxy;
 mod wire;
 
+pub use frames::{Frame, Frames, fields_block, frame};
+pub use h2_client::{H2Client, Reply, get, request, soon};
 pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
 pub use wire::{Origin, Response, Wire};

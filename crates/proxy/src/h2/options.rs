@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+/// What can be set on HTTP/2 towards clients. The time-outs and limits that are not here are those
+/// of every version: see [`crate::ProxyOptions`].
+#[derive(Clone, Debug)]
+pub struct Http2Options {
+    /// Streams that a client may have open at once, on one connection. Default: 100.
+    pub max_concurrent_streams: u32,
+    /// How many bytes of a request's body a client may send ahead of its origin. The window of the
+    /// connection is this times `max_concurrent_streams`, so that streams that stall never stop
+    /// the others; it is also what a connection may take of memory. Default: 256 KiB.
+    pub initial_stream_window: u32,
+    /// The largest frame that is taken, 16 KiB to 16 MiB. Default: 16 KiB.
+    pub max_frame_size: u32,
+    /// Bytes of a response that wait for the socket, on each stream. Default: 64 KiB.
+    pub max_send_buffer: usize,
+    /// How long a connection may be silent before it is asked for a sign of life. Default: 30 s.
+    pub ping_interval: Option<Duration>,
+    /// How long the answer to that may take before the connection is closed. Default: 20 s.
+    pub ping_timeout: Duration,
+    /// Streams reset by us whose late frames are still known as such. Default: 50.
+    pub max_concurrent_reset_streams: usize,
+    /// Streams that a client may reset before they were looked at. Default: 20.
+    pub max_pending_accept_reset_streams: usize,
+    /// Streams that had to be reset for the client's faults, in a connection's life. Default: 1,024.
+    pub max_local_error_reset_streams: usize,
+    /// Resets by the client that are taken at once; each second allows for `resets_per_second`
+    /// more. A client beyond that is sent away with ENHANCE_YOUR_CALM. Default: 200.
+    pub max_resets: u32,
+    /// See `max_resets`. Default: 33.
+    pub resets_per_second: u32,
+    /// Frames that carry nothing (PING, SETTINGS, PRIORITY and the like) that are taken at once.
+    /// Each second allows for a tenth of that more, and each KiB of data, either way, for one.
+    /// WINDOW_UPDATE frames are counted apart, and each KiB sent allows for eight. Default: 10,000.
+    pub max_control_frames: u32,
+}
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Http2Options {
+            max_concurrent_streams: 100,
+            initial_stream_window: 256 * 1024,
+            max_frame_size: 16 * 1024,
+            max_send_buffer: 64 * 1024,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(20),
+            max_concurrent_reset_streams: 50,
+            max_pending_accept_reset_streams: 20,
+            max_local_error_reset_streams: 1024,
+            max_resets: 200,
+            resets_per_second: 33,
+            max_control_frames: 10_000,
+        }
+    }
+}

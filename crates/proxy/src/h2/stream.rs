@@ -1,0 +1,164 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Response};
+use millrace_error::{Code, Error};
+use millrace_message::{Method, RequestHead};
+
+use super::request::{expects_continue, head_size};
+use super::shared::Shared;
+use crate::stall::Stall;
+use crate::timer::Timer;
+use crate::{BodySize, ProxyOptions};
+
+/// One request of a client, and its response.
+pub(super) struct H2Stream {
+    pub(super) options: Arc<ProxyOptions>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) method: Method,
+    pub(super) incoming: Incoming,
+    pub(super) outgoing: Outgoing,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// The client, or its faults, ended the stream before its time.
+    pub(super) is_reset: bool,
+}
+
+/// The request's body.
+pub(super) struct Incoming {
+    pub(super) body: RecvStream,
+    pub(super) size: BodySize,
+    pub(super) done: bool,
+    /// All data has come; the trailers are next.
+    pub(super) at_trailers: bool,
+    /// Bytes so far, counted against the limit.
+    pub(super) bytes: u64,
+    /// The client waits for a 100; none has been sent.
+    pub(super) expects_continue: bool,
+    pub(super) stall: Stall,
+    pub(super) timer: Timer,
+}
+
+/// The response, as far as `h2` has not taken it.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    /// Held until it is known whether anything follows it.
+    pub(super) head: Option<Response<()>>,
+    pub(super) head_sent: bool,
+    pub(super) no_body: bool,
+    /// Where the body goes, once the head has gone.
+    pub(super) body: Option<SendStream<Bytes>>,
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queued: usize,
+    pub(super) trailers: Option<HeaderMap>,
+    /// All of it is here.
+    pub(super) finished: bool,
+    /// `h2` has all of it.
+    pub(super) ended: bool,
+    /// It holds what cannot be sent.
+    pub(super) invalid: bool,
+    /// The client took too little for too long.
+    pub(super) stalled: bool,
+    /// Interim responses so far.
+    pub(super) interim: u32,
+    pub(super) stall: Stall,
+    pub(super) timer: Timer,
+}
+
+impl H2Stream {
+    /// The stream of `head`. `length` is what the head says of its body's length.
+    pub(super) fn new(
+        options: Arc<ProxyOptions>,
+        shared: Arc<Shared>,
+        head: &RequestHead,
+        length: Option<u64>,
+        body: RecvStream,
+        respond: SendResponse<Bytes>,
+    ) -> Self {
+        let done = body.is_end_stream();
+        let size = match length {
+            Some(length) => BodySize::Known(length),
+            None if done => BodySize::None,
+            None => BodySize::Unknown,
+        };
+        H2Stream {
+            options,
+            shared,
+            method: head.method.clone(),
+            incoming: Incoming {
+                body,
+                size,
+                done,
+                at_trailers: false,
+                bytes: 0,
+                expects_continue: !done && expects_continue(head),
+                stall: Stall::default(),
+                timer: Timer::default(),
+            },
+            outgoing: Outgoing::default(),
+            respond,
+            received: head_size(head),
+            sent: 0,
+            is_reset: false,
+        }
+    }
+
+    /// Ready when the stream was reset, or its connection has failed.
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let reset = match &mut self.outgoing.body {
+            Some(body) => body.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|reset| {
+            let error = match reset {
+                Ok(reason) => {
+                    self.count_reset();
+                    let reason = reason.description();
+                    Error::new(Code::ClientAborted, format!("the stream was reset: {reason}"))
+                }
+                Err(error) => left(error),
+            };
+            self.outgoing.ended = true;
+            error
+        })
+    }
+
+    /// What a failed call of `h2` means: the client left, or has broken the rules.
+    pub(super) fn failed(&mut self, error: h2::Error) -> Error {
+        if error.is_reset() {
+            self.count_reset();
+        }
+        left(error)
+    }
+
+    fn count_reset(&mut self) {
+        if !std::mem::replace(&mut self.is_reset, true) {
+            self.shared.count_reset();
+        }
+    }
+
+    /// Ends the stream so that the client can tell that its response is not complete.
+    pub(super) fn reset(&mut self) {
+        if !std::mem::replace(&mut self.outgoing.ended, true) {
+            let reason =
+                if self.outgoing.stalled { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+            self.respond.send_reset(reason);
+        }
+    }
+}
+
+impl Drop for H2Stream {
+    /// Without it `h2` would say CANCEL of a stream whose task has failed.
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
+fn left(error: h2::Error) -> Error {
+    Error::new(Code::ClientAborted, "the client left").because(error)
+}
