@@ -1,4 +1,5 @@
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,10 @@ impl Driver {
             let wake = rest.into_iter().chain(watch.next).min();
             tokio::select! {
                 biased;
-                _ = &mut driven => return,
+                () = poll_fn(|cx| {
+                    shared.meter.begin_turn();
+                    Pin::new(&mut driven).poll(cx).map(|_| ())
+                }) => return,
                 () = watch.pong() => {}
                 () = shared.bell.notified() => {}
                 () = at(wake) => {

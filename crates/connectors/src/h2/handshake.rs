@@ -29,7 +29,7 @@ pub(super) async fn handshake(
     max_header_list: u32,
     meter: &Arc<Meter>,
 ) -> Result<(SendRequest<Bytes>, Driven)> {
-    let work = shake(Metered::new(stream, Arc::clone(meter)), peer, max_header_list);
+    let work = shake(stream, peer, max_header_list, meter);
     let limit = peer.options.connect_timeout.or(peer.options.total_connect_timeout);
     let done = match limit {
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| {
@@ -41,9 +41,10 @@ pub(super) async fn handshake(
 }
 
 async fn shake(
-    stream: Metered,
+    stream: Stream,
     peer: &Peer,
     max_header_list: u32,
+    meter: &Arc<Meter>,
 ) -> Result<(SendRequest<Bytes>, Driven)> {
     let streams = peer.options.h2_max_streams.max(1);
     // As much as all streams together may hold, so that one that is not read stops no other.
@@ -58,8 +59,10 @@ async fn shake(
         .enable_push(false)
         // None before the origin has said how many.
         .initial_max_send_streams(0);
+    let stream = Metered::new(stream, Arc::clone(meter));
     let (send, mut driven) = builder.handshake::<_, Bytes>(stream).await.map_err(failed)?;
     poll_fn(|cx| {
+        meter.begin_turn();
         if let Poll::Ready(ended) = Pin::new(&mut driven).poll(cx) {
             let closed = Error::new(Code::ConnectFailed, "the origin closed the connection");
             return Poll::Ready(Err(ended.map_or_else(failed, |()| closed)));

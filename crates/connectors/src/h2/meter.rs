@@ -7,14 +7,29 @@ use std::task::{Context, Poll, ready};
 use millrace_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// What a connection reads before it lets other tasks have their turn. h2 handles frames for as long
+/// as there are any, and in as much there may be thousands.
+const TURN: u64 = 64 * 1024;
+
 /// Bytes that a connection has read and written.
 #[derive(Default)]
 pub(super) struct Meter {
     read: AtomicU64,
     written: AtomicU64,
+    /// What was read before the present turn.
+    before: AtomicU64,
 }
 
 impl Meter {
+    /// The connection is about to be polled.
+    pub(super) fn begin_turn(&self) {
+        self.before.store(self.read(), Ordering::Relaxed);
+    }
+
+    fn turn_is_over(&self) -> bool {
+        self.read() - self.before.load(Ordering::Relaxed) >= TURN
+    }
+
     pub(super) fn read(&self) -> u64 {
         self.read.load(Ordering::Acquire)
     }
@@ -49,6 +64,10 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
+        if self.meter.turn_is_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let count = buf.filled().len() - before;

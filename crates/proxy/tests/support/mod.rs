@@ -25,7 +25,7 @@ pub fn millis(count: u64) -> Duration {
 }
 
 /// For what no event tells.
-pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "it never came true: {what}");
