@@ -49,13 +49,11 @@ impl Connector {
     /// What is there to send a request to the peer on: a place on an HTTP/2 connection, or an idle
     /// HTTP/1.1 connection as [`Connector::take_idle`] finds it.
     pub fn take(&self, shard: usize, peer: &Peer, careful: bool) -> Option<Link> {
-        if peer.options.protocol != Protocol::H1
-            && let Some(slot) = self.h2.take(shard, peer)
-        {
-            return Some(Link::H2(slot));
-        }
-        if peer.options.protocol == Protocol::H2 && !self.old.contains(&peer.key) {
-            return None;
+        if peer.options.protocol != Protocol::H1 && !self.old.contains(&peer.key) {
+            let slot = self.h2.take(shard, peer);
+            if slot.is_some() || peer.options.protocol == Protocol::H2 {
+                return slot.map(Link::H2);
+            }
         }
         self.take_idle(shard, peer, careful).map(Link::H1)
     }
@@ -136,5 +134,29 @@ impl Connector {
     /// The pool in figures.
     pub fn stats(&self) -> PoolStats {
         self.pool.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::PeerOptions;
+
+    #[tokio::test]
+    async fn a_peer_that_wants_http_1_gets_it_whatever_was_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for protocol in [Protocol::H2, Protocol::Auto] {
+            let connector = Connector::new(ConnectorOptions::default());
+            let options = PeerOptions { protocol, ..PeerOptions::default() };
+            let peer = Peer::new(1, address.into(), options);
+            connector.old.remember(&peer.key);
+            let link = connector.reach(0, &peer).await.unwrap();
+            let Link::H1(connection) = link else { panic!("{link:?}") };
+            connector.release(0, connection, Duration::from_secs(1));
+            assert!(matches!(connector.take(0, &peer, true), Some(Link::H1(_))));
+        }
     }
 }

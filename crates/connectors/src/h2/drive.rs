@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{H2Connection, Rest};
 use super::handshake::Driven;
+use super::meter::Meter;
 use super::pool::H2Pool;
 
 /// How long the answer to a ping may take at most.
@@ -39,10 +40,7 @@ impl Driver {
             let wake = rest.into_iter().chain(watch.next).min();
             tokio::select! {
                 biased;
-                () = poll_fn(|cx| {
-                    shared.meter.begin_turn();
-                    Pin::new(&mut driven).poll(cx).map(|_| ())
-                }) => return,
+                () = turns(&mut driven, &shared.meter) => return,
                 () = watch.pong() => {}
                 () = shared.bell.notified() => {}
                 () = at(wake) => {
@@ -124,6 +122,16 @@ impl Watch {
         self.waiting = None;
         self.next = Instant::now().checked_add(self.interval);
     }
+}
+
+/// Moves the frames, a turn at a time. Ready when the connection has ended; how, its streams were
+/// told.
+async fn turns(driven: &mut Driven, meter: &Meter) {
+    poll_fn(|cx| {
+        meter.begin_turn();
+        Pin::new(&mut *driven).poll(cx).map(|_| ())
+    })
+    .await;
 }
 
 async fn at(time: Option<Instant>) {

@@ -236,3 +236,7 @@ impl Drop for Seat<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -118,8 +118,11 @@ impl H2Exchange {
                 self.response = Some(response);
                 self.send = Some(send);
             }
-            // Nothing of it has left: the connection had ended.
-            Err(error) => return Err(self.failed(error).retry(true)),
+            Err(error) => {
+                // Nothing of it has left where the connection had ended.
+                let ended = error.is_io() || error.is_go_away();
+                return Err(self.failed(error).retry(ended));
+            }
         }
         if bodiless {
             self.end = End::Sent;

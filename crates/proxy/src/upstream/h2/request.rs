@@ -111,3 +111,43 @@ fn is_replaced(name: &[u8]) -> bool {
 fn unsendable(what: &str) -> Error {
     Error::new(Code::BadRequest, format!("{what} cannot be sent in HTTP/2"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_host_becomes_an_authority() {
+        for host in ["a", "a:", "a:80", "a_b", "a,b;c=d", "A.b~", "[::1]", "[::1]:80", "x*"] {
+            assert!(millrace_message::validate_host(host.as_bytes()), "{host}");
+            let mut head = RequestHead::new(Method::GET, "/");
+            head.fields.append("Host", host).unwrap();
+            let request = convert(&mut head, BodySize::None, "https", false);
+            let request = request.unwrap_or_else(|error| panic!("{host}: {error}"));
+            assert_eq!(request.uri().to_string(), format!("https://{host}/"));
+            assert!(request.headers().is_empty());
+        }
+        // The one kind that the `http` crate does not take.
+        let mut head = RequestHead::new(Method::GET, "/");
+        head.fields.append("Host", "a%20b").unwrap();
+        let error = convert(&mut head, BodySize::None, "https", false).unwrap_err();
+        assert_eq!(error.code(), Code::BadRequest);
+    }
+
+    #[test]
+    fn a_target_of_any_bytes_is_sent_or_refused() {
+        let mut target = vec![b'/'];
+        for byte in (0x21..=0xff).filter(|byte| *byte != b'#') {
+            target.push(byte);
+            assert!(path(&target).is_ok(), "{byte:#x}");
+        }
+        assert!(path(&[b'x'; 70_000]).is_err());
+    }
+
+    #[test]
+    fn connect_is_refused() {
+        let mut head = RequestHead::new(Method::CONNECT, "a:443");
+        let error = convert(&mut head, BodySize::None, "http", false).unwrap_err();
+        assert_eq!(error.code(), Code::MethodNotAllowed);
+    }
+}
