@@ -1,6 +1,6 @@
 //! HTTP/2 connections: how they are shared, watched and ended.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -58,10 +58,9 @@ async fn mute() -> SocketAddr {
 }
 
 async fn slot(connector: &Connector, peer: &Peer) -> H2Slot {
-    match connector.reach(0, peer).await.unwrap() {
-        Link::H2(slot) => slot,
-        Link::H1(connection) => panic!("{connection:?}"),
-    }
+    let link = connector.reach(0, peer).await.unwrap();
+    let Link::H2(slot) = link else { panic!("{link:?}") };
+    slot
 }
 
 fn send(slot: &mut H2Slot) -> ResponseFuture {
@@ -87,19 +86,12 @@ async fn all_who_come_at_once_share_the_first_connection() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
     // The hundred and first has no place there.
     assert!(connector.take(0, &peer, true).is_none());
-    let other = slot_of(connector.reach(0, &peer).await.unwrap());
+    let other = slot(&connector, &peer).await;
     assert!(!other.is_reused());
     assert_eq!((connector.stats().open, connector.stats().idle), (2, 0));
     drop((slots, other));
     assert_eq!((connector.stats().open, connector.stats().idle), (2, 2));
     assert!(connector.take(0, &peer, true).is_some());
-}
-
-fn slot_of(link: Link) -> H2Slot {
-    match link {
-        Link::H2(slot) => slot,
-        Link::H1(connection) => panic!("{connection:?}"),
-    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/h2_frames.rs"]
+mod h2_frames;
 #[path = "support/h2_origin.rs"]
 mod h2_origin;
 mod support;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use h2_frames::*;
 use h2_origin::*;
 use http::Response;
 use socket2::{Domain, Socket, Type};

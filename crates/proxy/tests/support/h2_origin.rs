@@ -1,4 +1,4 @@
-//! Origins that speak HTTP/2: one made with h2's server, and one played frame by frame.
+//! Origins that speak HTTP/2, made with h2's server.
 
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -14,7 +14,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tokio::net::TcpListener;
 
-use crate::support::{Peer, PeerOptions, Proxy, ProxyOptions, TestPhases, Wire, peer};
+use crate::support::{Peer, PeerOptions, Proxy, ProxyOptions, TestPhases, peer};
 
 pub use millrace_connectors::Protocol;
 
@@ -138,113 +138,23 @@ pub async fn send_all(stream: &mut SendStream<Bytes>, mut body: Bytes, end: bool
     }
 }
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RESET: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-pub const ACK: u8 = 1;
-
-#[derive(Debug, Clone)]
-pub struct Frame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
-
-/// The origin's end of a connection, frame by frame.
-pub struct Frames {
-    pub wire: Wire,
-}
-
-impl Frames {
-    /// Reads the client's preface, and sends settings.
-    pub fn accept(wire: Wire) -> Frames {
-        let mut frames = Frames { wire };
-        let preface = frames.wire.bytes(24);
-        assert_eq!(preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        frames.send(SETTINGS, 0, 0, []);
-        frames
-    }
-
-    /// The next frame; none at the end of the connection.
-    pub fn next(&mut self) -> Option<Frame> {
-        let head = self.wire.try_bytes(9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let payload = self.wire.try_bytes(length)?;
-        Some(Frame { kind: head[3], flags: head[4], stream, payload })
-    }
-
-    /// The next frame of this kind, whatever comes before it; none at the end of the connection.
-    pub fn find(&mut self, kind: u8) -> Option<Frame> {
-        loop {
-            let frame = self.next()?;
-            if frame.kind == kind && !(kind == SETTINGS && frame.flags & ACK != 0) {
-                return Some(frame);
-            }
+/// Answers with what it got, as text: pseudo-fields, fields, body, trailers.
+pub fn echoes() -> H2Origin {
+    H2Origin::new(|mut call| async move {
+        let (body, trailers) = call.body().await;
+        let request = &call.request;
+        let mut text = format!(
+            "{} {} {} {}\n",
+            request.method(),
+            request.uri().scheme_str().unwrap(),
+            request.uri().authority().unwrap(),
+            request.uri().path_and_query().unwrap(),
+        );
+        for (name, value) in request.headers().iter().chain(&trailers) {
+            text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
         }
-    }
-
-    /// Reads to the end of the connection: one that is closed unread is reset, and what was sent
-    /// on it may be lost.
-    pub fn drain(&mut self) {
-        while self.next().is_some() {}
-    }
-
-    /// The stream of the next request.
-    #[track_caller]
-    pub fn request(&mut self) -> u32 {
-        self.find(HEADERS).expect("a request").stream
-    }
-
-    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> bool {
-        let payload = payload.as_ref();
-        let length = (payload.len() as u32).to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        self.wire.try_send(frame)
-    }
-
-    pub fn answer(&mut self, stream: u32, flags: u8, status: u16, fields: &[(&str, &str)]) {
-        self.send(HEADERS, flags | END_HEADERS, stream, block(status, fields));
-    }
-
-    pub fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) {
-        let mut block = Vec::new();
-        fields.iter().for_each(|(name, value)| literal(&mut block, name, value));
-        self.send(HEADERS, END_HEADERS | END_STREAM, stream, block);
-    }
-
-    pub fn reset(&mut self, stream: u32, reason: u32) {
-        self.send(RESET, 0, stream, reason.to_be_bytes());
-    }
-
-    pub fn go_away(&mut self, last: u32, reason: u32) {
-        let payload = [last.to_be_bytes(), reason.to_be_bytes()].concat();
-        self.send(GOAWAY, 0, 0, payload);
-    }
-}
-
-fn block(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    literal(&mut block, ":status", &status.to_string());
-    fields.iter().for_each(|(name, value)| literal(&mut block, name, value));
-    block
-}
-
-/// A field as a literal without indexing, neither part compressed.
-fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
-    block.push(0);
-    for text in [name, value] {
-        assert!(text.len() < 127);
-        block.push(text.len() as u8);
-        block.extend_from_slice(text.as_bytes());
-    }
+        text.push('\n');
+        text.push_str(std::str::from_utf8(&body).unwrap());
+        call.answer(200, text).await;
+    })
 }
