@@ -9,6 +9,8 @@ mod h2_origin;
 mod support;
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 use h2_frames::*;
 use h2_origin::*;
@@ -132,6 +134,54 @@ fn a_request_beyond_the_last_stream_of_a_goaway_is_sent_again_elsewhere() {
         let logged = proxy.logged();
         assert_eq!((logged.code, logged.attempt), (None, 2));
         assert_eq!(origin.connections(), 2);
+    }
+}
+
+#[test]
+fn a_request_that_was_not_sent_yet_when_its_connection_ended_goes_elsewhere() {
+    for graceful in [true, false] {
+        let (close, closing) = channel();
+        let closing = Mutex::new(closing);
+        let (closed, is_closed) = channel();
+        let closed = Mutex::new(closed);
+        let origin = Origin::new(move |number, wire| {
+            let mut frames = Frames::accept(wire);
+            if number == 0 {
+                closing.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                if graceful {
+                    frames.go_away(0, NO_ERROR);
+                } else {
+                    frames.wire.end_sending();
+                }
+                // Its answer: the other side has seen it.
+                frames.drain();
+                return closed.lock().unwrap().send(()).unwrap();
+            }
+            let stream = frames.request();
+            ok(&mut frames, stream);
+            frames.drain();
+        });
+        let mut phases = phases_to(origin.address);
+        phases.error_while_proxy = Some(Box::new(|_, error| panic!("asked about {error}")));
+        let (close, is_closed) = (Mutex::new(close), Arc::new(Mutex::new(is_closed)));
+        phases.connected = Some(Box::new(move |ex| {
+            let first = ex.attempt == 1;
+            if first {
+                close.lock().unwrap().send(()).unwrap();
+            }
+            let is_closed = is_closed.clone();
+            Box::pin(async move {
+                let wait = move || is_closed.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                if first {
+                    tokio::task::spawn_blocking(wait).await.unwrap();
+                }
+                Ok(())
+            })
+        }));
+        let proxy = Proxy::new(phases, ProxyOptions { max_retries: 0, ..Default::default() });
+        assert_eq!(proxy.client().ask(POST).text(), "ok", "{graceful}");
+        let logged = proxy.logged();
+        assert_eq!((logged.code, logged.attempt), (None, 2), "{graceful}");
     }
 }
 
