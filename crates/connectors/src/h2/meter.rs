@@ -1,5 +1,5 @@
 use std::io::{IoSlice, Result};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a connection reads before it lets other tasks have their turn. h2 handles frames for as long
 /// as there are any, and in as much there may be thousands.
-const TURN: u64 = 64 * 1024;
+const TURN: u64 = 32 * 1024;
 
 /// Bytes that a connection has read and written.
 #[derive(Default)]
@@ -65,7 +65,9 @@ impl AsyncRead for Metered {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         if self.meter.turn_is_over() {
-            cx.waker().wake_by_ref();
+            // Woken again when the runtime has looked at its other sockets: to wake ourselves would
+            // let it look at them only now and then.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
         let before = buf.filled().len();
