@@ -1,11 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_error::Result;
 
 use crate::dial::dial;
+use crate::h2::{H2Pool, OldPeers, Reached};
 use crate::pool::Pool;
 use crate::resolve::Resolver;
-use crate::{Connection, Peer, PoolStats};
+use crate::{Connection, Link, Peer, PoolStats, Protocol};
 
 /// What a connector is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,27 +16,71 @@ pub struct ConnectorOptions {
     pub pool_size: usize,
     /// Runtimes that use it.
     pub shards: usize,
+    /// The largest list of fields that an origin may send over HTTP/2, as it counts them: with 32
+    /// bytes more for each field (RFC 9113 §6.5.2).
+    pub max_header_list: u32,
 }
 
 impl Default for ConnectorOptions {
     fn default() -> Self {
-        ConnectorOptions { pool_size: 1024, shards: 1 }
+        ConnectorOptions { pool_size: 1024, shards: 1, max_header_list: 68 * 1024 }
     }
 }
 
 /// Connections to peers, new ones and those left from before. One for a service. The `shard` of
 /// its methods is the number of the runtime that the caller runs on.
 pub struct Connector {
-    pool: Pool,
+    pool: Arc<Pool>,
+    h2: Arc<H2Pool>,
+    old: Arc<OldPeers>,
     resolver: Resolver,
 }
 
 impl Connector {
     /// A connector with an empty pool.
     pub fn new(options: ConnectorOptions) -> Self {
-        Connector {
-            pool: Pool::new(options.pool_size, options.shards),
-            resolver: Resolver::default(),
+        let ConnectorOptions { pool_size, shards, max_header_list } = options;
+        let pool = Arc::new(Pool::new(pool_size, shards));
+        let old = Arc::<OldPeers>::default();
+        let h2 = H2Pool::new(Arc::clone(&pool), Arc::clone(&old), shards, max_header_list);
+        Connector { pool, h2: Arc::new(h2), old, resolver: Resolver::default() }
+    }
+
+    /// What is there to send a request to the peer on: a place on an HTTP/2 connection, or an idle
+    /// HTTP/1.1 connection as [`Connector::take_idle`] finds it.
+    pub fn take(&self, shard: usize, peer: &Peer, careful: bool) -> Option<Link> {
+        if peer.options.protocol != Protocol::H1 && !self.old.contains(&peer.key) {
+            let slot = self.h2.take(shard, peer);
+            if slot.is_some() || peer.options.protocol == Protocol::H2 {
+                return slot.map(Link::H2);
+            }
+        }
+        self.take_idle(shard, peer, careful).map(Link::H1)
+    }
+
+    /// Something to send a request to the peer on: in HTTP/2 a place on a connection that is there
+    /// or that is made for all who want one at the same time, otherwise a connection as
+    /// [`Connector::connect`] makes it. To be called on the runtime of the shard: the connection
+    /// becomes a task of it.
+    ///
+    /// Beside the errors of `connect` it may fail with `UPSTREAM_INVALID` where an origin does not
+    /// speak HTTP/2. Nothing was sent then, and all of them may be retried.
+    pub async fn reach(&self, shard: usize, peer: &Peer) -> Result<Link> {
+        loop {
+            if peer.options.protocol == Protocol::H1 {
+                return self.connect(shard, peer).await.map(Link::H1);
+            }
+            if self.old.contains(&peer.key) {
+                // The same connections, but HTTP/2 is not offered.
+                let mut peer = peer.clone();
+                peer.options.protocol = Protocol::H1;
+                return self.connect(shard, &peer).await.map(Link::H1);
+            }
+            match self.h2.reach(shard, peer, || self.dial(shard, peer)).await? {
+                Reached::Slot(slot) => return Ok(Link::H2(slot)),
+                Reached::Old(connection) => return Ok(Link::H1(connection)),
+                Reached::Again => {}
+            }
         }
     }
 
@@ -55,6 +101,10 @@ impl Connector {
         if let Some(connection) = self.pool.borrow(shard, peer) {
             return Ok(connection);
         }
+        self.dial(shard, peer).await
+    }
+
+    async fn dial(&self, shard: usize, peer: &Peer) -> Result<Connection> {
         let (stream, remote) = dial(&self.resolver, peer).await?;
         Ok(self.pool.adopt(shard, peer.key.clone(), stream, remote))
     }
@@ -74,13 +124,39 @@ impl Connector {
         self.pool.sweep(shard).await;
     }
 
-    /// Closes all idle connections.
+    /// Closes all idle connections. HTTP/2 connections with streams take no more, and end with the
+    /// last of them.
     pub fn clear(&self) {
         self.pool.clear();
+        self.h2.clear();
     }
 
     /// The pool in figures.
     pub fn stats(&self) -> PoolStats {
         self.pool.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::PeerOptions;
+
+    #[tokio::test]
+    async fn a_peer_that_wants_http_1_gets_it_whatever_was_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for protocol in [Protocol::H2, Protocol::Auto] {
+            let connector = Connector::new(ConnectorOptions::default());
+            let options = PeerOptions { protocol, ..PeerOptions::default() };
+            let peer = Peer::new(1, address.into(), options);
+            connector.old.remember(&peer.key);
+            let link = connector.reach(0, &peer).await.unwrap();
+            let Link::H1(connection) = link else { panic!("{link:?}") };
+            connector.release(0, connection, Duration::from_secs(1));
+            assert!(matches!(connector.take(0, &peer, true), Some(Link::H1(_))));
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! Peers, connecting to them, and the pool of their connections. Knows no protocol.
+//! Peers, connecting to them, and the pool of their connections.
 //!
-//! A [`Peer`] says where a request goes and how. A [`Connector`] hands out a [`Connection`] to
-//! it: an idle one ([`Connector::take_idle`]) or a new one ([`Connector::connect`]). The caller
-//! gives it back with [`Connector::release`], or drops it, which closes it.
+//! A [`Peer`] says where a request goes and how. A [`Connector`] hands out a [`Link`] to it, from
+//! what is there ([`Connector::take`]) or what it makes ([`Connector::reach`]): a [`Connection`] for
+//! HTTP/1.1, whose bytes are the caller's, or the place of a stream on a shared HTTP/2 connection
+//! ([`H2Slot`]). The caller gives a connection back with [`Connector::release`], or drops it, which
+//! closes it; a slot is dropped.
 //!
 //! The pool is one for a service, with a shard for each runtime: a connection is a task's business
 //! on the runtime that holds its socket, and using it from another costs wake-ups both ways.
@@ -11,7 +13,9 @@ mod bind;
 mod connection;
 mod connector;
 mod dial;
+mod h2;
 mod key;
+mod link;
 mod peer;
 mod pool;
 mod resolve;
@@ -20,6 +24,8 @@ mod stats;
 
 pub use connection::Connection;
 pub use connector::{Connector, ConnectorOptions};
+pub use h2::H2Slot;
 pub use key::{PeerAddress, PeerKey};
+pub use link::Link;
 pub use peer::{HostPolicy, Peer, PeerOptions, Protocol};
 pub use stats::PoolStats;

@@ -50,6 +50,12 @@ pub struct PeerOptions {
     pub host: HostPolicy,
     /// Which version of HTTP it is spoken to in.
     pub protocol: Protocol,
+    /// How many requests share one HTTP/2 connection at most, where the origin allows as many. More
+    /// connections are opened beyond it.
+    pub h2_max_streams: u32,
+    /// How often an HTTP/2 connection is pinged, idle or not. It is dropped if nothing comes back
+    /// for as long again, or for 5 s if that is less.
+    pub h2_ping_interval: Option<Duration>,
 }
 
 impl Default for PeerOptions {
@@ -65,6 +71,8 @@ impl Default for PeerOptions {
             tcp_keepalive: None,
             host: HostPolicy::Preserve,
             protocol: Protocol::H1,
+            h2_max_streams: 100,
+            h2_ping_interval: Some(Duration::from_secs(30)),
         }
     }
 }

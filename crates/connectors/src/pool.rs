@@ -7,7 +7,7 @@ use millrace_transport::{Address, Quiet, Stream};
 use tokio::time::Instant;
 
 use crate::shard::{Idle, Shard};
-use crate::stats::{OpenGuard, PoolStats, Totals};
+use crate::stats::{OpenGuard, PoolStats, ShardStats, Totals};
 use crate::{Connection, Peer, PeerKey};
 
 /// How often a shard is looked through for what has expired or was closed.
@@ -96,17 +96,34 @@ impl Pool {
             add(&self.shard(connection.shard).stats.closed_by_origin, 1);
             return;
         }
-        // Counted first, so that the bound holds at every moment, by driving out another.
-        if self.totals.idle.fetch_add(1, Ordering::Relaxed) >= self.size
-            && !self.evict(connection.shard)
-        {
-            self.totals.idle.fetch_sub(1, Ordering::Relaxed);
+        if !self.admit(connection.shard) {
             return;
         }
         let now = Instant::now();
         // A day is as good as forever, and cannot overflow.
         let until = now + idle_for.min(Duration::from_secs(86_400));
         self.shard(connection.shard).push(Idle::new(connection, now, until));
+    }
+
+    /// Counts one more idle connection, if there is room or room can be made.
+    pub(crate) fn admit(&self, shard: usize) -> bool {
+        // Counted first, so that the bound holds at every moment, by driving out another.
+        let fits = self.totals.idle.fetch_add(1, Ordering::Relaxed) < self.size;
+        let admitted = fits || self.evict(shard);
+        if !admitted {
+            self.leave();
+        }
+        admitted
+    }
+
+    /// Counts one idle connection less.
+    pub(crate) fn leave(&self) {
+        self.totals.idle.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The counters of a shard.
+    pub(crate) fn counters(&self, shard: usize) -> &ShardStats {
+        &self.shard(shard).stats
     }
 
     /// Looks after a shard for as long as it is polled; sleeps while there is nothing to do.
@@ -189,6 +206,6 @@ impl Pool {
     }
 }
 
-fn add(counter: &AtomicU64, count: u64) {
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }

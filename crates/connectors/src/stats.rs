@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub struct PoolStats {
     /// Connections that are open now, idle ones among them.
     pub open: usize,
-    /// Connections that wait in the pool now.
+    /// Connections that wait in the pool now; of HTTP/2 those without streams.
     pub idle: usize,
     /// Connections made.
     pub created: u64,
-    /// Times that a connection was taken from the pool.
+    /// Times that a connection was taken from the pool; of HTTP/2 one that had served before.
     pub reused: u64,
     /// Idle connections that the origin closed, or spoilt with bytes that nobody had asked for.
     pub closed_by_origin: u64,

@@ -60,7 +60,13 @@ pub(crate) struct Arrival {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// A proxy for a service of `runtimes` runtimes.
     pub fn new(phases: P, options: ProxyOptions, runtimes: usize, log: Arc<dyn Log>) -> Self {
-        let connector = ConnectorOptions { pool_size: options.pool_size, shards: runtimes };
+        // As HTTP/2 counts: 32 bytes more for each field.
+        let list = options.limits.max_bytes.saturating_add(32 * options.limits.max_fields);
+        let connector = ConnectorOptions {
+            pool_size: options.pool_size,
+            shards: runtimes,
+            max_header_list: list.try_into().unwrap_or(u32::MAX),
+        };
         HttpProxy {
             phases,
             options: Arc::new(options),

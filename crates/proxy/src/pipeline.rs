@@ -4,9 +4,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use millrace_connectors::{Connection, Peer};
+use millrace_connectors::{Link, Peer};
 use millrace_error::{Code, Error, Result, Source};
-use millrace_message::{RequestHead, ResponseHead, Version, requested_upgrade, strip_hop_by_hop};
+use millrace_message::{
+    RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
+};
 use tokio::time::Instant;
 
 use crate::exchange::UpstreamInfo;
@@ -189,11 +191,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         fresh: bool,
     ) -> Result<Received, Failed> {
         let phases = &self.phases;
-        let connection = self.connect(shard, down, ex, peer, fresh).await?;
+        let link = self.connect(shard, down, ex, peer, fresh).await?;
         ex.upstream = Some(UpstreamInfo {
             peer: peer.clone(),
-            address: connection.remote.clone(),
-            reused: connection.is_reused(),
+            address: link.remote().clone(),
+            reused: link.is_reused(),
         });
 
         // Nothing has been sent on it yet.
@@ -208,20 +210,26 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let filter = phases.upstream_request_filter(ex, &mut head, ctx);
         alive(down, filter).await.map_err(unsent)?;
 
-        let mut up = Upstream::new(connection, peer, self.options.limits);
+        let mut up = Upstream::new(link, peer, self.options.limits);
         // A phase may have taken it out, but cannot ask for what the client did not.
         if let Some(protocol) = upgrade.filter(|_| head.fields.contains("upgrade")) {
             up.ask_upgrade(protocol);
         }
-        up.send_head(&mut head, down.body_size());
-        let (head, size) = match exchange_heads(down, &mut up, upload).await {
+        head.fields.remove("upgrade");
+        let te = asks_for_trailers(ex);
+        let received = match up.send_head(&mut head, down.body_size(), te) {
+            Ok(()) => exchange_heads(down, &mut up, upload).await,
+            Err(error) => Err(Broken::Upstream(error)),
+        };
+        let (head, size) = match received {
             Ok(received) => received,
             Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
             Err(Broken::Upstream(error)) => {
-                let safe = !up.sent_any() || ex.request.method.is_idempotent();
+                // An error may itself say that the origin has not touched the request.
+                let untouched = error.can_retry() || !up.sent_any();
+                let safe = untouched || ex.request.method.is_idempotent();
                 let safe = safe && upload.can_replay();
-                let replace =
-                    safe && up.is_reused() && !up.got_any() && error.code() == Code::UpstreamClosed;
+                let replace = safe && up.was_stale(&error);
                 return Err(Failed::While { error: error.retry(safe), replace });
             }
         };
@@ -266,7 +274,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         }
     }
 
-    /// A connection to `peer`: an idle one or a new one.
+    /// What to send a request to `peer` on: what is there, or a new connection.
     async fn connect<D: Downstream>(
         &self,
         shard: usize,
@@ -274,18 +282,23 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex: &mut Exchange,
         peer: &Arc<Peer>,
         fresh: bool,
-    ) -> Result<Connection, Failed> {
+    ) -> Result<Link, Failed> {
         // What may not be sent twice is not sent on a connection that was not looked at.
         let careful = !ex.request.method.is_idempotent();
-        if !fresh && let Some(connection) = self.connector.take_idle(shard, peer, careful) {
-            return Ok(connection);
+        if !fresh && let Some(link) = self.connector.take(shard, peer, careful) {
+            return Ok(link);
         }
         let start = Instant::now();
-        let connecting = async { Ok(self.connector.connect(shard, peer).await) };
-        let connection = alive(down, connecting).await.map_err(Failed::Fatal)?;
-        ex.timings.connect = connection.is_ok().then(|| start.elapsed());
-        connection.map_err(Failed::Connect)
+        let connecting = async { Ok(self.connector.reach(shard, peer).await) };
+        let link = alive(down, connecting).await.map_err(Failed::Fatal)?;
+        ex.timings.connect = link.is_ok().then(|| start.elapsed());
+        link.map_err(Failed::Connect)
     }
+}
+
+/// Whether the client takes trailers and said so.
+fn asks_for_trailers(ex: &Exchange) -> bool {
+    has_token(ex.request.fields.get_all("te"), "trailers")
 }
 
 /// The head that goes upstream: the client's, less what belongs to the client's connection.

@@ -6,6 +6,8 @@ mod support;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 const MIB: usize = 1 << 20;

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 fn answering(options: ProxyOptions) -> Proxy {

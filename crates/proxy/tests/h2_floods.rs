@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 /// How long a request of another client may take while one floods: 100 ms, but the tests are not

@@ -14,6 +14,8 @@ use millrace_server::{
     ConnInfo, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Shutdown,
 };
 use millrace_transport::{Stream, TlsInfo};
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

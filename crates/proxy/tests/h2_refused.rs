@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 const HEAD: [(&str, &str); 4] =

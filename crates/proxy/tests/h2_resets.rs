@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::Reason;
+use support::frames::*;
+use support::h2_client::*;
 use support::*;
 
 const MIB: usize = 1 << 20;

@@ -15,7 +15,7 @@ pub(crate) fn millis(count: u64) -> Duration {
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) fn connector(pool_size: usize, shards: usize) -> Connector {
-    Connector::new(ConnectorOptions { pool_size, shards })
+    Connector::new(ConnectorOptions { pool_size, shards, ..ConnectorOptions::default() })
 }
 
 pub(crate) fn peer(address: SocketAddr) -> Peer {

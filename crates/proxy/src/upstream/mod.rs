@@ -1,222 +1,134 @@
-//! One exchange with an origin: its request out, and in `answer` what comes back.
+//! One exchange with an origin: a request out and its response back, whatever version it is in.
 
-mod answer;
+mod h1;
+mod h2;
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use millrace_connectors::{Connection, Connector, Peer};
+use millrace_connectors::{Connector, Link, Peer};
 use millrace_error::{Code, Error, Result};
-use millrace_http1::{
-    CHUNK_END, HeadLimits, write_chunk_start, write_last_chunk, write_request_head,
-};
-use millrace_message::{Fields, Method, RequestHead};
-use tokio::io::AsyncWrite;
+use millrace_http1::HeadLimits;
+use millrace_message::{Fields, RequestHead, ResponseHead};
 
-pub(crate) use self::answer::Head;
-use self::answer::Incoming;
-use crate::BodySize;
-use crate::stall::Stall;
-use crate::timer::Timer;
-use crate::wire::{WriteQueue, give_back};
+use self::h1::H1Exchange;
+use self::h2::H2Exchange;
+use crate::{Body, BodySize};
 
-/// One request and its response on an HTTP/1.1 connection to an origin.
-pub(crate) struct Upstream {
-    connection: Connection,
-    out: WriteQueue,
-    written: u64,
-    chunked: bool,
-    request_done: bool,
-    /// The protocol that the request asks to change to.
-    upgrade: Option<Vec<u8>>,
-    /// It has been changed to: bytes go through as they come, until each side ends.
-    tunnel: bool,
-    /// Our side of the tunnel has ended.
-    shut: bool,
-    method: Method,
-    limits: HeadLimits,
-    seen: usize,
-    got_any: bool,
-    /// Interim responses so far.
-    interim: u32,
-    /// Writing failed: the rest of the request will not go out.
-    broken: bool,
-    response: Option<Incoming>,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
-    read_stall: Stall,
-    write_stall: Stall,
-    read_timer: Timer,
-    write_timer: Timer,
+/// One request and its response.
+#[allow(clippy::large_enum_variant)] // one for each request, and the larger one is the common one
+pub(crate) enum Upstream {
+    H1(H1Exchange),
+    H2(Box<H2Exchange>),
+}
+
+/// A head from upstream.
+pub(crate) enum Head {
+    /// A 1xx; others follow.
+    Interim(ResponseHead),
+    /// The response, and how long its body is.
+    Final(ResponseHead, BodySize),
+}
+
+/// The same method of whichever exchange it is.
+macro_rules! either {
+    ($self:ident, $exchange:ident => $call:expr) => {
+        match $self {
+            Upstream::H1($exchange) => $call,
+            Upstream::H2($exchange) => $call,
+        }
+    };
 }
 
 impl Upstream {
-    pub(crate) fn new(connection: Connection, peer: &Peer, limits: HeadLimits) -> Self {
-        Upstream {
-            connection,
-            out: WriteQueue::default(),
-            written: 0,
-            chunked: false,
-            request_done: false,
-            upgrade: None,
-            tunnel: false,
-            shut: false,
-            method: Method::GET,
-            limits,
-            seen: 0,
-            got_any: false,
-            interim: 0,
-            broken: false,
-            response: None,
-            read_timeout: peer.options.read_timeout,
-            write_timeout: peer.options.write_timeout,
-            read_stall: Stall::default(),
-            write_stall: Stall::default(),
-            read_timer: Timer::default(),
-            write_timer: Timer::default(),
+    pub(crate) fn new(link: Link, peer: &Peer, limits: HeadLimits) -> Self {
+        match link {
+            Link::H1(connection) => Upstream::H1(H1Exchange::new(connection, peer, limits)),
+            Link::H2(slot) => Upstream::H2(Box::new(H2Exchange::new(slot, peer, limits))),
         }
-    }
-
-    /// Whether the connection had served a request before.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.connection.is_reused()
     }
 
     /// Whether a byte of the request may have reached the origin.
     pub(crate) fn sent_any(&self) -> bool {
-        self.written > 0
+        either!(self, exchange => exchange.sent_any())
     }
 
-    /// Whether a byte of an answer has come.
-    pub(crate) fn got_any(&self) -> bool {
-        self.got_any
+    /// Whether `error` only says that the connection had died before this request.
+    pub(crate) fn was_stale(&self, error: &Error) -> bool {
+        either!(self, exchange => exchange.was_stale(error))
     }
 
-    /// The head that follows asks to change to `protocol`.
+    /// The head that follows asks to change to `protocol`; HTTP/2 cannot.
     pub(crate) fn ask_upgrade(&mut self, protocol: Vec<u8>) {
-        self.upgrade = Some(protocol);
+        if let Upstream::H1(exchange) = self {
+            exchange.ask_upgrade(protocol);
+        }
     }
 
     /// Whether the origin has changed to the protocol that was asked for.
     pub(crate) fn is_tunnel(&self) -> bool {
-        self.tunnel
+        matches!(self, Upstream::H1(exchange) if exchange.is_tunnel())
     }
 
-    /// Queues the head; its framing fields are set here.
-    pub(crate) fn send_head(&mut self, head: &mut RequestHead, size: BodySize) {
-        self.method = head.method.clone();
-        // Whatever a phase has put there: framing and the connection are not its business.
-        for name in ["content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"] {
-            head.fields.remove(name);
-        }
-        if let Some(protocol) = &self.upgrade {
-            head.fields.push_unchecked(b"connection", b"upgrade");
-            head.fields.push_unchecked(b"upgrade", protocol);
-        }
-        match size {
-            BodySize::None => self.request_done = true,
-            BodySize::Known(length) => {
-                let mut digits = itoa::Buffer::new();
-                head.fields.push_unchecked(b"content-length", digits.format(length).as_bytes());
-                self.request_done = length == 0;
+    /// Sends the head; what frames the body is set here. `te_trailers` = the client takes trailers
+    /// and said so.
+    pub(crate) fn send_head(
+        &mut self,
+        head: &mut RequestHead,
+        size: BodySize,
+        te_trailers: bool,
+    ) -> Result<()> {
+        match self {
+            Upstream::H1(exchange) => {
+                exchange.send_head(head, size);
+                Ok(())
             }
-            BodySize::Unknown => {
-                head.fields.push_unchecked(b"transfer-encoding", b"chunked");
-                self.chunked = true;
-            }
+            Upstream::H2(exchange) => exchange.send_head(head, size, te_trailers),
         }
-        write_request_head(head, self.out.tail());
     }
 
-    /// Queues a piece of the body.
+    /// Takes a piece of the body.
     pub(crate) fn send_data(&mut self, data: Bytes) {
-        if self.chunked {
-            write_chunk_start(data.len(), self.out.tail());
-            self.out.put(data);
-            self.out.tail().extend_from_slice(CHUNK_END);
-        } else {
-            self.out.put(data);
-        }
+        either!(self, exchange => exchange.send_data(data));
     }
 
     /// Ends the request.
     pub(crate) fn finish(&mut self, trailers: Option<&Fields>) {
-        if self.chunked && !self.request_done {
-            write_last_chunk(trailers, self.out.tail());
-        }
-        self.request_done = true;
+        either!(self, exchange => exchange.finish(trailers));
     }
 
     /// Ready when there is room for another piece.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.out.has_room() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_flush(cx)
+        either!(self, exchange => exchange.poll_ready(cx))
     }
 
-    /// Ready when all that was queued is with the system.
+    /// Ready when all that was taken is on its way.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.out.is_empty() {
-            return self.poll_shut(cx);
-        }
-        let before = self.written;
-        let written = self.out.poll_write(&mut self.connection.stream, cx, &mut self.written);
-        if self.written > before {
-            self.write_stall.progress((self.written - before) as usize);
-        }
-        match written {
-            Poll::Ready(Ok(())) => {
-                self.write_stall.rest();
-                self.poll_shut(cx)
-            }
-            Poll::Ready(Err(error)) => {
-                self.broken = true;
-                Poll::Ready(Err(closed("while the request was sent", error)))
-            }
-            Poll::Pending => {
-                let deadline = self.write_stall.wait(self.write_timeout, 0);
-                ready!(self.write_timer.poll(cx, deadline));
-                self.broken = true;
-                Poll::Ready(Err(Error::new(Code::WriteTimeout, "the origin took nothing")))
-            }
-        }
+        either!(self, exchange => exchange.poll_flush(cx))
     }
 
-    /// Tells the origin that the client's side of a tunnel has ended.
-    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.tunnel && self.request_done && !self.shut {
-            let stream = Pin::new(&mut self.connection.stream);
-            let shut = ready!(stream.poll_shutdown(cx));
-            self.shut = true;
-            shut.map_err(|error| closed("before its end of the tunnel", error))?;
-        }
-        Poll::Ready(Ok(()))
+    /// The next head of an answer.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head>> {
+        either!(self, exchange => exchange.poll_head(cx))
+    }
+
+    /// The next piece of the response's body.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
+        either!(self, exchange => exchange.poll_body(cx))
     }
 
     /// Other work goes on: the origin is not waited for.
     pub(crate) fn rest(&mut self) {
-        self.read_stall.rest();
+        either!(self, exchange => exchange.rest());
     }
 
-    /// Gives the connection back if both sides ended cleanly; closes it otherwise.
-    pub(crate) fn release(mut self, connector: &Connector, shard: usize, peer: &Peer) {
-        let Some(response) = &self.response else { return };
-        let clean = response.persistent
-            && response.body.is_done()
-            && self.request_done
-            && self.out.is_empty()
-            && self.connection.buf.is_empty();
-        if !clean {
-            return;
+    /// The response is complete: keeps the connection if both sides ended cleanly. A stream is
+    /// ended with its exchange, whatever became of it, and its connection stays.
+    pub(crate) fn release(self, connector: &Connector, shard: usize, peer: &Peer) {
+        if let Upstream::H1(exchange) = self {
+            exchange.release(connector, shard, peer);
         }
-        let idle = peer.options.idle_timeout;
-        let idle = response.idle_hint.map_or(idle, |hint| hint.min(idle));
-        give_back(&mut self.connection.buf);
-        connector.release(shard, self.connection, idle);
     }
 }
 

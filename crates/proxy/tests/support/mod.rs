@@ -3,14 +3,12 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::type_complexity)]
 
-mod frames;
-mod h2_client;
+pub mod frames;
+pub mod h2_client;
 mod phases;
 mod proxy;
 mod wire;
 
-pub use frames::{Frame, Frames, fields_block, frame};
-pub use h2_client::{H2Client, Reply, get, request, soon};
 pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
 pub use wire::{Origin, Response, Wire};
@@ -29,7 +27,7 @@ pub fn millis(count: u64) -> Duration {
 }
 
 /// For what no event tells.
-pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "it never came true: {what}");

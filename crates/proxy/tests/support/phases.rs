@@ -19,6 +19,7 @@ pub struct TestPhases {
         Hook<dyn for<'a> Fn(&'a Exchange) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
     pub upstream_peer: Hook<dyn Fn(&Exchange, &[Arc<Peer>]) -> Result<Arc<Peer>> + Send + Sync>,
     pub fail_to_connect: Hook<dyn Fn(&Exchange, &Error) -> Decision + Send + Sync>,
+    pub connected: Hook<dyn Fn(&Exchange) -> Later<'static, Result<()>> + Send + Sync>,
     pub error_while_proxy: Hook<dyn Fn(&Exchange, &Error) -> Decision + Send + Sync>,
     pub upstream_request: Hook<dyn Fn(&mut RequestHead) + Send + Sync>,
     pub response_filter: Hook<
@@ -59,6 +60,7 @@ impl TestPhases {
             request_filter: None,
             upstream_peer: None,
             fail_to_connect: None,
+            connected: None,
             error_while_proxy: None,
             upstream_request: None,
             response_filter: None,
@@ -117,6 +119,18 @@ impl ProxyHttp for TestPhases {
         _ctx: &(),
     ) -> Result<Decision> {
         Ok(self.fail_to_connect.as_ref().map_or(Decision::Undecided, |hook| hook(ex, error)))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        ex: &Exchange,
+        _peer: &Arc<Peer>,
+        _ctx: &(),
+    ) -> Result<()> {
+        match &self.connected {
+            Some(hook) => hook(ex).await,
+            None => Ok(()),
+        }
     }
 
     async fn upstream_request_filter(

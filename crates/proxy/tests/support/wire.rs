@@ -207,6 +207,12 @@ impl Wire {
         std::mem::take(&mut self.buf)
     }
 
+    /// Reads to the end of the connection, however it ends, and keeps nothing.
+    pub fn drop_all(&mut self) {
+        let mut piece = [0; 64 * 1024];
+        while self.stream.read(&mut piece).is_ok_and(|count| count > 0) {}
+    }
+
     /// Waits for the end of the connection; nothing may come before it.
     #[track_caller]
     pub fn ended(&mut self) {

@@ -10,7 +10,8 @@ use millrace_http1::{
 };
 use millrace_message::{Fields, ResponseHead, accepts_upgrade, is_persistent, list_items};
 
-use super::{Upstream, closed};
+use super::H1Exchange;
+use crate::upstream::{Head, closed};
 use crate::wire::poll_read;
 use crate::{Body, BodySize};
 
@@ -24,15 +25,7 @@ pub(super) struct Incoming {
     pub(super) idle_hint: Option<Duration>,
 }
 
-/// A head from upstream.
-pub(crate) enum Head {
-    /// A 1xx; others follow.
-    Interim(ResponseHead),
-    /// The response, and how long its body is.
-    Final(ResponseHead, BodySize),
-}
-
-impl Upstream {
+impl H1Exchange {
     /// The next head of an answer.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head>> {
         loop {
