@@ -140,6 +140,18 @@ async fn interim_responses_pass_on() {
     assert_eq!(Reply::read(response).await.unwrap().text(), "hi");
 }
 
+#[test]
+fn no_more_interim_responses_pass_on_than_a_client_could_want() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
+    let origin = Origin::says(hints + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    let proxy = Proxy::to(origin.address);
+    let mut client = Frames::connect(proxy.address);
+    client.get(1, "/", &[]);
+    let frames = std::iter::from_fn(|| client.try_next());
+    let before = frames.take_while(|frame| frame.kind != Frames::DATA);
+    assert_eq!(before.filter(|frame| frame.kind == Frames::HEADERS).count(), 17);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_100_is_sent_when_the_body_is_asked_for() {
     let phases = TestPhases::to(Origin::echoes().address);

@@ -15,7 +15,6 @@ use millrace_server::{
 };
 use millrace_transport::{Stream, TlsInfo};
 use support::frames::*;
-use support::h2_client::*;
 use support::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

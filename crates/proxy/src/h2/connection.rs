@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Ping, PingPong, Reason, RecvStream};
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use millrace_error::Level;
 use millrace_server::{ConnInfo, Reached, Shutdown};
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::io::Watched;
+use super::options::builder;
+use super::pings::{Liveness, Pings, after};
 use super::request::{content_length, request_head};
 use super::shared::Shared;
 use super::stream::H2Stream;
@@ -68,29 +70,6 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     while connection.streams.join_next().await.is_some() {}
 }
 
-fn builder(options: &ProxyOptions) -> Builder {
-    const MAX_WINDOW: u32 = (1 << 31) - 1;
-    let http2 = &options.http2;
-    let streams = http2.max_concurrent_streams.max(1);
-    let window = http2.initial_stream_window.min(MAX_WINDOW);
-    // `h2` counts 32 bytes more for each field (RFC 9113 §6.5.2). What it lets through is measured
-    // again by the rule of all versions; what it does not, it answers with 431 itself.
-    let list =
-        options.limits.max_bytes.saturating_add(options.limits.max_fields.saturating_mul(40));
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(streams)
-        .initial_window_size(window)
-        .initial_connection_window_size(window.saturating_mul(streams).clamp(65_535, MAX_WINDOW))
-        .max_frame_size(http2.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
-        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
-        .max_send_buffer_size(http2.max_send_buffer.clamp(1, MAX_WINDOW as usize))
-        .max_concurrent_reset_streams(http2.max_concurrent_reset_streams)
-        .max_pending_accept_reset_streams(http2.max_pending_accept_reset_streams)
-        .max_local_error_reset_streams(Some(http2.max_local_error_reset_streams));
-    builder
-}
-
 /// What a connection is beside its `h2`.
 struct H2Connection<P: ProxyHttp> {
     proxy: Arc<HttpProxy<P>>,
@@ -103,7 +82,7 @@ struct H2Connection<P: ProxyHttp> {
     /// Requests accepted so far.
     requests: u32,
     idle_since: Instant,
-    /// Set once no more requests are taken: until when the rest may take, if it is bounded.
+    /// Set once no more requests are taken: when the connection is cut, if it is final.
     closing: Option<Instant>,
     /// The connection ends now, whatever is open.
     is_final: bool,
@@ -280,62 +259,4 @@ impl<P: ProxyHttp> H2Connection<P> {
             stream.close().await;
         });
     }
-}
-
-/// Signs of life that the client is asked for.
-struct Pings {
-    inner: PingPong,
-    sent: Option<Instant>,
-}
-
-enum Liveness {
-    /// There is nothing to do.
-    Fine,
-    /// One was asked for.
-    Sent,
-    /// None came in time.
-    Dead,
-}
-
-impl Pings {
-    fn new(inner: PingPong) -> Self {
-        Pings { inner, sent: None }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        options: &ProxyOptions,
-        last_read: Instant,
-        now: Instant,
-    ) -> Liveness {
-        if self.sent.is_some() && self.inner.poll_pong(cx).is_ready() {
-            self.sent = None;
-        }
-        match (self.deadline(options, last_read), self.sent) {
-            (Some(deadline), _) if deadline > now => Liveness::Fine,
-            (Some(_), Some(_)) => Liveness::Dead,
-            (Some(_), None) => {
-                self.sent = Some(now);
-                // Fails only where the connection is no longer there, which others find out.
-                let _ = self.inner.send_ping(Ping::opaque());
-                // Asked for once, to be woken by it.
-                let _ = self.inner.poll_pong(cx);
-                Liveness::Sent
-            }
-            (None, _) => Liveness::Fine,
-        }
-    }
-
-    fn deadline(&self, options: &ProxyOptions, last_read: Instant) -> Option<Instant> {
-        match self.sent {
-            Some(sent) => after(sent, Some(options.http2.ping_timeout)),
-            None => after(last_read, options.http2.ping_interval),
-        }
-    }
-}
-
-/// The end of a time that may be too long to have one.
-fn after(start: Instant, limit: Option<Duration>) -> Option<Instant> {
-    limit.and_then(|limit| start.checked_add(limit))
 }

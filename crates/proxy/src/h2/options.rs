@@ -1,5 +1,9 @@
 use std::time::Duration;
 
+use h2::server::Builder;
+
+use crate::ProxyOptions;
+
 /// What can be set on HTTP/2 towards clients. The time-outs and limits that are not here are those
 /// of every version: see [`crate::ProxyOptions`].
 #[derive(Clone, Debug)]
@@ -52,4 +56,28 @@ impl Default for Http2Options {
             max_control_frames: 10_000,
         }
     }
+}
+
+/// What `h2` is told of all options; those out of its bounds are brought within them.
+pub(super) fn builder(options: &ProxyOptions) -> Builder {
+    const MAX_WINDOW: u32 = (1 << 31) - 1;
+    let http2 = &options.http2;
+    let streams = http2.max_concurrent_streams.max(1);
+    let window = http2.initial_stream_window.min(MAX_WINDOW);
+    // `h2` counts 32 bytes more for each field (RFC 9113 §6.5.2). What it lets through is measured
+    // again by the rule of all versions; what it does not, it answers with 431 itself.
+    let list =
+        options.limits.max_bytes.saturating_add(options.limits.max_fields.saturating_mul(40));
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(streams)
+        .initial_window_size(window)
+        .initial_connection_window_size(window.saturating_mul(streams).clamp(65_535, MAX_WINDOW))
+        .max_frame_size(http2.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .max_send_buffer_size(http2.max_send_buffer.clamp(1, MAX_WINDOW as usize))
+        .max_concurrent_reset_streams(http2.max_concurrent_reset_streams)
+        .max_pending_accept_reset_streams(http2.max_pending_accept_reset_streams)
+        .max_local_error_reset_streams(Some(http2.max_local_error_reset_streams));
+    builder
 }
