@@ -127,6 +127,7 @@ export interface NativeProxyOptions {
   upstreamKeepalivePoolSize: number
   upgrades: Array<string>
   tunnelIdleTimeoutMs: number
+  h2c: boolean
   halfClose: boolean
   filterOwnResponses: boolean
 }

@@ -36,6 +36,8 @@ pub struct NativeProxyOptions {
     pub upstream_keepalive_pool_size: u32,
     pub upgrades: Vec<String>,
     pub tunnel_idle_timeout_ms: u32,
+    #[napi(js_name = "h2c")]
+    pub h2c: bool,
     pub half_close: bool,
     pub filter_own_responses: bool,
 }
@@ -101,6 +103,7 @@ impl NativeProxyOptions {
             max_retries: self.max_retries,
             upgrades: self.upgrades.clone(),
             tunnel_idle_timeout: limit(self.tunnel_idle_timeout_ms),
+            h2c: self.h2c,
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,

@@ -57,6 +57,8 @@ export interface HttpProxyOptions {
   upgrades?: string[]
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
+  /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
+  h2c?: boolean
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
@@ -87,6 +89,7 @@ const proxyRules = {
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
   tunnelIdleTimeoutMs: ms(600_000),
+  h2c: flag(true),
   halfClose: flag(false),
   filterOwnResponses: flag(false),
 }

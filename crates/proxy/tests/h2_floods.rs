@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::frames::*;
-use support::h2_client::*;
 use support::*;
 
 /// How long a request of another client may take while one floods: 100 ms, but the tests are not

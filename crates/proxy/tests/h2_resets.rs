@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use h2::Reason;
-use support::frames::*;
 use support::h2_client::*;
 use support::*;
 
