@@ -1,25 +1,49 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_error::{Code, Error, Result, Source};
-use millrace_transport::{Address, Stream};
+use millrace_tls::HandshakeError;
+use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bind::bind;
 use crate::resolve::Resolver;
-use crate::{Peer, PeerAddress};
+use crate::{Peer, PeerAddress, Protocol};
 
-/// Connects to a peer: resolves its name and tries its addresses in turn. Nothing was sent when
+/// A connection that is ready for its first request.
+pub(crate) struct Dialled {
+    pub(crate) stream: Stream,
+    pub(crate) remote: Address,
+    pub(crate) tls: Option<Arc<TlsInfo>>,
+}
+
+/// Why an address did not do.
+enum Failure {
+    Connect(io::Error),
+    Tls(HandshakeError),
+    /// The origin does not speak HTTP/2.
+    NoH2,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Connect(error)
+    }
+}
+
+/// Connects to a peer: resolves its name and tries its addresses in turn. No request was sent when
 /// it fails, so every error may be retried.
-pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Address)> {
+pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<Dialled> {
     let clock = Clock::start(peer);
     let addresses = match &peer.address {
         PeerAddress::Unix(path) => {
-            let stream = clock.one(unix(path)).await.map_err(|error| failed(peer, None, error))?;
-            return Ok((stream, Address::Unix(path.clone())));
+            let work = async { secure(unix(path).await?, peer).await };
+            let (stream, tls) = clock.one(work).await.map_err(|error| failed(peer, None, error))?;
+            return Ok(Dialled { stream, remote: Address::Unix(path.clone()), tls });
         }
         PeerAddress::Ip(address) => vec![*address],
         PeerAddress::Host { name, port } => {
@@ -37,10 +61,18 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Ad
         if failure.is_some() && clock.is_over() {
             break;
         }
-        let error = match clock.one(tcp(address, peer)).await {
-            Ok(stream) => return Ok((stream, Address::canonical(address))),
-            Err(error) => failed(peer, Some(address), error),
+        let work = async { secure(tcp(address, peer).await?, peer).await };
+        let cause = match clock.one(work).await {
+            Ok((stream, tls)) => {
+                return Ok(Dialled { stream, remote: Address::canonical(address), tls });
+            }
+            Err(failure) => failure,
         };
+        let is_final = cause.is_final();
+        let error = failed(peer, Some(address), cause);
+        if is_final {
+            return Err(error);
+        }
         // An address that this host cannot even try, such as IPv6 where there is none, does not
         // hide what a real one answered.
         if failure.is_none() || error.code() != Code::ConnectFailed {
@@ -80,19 +112,42 @@ impl Clock {
         within(self.left(), work).await
     }
 
-    async fn one<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    async fn one<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         within(self.one.into_iter().chain(self.left()).min(), work).await
     }
 }
 
-async fn within<T>(
+async fn within<T, E: From<io::Error>>(
     limit: Option<Duration>,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let late = || Err(io::Error::from(ErrorKind::TimedOut).into());
     match limit {
-        Some(limit) => timeout(limit, work).await.unwrap_or(Err(ErrorKind::TimedOut.into())),
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| late()),
         None => work.await,
     }
+}
+
+impl Failure {
+    /// Whether another address of the peer would fail in the same way: it would be the same
+    /// origin with the same certificate.
+    fn is_final(&self) -> bool {
+        !matches!(self, Failure::Connect(_) | Failure::Tls(HandshakeError::Io(_)))
+    }
+}
+
+/// Does the handshake, if the peer is spoken to over TLS.
+async fn secure(stream: Stream, peer: &Peer) -> Result<(Stream, Option<Arc<TlsInfo>>), Failure> {
+    let Some(tls) = &peer.options.tls else { return Ok((stream, None)) };
+    let protocol = peer.options.protocol;
+    // Boxed, as most peers that are connected to need no handshake, and it is large.
+    let host = peer.tls_host();
+    let handshake = Box::pin(tls.connect(stream, &host, protocol.alpn()));
+    let (stream, info) = handshake.await.map_err(Failure::Tls)?;
+    if protocol == Protocol::H2 && !info.is_h2() {
+        return Err(Failure::NoH2);
+    }
+    Ok((stream, Some(Arc::new(info))))
 }
 
 async fn tcp(address: SocketAddr, peer: &Peer) -> io::Result<Stream> {
@@ -138,7 +193,21 @@ fn unresolved(peer: &Peer, error: io::Error) -> Error {
     Error::new(code, format!("{}: name not resolved", peer.address)).because(error).retry(true)
 }
 
-fn failed(peer: &Peer, address: Option<SocketAddr>, error: io::Error) -> Error {
+fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure) -> Error {
+    let message = match (&peer.address, address) {
+        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
+        _ => peer.address.to_string(),
+    };
+    let error = match failure {
+        Failure::Connect(error) => error,
+        Failure::Tls(error) => {
+            return Error::new(Code::TlsFailed, message).because(error).retry(true);
+        }
+        Failure::NoH2 => {
+            let message = format!("{message}: it does not speak HTTP/2");
+            return Error::new(Code::TlsFailed, message).retry(true);
+        }
+    };
     let code = match error.kind() {
         ErrorKind::ConnectionRefused => Code::ConnectRefused,
         ErrorKind::TimedOut => Code::ConnectTimeout,
@@ -148,10 +217,6 @@ fn failed(peer: &Peer, address: Option<SocketAddr>, error: io::Error) -> Error {
         // Ours, not the origin's: no descriptors, no memory, no such local address or no port left.
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => Source::Internal,
         _ => code.source(),
-    };
-    let message = match (&peer.address, address) {
-        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
-        _ => peer.address.to_string(),
     };
     Error::new(code, message).from_source(source).because(error).retry(true)
 }
