@@ -13,7 +13,8 @@ async fn dial_all(
 ) -> Result<(Stream, Address)> {
     let resolver = Resolver::default();
     resolver.remember("many.test", &ips(addresses));
-    dial(&resolver, &Peer::new(1, PeerAddress::host("many.test", port), options)).await
+    let peer = Peer::new(1, PeerAddress::host("many.test", port), options);
+    dial(&resolver, &peer).await.map(|dialled| (dialled.stream, dialled.remote))
 }
 
 #[tokio::test]
