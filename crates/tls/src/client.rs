@@ -10,8 +10,8 @@ use rustls::sign::SingleCertAndKey;
 use tokio_rustls::TlsConnector;
 
 use crate::handshake::finished;
+use crate::options::checked_alpn;
 use crate::provider::provider;
-use crate::server::checked_alpn;
 use crate::verify::Verifier;
 use crate::{CertifiedCert, HandshakeError, TlsError};
 

@@ -106,3 +106,75 @@ impl Answer {
         now.saturating_duration_since(self.since) < ttl
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustls::server::ResolvesServerCertUsingSni;
+
+    use super::*;
+    use crate::provider::provider;
+
+    /// Knows the names that begin with `known`.
+    struct Source {
+        issued: millrace_test_certs::Issued,
+        asked: AtomicUsize,
+    }
+
+    impl CertificateSource for Source {
+        fn find(&self, name: String) -> Finding {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let issued = &self.issued;
+            let found = CertifiedCert::from_pem(&issued.cert_pem, &issued.key_pem).ok();
+            let found = found.filter(|_| name.starts_with("known"));
+            Box::pin(async { found })
+        }
+    }
+
+    fn asked() -> (Arc<Source>, Asked) {
+        let issued = millrace_test_certs::self_signed(&["known.test"]);
+        let source = Arc::new(Source { issued, asked: AtomicUsize::new(0) });
+        (source.clone(), Asked::new(source, Duration::from_secs(60)))
+    }
+
+    fn config() -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider().clone());
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let resolver = Arc::new(ResolvesServerCertUsingSni::new());
+        Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_kept_for_its_time_and_none_for_a_shorter_one() {
+        let ((source, asked), config) = (asked(), config());
+        for (seconds, calls) in [(0, 2), (9, 2), (2, 3), (48, 4), (2, 5)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert!(asked.find("known".into(), |_| config.clone()).await.is_some());
+            assert!(asked.find("other".into(), |_| config.clone()).await.is_none());
+            assert_eq!(source.asked.load(Ordering::SeqCst), calls, "after {seconds} s more");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_names_are_bounded_and_the_least_used_goes() {
+        let ((source, asked), config) = (asked(), config());
+        for number in 0..NAMES * 2 {
+            asked.find("known".into(), |_| config.clone()).await;
+            asked.find(format!("other{number}"), |_| config.clone()).await;
+            assert!(asked.names.lock().entries.len() <= NAMES);
+        }
+        assert_eq!(source.asked.load(Ordering::SeqCst), NAMES * 2 + 1);
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_leaves_the_question_to_the_next() {
+        let (_, asked) = asked();
+        let (one, two) = (asked.entry("a"), asked.entry("a"));
+        assert!(Arc::ptr_eq(&one, &two));
+        let never = one.get_or_init(std::future::pending);
+        assert!(tokio::time::timeout(Duration::from_millis(5), never).await.is_err());
+        let answer = || async { Answer { since: Instant::now(), config: None } };
+        assert!(two.get_or_init(answer).await.config.is_none());
+    }
+}
