@@ -5,10 +5,12 @@
 
 mod phases;
 mod proxy;
+mod secure;
 mod wire;
 
 pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
+pub use secure::{Certs, Secure, TlsClient, listed};
 pub use wire::{Origin, Response, Wire};
 
 use std::time::{Duration, Instant};
