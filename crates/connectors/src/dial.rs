@@ -1,15 +1,19 @@
+//! Making connections to peers.
+
+mod failure;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_error::{Code, Error, Result, Source};
-use millrace_tls::HandshakeError;
+use millrace_error::{Code, Error, Result};
 use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::failure::{Failure, failed, unresolved};
 use crate::bind::bind;
 use crate::resolve::Resolver;
 use crate::{Peer, PeerAddress, Protocol};
@@ -19,20 +23,6 @@ pub(crate) struct Dialled {
     pub(crate) stream: Stream,
     pub(crate) remote: Address,
     pub(crate) tls: Option<Arc<TlsInfo>>,
-}
-
-/// Why an address did not do.
-enum Failure {
-    Connect(io::Error),
-    Tls(HandshakeError),
-    /// The origin does not speak HTTP/2.
-    NoH2,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Connect(error)
-    }
 }
 
 /// Connects to a peer: resolves its name and tries its addresses in turn. No request was sent when
@@ -128,14 +118,6 @@ async fn within<T, E: From<io::Error>>(
     }
 }
 
-impl Failure {
-    /// Whether another address of the peer would fail in the same way: it would be the same
-    /// origin with the same certificate.
-    fn is_final(&self) -> bool {
-        !matches!(self, Failure::Connect(_) | Failure::Tls(HandshakeError::Io(_)))
-    }
-}
-
 /// Does the handshake, if the peer is spoken to over TLS.
 async fn secure(stream: Stream, peer: &Peer) -> Result<(Stream, Option<Arc<TlsInfo>>), Failure> {
     let Some(tls) = &peer.options.tls else { return Ok((stream, None)) };
@@ -183,42 +165,6 @@ async fn unix(path: &Path) -> io::Result<Stream> {
 
 fn is_reachable_from(bind_to: Option<IpAddr>, address: SocketAddr) -> bool {
     bind_to.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
-}
-
-fn unresolved(peer: &Peer, error: io::Error) -> Error {
-    let code = match error.kind() {
-        ErrorKind::TimedOut => Code::ConnectTimeout,
-        _ => Code::DnsFailed,
-    };
-    Error::new(code, format!("{}: name not resolved", peer.address)).because(error).retry(true)
-}
-
-fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure) -> Error {
-    let message = match (&peer.address, address) {
-        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
-        _ => peer.address.to_string(),
-    };
-    let error = match failure {
-        Failure::Connect(error) => error,
-        Failure::Tls(error) => {
-            return Error::new(Code::TlsFailed, message).because(error).retry(true);
-        }
-        Failure::NoH2 => {
-            let message = format!("{message}: it does not speak HTTP/2");
-            return Error::new(Code::TlsFailed, message).retry(true);
-        }
-    };
-    let code = match error.kind() {
-        ErrorKind::ConnectionRefused => Code::ConnectRefused,
-        ErrorKind::TimedOut => Code::ConnectTimeout,
-        _ => Code::ConnectFailed,
-    };
-    let source = match error.raw_os_error() {
-        // Ours, not the origin's: no descriptors, no memory, no such local address or no port left.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => Source::Internal,
-        _ => code.source(),
-    };
-    Error::new(code, message).from_source(source).because(error).retry(true)
 }
 
 #[cfg(test)]

@@ -124,59 +124,43 @@ async fn peers_that_differ_in_any_part_never_share_a_connection() {
         change(&mut options);
         secured(options)
     };
-    let kinds: Vec<(&str, Box<dyn Fn() -> Peer + '_>)> = vec![
-        ("plain TLS", Box::new(|| peer_with(address, tls(&|_| {})))),
-        ("another address", Box::new(|| peer_with(elsewhere, tls(&|_| {})))),
-        (
-            "no TLS",
-            Box::new(|| {
-                peer_with(address, PeerOptions { idle_timeout: LONG, ..PeerOptions::default() })
-            }),
-        ),
-        ("sni", Box::new(|| peer_with(address, tls(&|o| o.sni = Some("a.test".into()))))),
-        ("another sni", Box::new(|| peer_with(address, tls(&|o| o.sni = Some("b.test".into()))))),
-        ("an empty sni", Box::new(|| peer_with(address, tls(&|o| o.sni = Some(String::new()))))),
-        ("ca", Box::new(|| peer_with(address, tls(&|o| o.ca_pem = Some(both.clone()))))),
-        (
-            "client certificate",
-            Box::new(|| {
-                peer_with(
-                    address,
-                    tls(&|o| {
-                        o.cert_pem = Some(world.own.cert_pem.clone());
-                        o.key_pem = Some(world.own.key_pem.clone());
-                    }),
-                )
-            }),
-        ),
-        ("verify_cert", Box::new(|| peer_with(address, tls(&|o| o.verify_cert = false)))),
-        ("verify_hostname", Box::new(|| peer_with(address, tls(&|o| o.verify_hostname = false)))),
-        (
-            "alternative_name",
-            Box::new(|| peer_with(address, tls(&|o| o.alternative_name = Some("a.test".into())))),
-        ),
-        ("alpn", Box::new(|| peer_with(address, tls(&|o| o.alpn = Some(Vec::new()))))),
-        (
-            "h2",
-            Box::new(|| peer_with(address, PeerOptions { protocol: Protocol::H2, ..tls(&|_| {}) })),
-        ),
-        (
-            "auto",
-            Box::new(|| {
-                peer_with(address, PeerOptions { protocol: Protocol::Auto, ..tls(&|_| {}) })
-            }),
-        ),
-    ];
+    let at = |change: &dyn Fn(&mut ClientTlsOptions)| peer_with(address, tls(change));
+    let speaking = |protocol| peer_with(address, PeerOptions { protocol, ..tls(&|_| {}) });
+    let clear = PeerOptions { idle_timeout: LONG, ..PeerOptions::default() };
+    // Made anew by each call: what is equal in content is the same peer.
+    let kinds = || {
+        [
+            ("nothing", at(&|_| {})),
+            ("address", peer_with(elsewhere, tls(&|_| {}))),
+            ("no TLS", peer_with(address, clear.clone())),
+            ("sni", at(&|o| o.sni = Some("a.test".into()))),
+            ("another sni", at(&|o| o.sni = Some("b.test".into()))),
+            ("an empty sni", at(&|o| o.sni = Some(String::new()))),
+            ("ca", at(&|o| o.ca_pem = Some(both.clone()))),
+            (
+                "client certificate",
+                at(&|o| {
+                    o.cert_pem = Some(world.own.cert_pem.clone());
+                    o.key_pem = Some(world.own.key_pem.clone());
+                }),
+            ),
+            ("verify_cert", at(&|o| o.verify_cert = false)),
+            ("verify_hostname", at(&|o| o.verify_hostname = false)),
+            ("alternative_name", at(&|o| o.alternative_name = Some("a.test".into()))),
+            ("alpn", at(&|o| o.alpn = Some(Vec::new()))),
+            ("h2", speaking(Protocol::H2)),
+            ("auto", speaking(Protocol::Auto)),
+        ]
+    };
     let connector = connector(64, 1);
-    for (name, one) in &kinds {
-        let connection = connector.connect(0, &one()).await.unwrap();
+    for (name, one) in kinds() {
+        let connection = connector.connect(0, &one).await.unwrap();
         let owner = port(&connection);
         connector.release(0, connection, LONG);
-        for (other_name, other) in &kinds {
-            let idle = connector.take_idle(0, &other(), true);
+        for (other_name, other) in kinds() {
+            let idle = connector.take_idle(0, &other, true);
             assert_eq!(idle.is_some(), name == other_name, "{name} and {other_name}");
             if let Some(idle) = idle {
-                // The same content made anew is the same peer.
                 assert_eq!(port(&idle), owner);
                 connector.release(0, idle, LONG);
             }

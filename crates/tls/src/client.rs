@@ -68,11 +68,7 @@ impl fmt::Debug for ClientTlsOptions {
 /// each other's connections.
 #[derive(Clone)]
 pub struct ClientTls {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    options: ClientTlsOptions,
+    options: Arc<ClientTlsOptions>,
     connector: TlsConnector,
 }
 
@@ -81,7 +77,7 @@ impl ClientTls {
     pub fn new(options: ClientTlsOptions) -> Result<Self, TlsError> {
         let config = config(&options)?;
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(ClientTls { inner: Arc::new(Inner { options, connector }) })
+        Ok(ClientTls { options: Arc::new(options), connector })
     }
 
     /// Does the handshake with the origin at the other end of `stream`. `host` is what it goes by,
@@ -92,7 +88,7 @@ impl ClientTls {
         host: &str,
         alpn: &[&[u8]],
     ) -> Result<(Stream, TlsInfo), HandshakeError> {
-        let Inner { options, connector } = &*self.inner;
+        let ClientTls { options, connector } = self;
         let name = options.sni.as_deref().filter(|sni| !sni.is_empty()).unwrap_or(host);
         let server = server_name(name).ok_or_else(|| HandshakeError::Name(name.to_owned()))?;
         let asked = match &server {
@@ -109,9 +105,9 @@ impl ClientTls {
         Ok(finished(stream.into(), asked))
     }
 
-    /// What it was made from.
-    pub fn options(&self) -> &ClientTlsOptions {
-        &self.inner.options
+    /// What it was made from, which is all that tells it from others.
+    pub fn options(&self) -> &Arc<ClientTlsOptions> {
+        &self.options
     }
 }
 
@@ -154,7 +150,7 @@ pub(crate) fn not_a_name(field: &str, text: &str) -> TlsError {
 
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner) || self.inner.options == other.inner.options
+        self.options == other.options
     }
 }
 
@@ -162,12 +158,12 @@ impl Eq for ClientTls {}
 
 impl Hash for ClientTls {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.inner.options.hash(state);
+        self.options.hash(state);
     }
 }
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ClientTls").field(&self.inner.options).finish()
+        f.debug_tuple("ClientTls").field(&self.options).finish()
     }
 }
