@@ -40,7 +40,10 @@ async fn tcp() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
     let (client, accepted) = tokio::join!(connecting, listener.accept());
-    tls(client.unwrap().into(), accepted.unwrap().0.into()).await
+    let (client, server) = (client.unwrap(), accepted.unwrap().0);
+    // Or what follows the tickets waits until they are acknowledged.
+    server.set_nodelay(true).unwrap();
+    tls(client.into(), server.into()).await
 }
 
 async fn unix() -> (Stream, Stream) {
