@@ -95,8 +95,8 @@ impl Connector {
     /// Connects, trying every address of the peer in turn. If the pool is full, an idle
     /// connection of another runtime is taken instead where there is one.
     ///
-    /// Fails with `DNS_FAILED`, `CONNECT_REFUSED`, `CONNECT_TIMEOUT` or `CONNECT_FAILED`, which may
-    /// all be retried. Of several addresses, the last one tried decides.
+    /// Fails with `DNS_FAILED`, `CONNECT_REFUSED`, `CONNECT_TIMEOUT`, `CONNECT_FAILED` or
+    /// `TLS_FAILED`, which may all be retried. Of several addresses, the last one tried decides.
     pub async fn connect(&self, shard: usize, peer: &Peer) -> Result<Connection> {
         if let Some(connection) = self.pool.borrow(shard, peer) {
             return Ok(connection);
@@ -105,8 +105,8 @@ impl Connector {
     }
 
     async fn dial(&self, shard: usize, peer: &Peer) -> Result<Connection> {
-        let (stream, remote) = dial(&self.resolver, peer).await?;
-        Ok(self.pool.adopt(shard, peer.key.clone(), stream, remote))
+        let dialled = dial(&self.resolver, peer).await?;
+        Ok(self.pool.adopt(shard, peer.key.clone(), dialled))
     }
 
     /// Gives a connection back that is ready for its next request. It goes to the shard that its

@@ -1,25 +1,39 @@
+//! Making connections to peers.
+
+mod failure;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_error::{Code, Error, Result, Source};
-use millrace_transport::{Address, Stream};
+use millrace_error::{Code, Error, Result};
+use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::failure::{Failure, failed, unresolved};
 use crate::bind::bind;
 use crate::resolve::Resolver;
-use crate::{Peer, PeerAddress};
+use crate::{Peer, PeerAddress, Protocol};
 
-/// Connects to a peer: resolves its name and tries its addresses in turn. Nothing was sent when
+/// A connection that is ready for its first request.
+pub(crate) struct Dialled {
+    pub(crate) stream: Stream,
+    pub(crate) remote: Address,
+    pub(crate) tls: Option<Arc<TlsInfo>>,
+}
+
+/// Connects to a peer: resolves its name and tries its addresses in turn. No request was sent when
 /// it fails, so every error may be retried.
-pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Address)> {
+pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<Dialled> {
     let clock = Clock::start(peer);
     let addresses = match &peer.address {
         PeerAddress::Unix(path) => {
-            let stream = clock.one(unix(path)).await.map_err(|error| failed(peer, None, error))?;
-            return Ok((stream, Address::Unix(path.clone())));
+            let work = async { secure(unix(path).await?, peer).await };
+            let (stream, tls) = clock.one(work).await.map_err(|error| failed(peer, None, error))?;
+            return Ok(Dialled { stream, remote: Address::Unix(path.clone()), tls });
         }
         PeerAddress::Ip(address) => vec![*address],
         PeerAddress::Host { name, port } => {
@@ -37,10 +51,18 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<(Stream, Ad
         if failure.is_some() && clock.is_over() {
             break;
         }
-        let error = match clock.one(tcp(address, peer)).await {
-            Ok(stream) => return Ok((stream, Address::canonical(address))),
-            Err(error) => failed(peer, Some(address), error),
+        let work = async { secure(tcp(address, peer).await?, peer).await };
+        let cause = match clock.one(work).await {
+            Ok((stream, tls)) => {
+                return Ok(Dialled { stream, remote: Address::canonical(address), tls });
+            }
+            Err(failure) => failure,
         };
+        let is_final = cause.is_final();
+        let error = failed(peer, Some(address), cause);
+        if is_final {
+            return Err(error);
+        }
         // An address that this host cannot even try, such as IPv6 where there is none, does not
         // hide what a real one answered.
         if failure.is_none() || error.code() != Code::ConnectFailed {
@@ -80,19 +102,34 @@ impl Clock {
         within(self.left(), work).await
     }
 
-    async fn one<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    async fn one<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         within(self.one.into_iter().chain(self.left()).min(), work).await
     }
 }
 
-async fn within<T>(
+async fn within<T, E: From<io::Error>>(
     limit: Option<Duration>,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let late = || Err(io::Error::from(ErrorKind::TimedOut).into());
     match limit {
-        Some(limit) => timeout(limit, work).await.unwrap_or(Err(ErrorKind::TimedOut.into())),
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| late()),
         None => work.await,
     }
+}
+
+/// Does the handshake, if the peer is spoken to over TLS.
+async fn secure(stream: Stream, peer: &Peer) -> Result<(Stream, Option<Arc<TlsInfo>>), Failure> {
+    let Some(tls) = &peer.options.tls else { return Ok((stream, None)) };
+    let protocol = peer.options.protocol;
+    // Boxed, as most peers that are connected to need no handshake, and it is large.
+    let host = peer.tls_host();
+    let handshake = Box::pin(tls.connect(stream, &host, protocol.alpn()));
+    let (stream, info) = handshake.await.map_err(Failure::Tls)?;
+    if protocol == Protocol::H2 && !info.is_h2() {
+        return Err(Failure::NoH2);
+    }
+    Ok((stream, Some(Arc::new(info))))
 }
 
 async fn tcp(address: SocketAddr, peer: &Peer) -> io::Result<Stream> {
@@ -128,32 +165,6 @@ async fn unix(path: &Path) -> io::Result<Stream> {
 
 fn is_reachable_from(bind_to: Option<IpAddr>, address: SocketAddr) -> bool {
     bind_to.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
-}
-
-fn unresolved(peer: &Peer, error: io::Error) -> Error {
-    let code = match error.kind() {
-        ErrorKind::TimedOut => Code::ConnectTimeout,
-        _ => Code::DnsFailed,
-    };
-    Error::new(code, format!("{}: name not resolved", peer.address)).because(error).retry(true)
-}
-
-fn failed(peer: &Peer, address: Option<SocketAddr>, error: io::Error) -> Error {
-    let code = match error.kind() {
-        ErrorKind::ConnectionRefused => Code::ConnectRefused,
-        ErrorKind::TimedOut => Code::ConnectTimeout,
-        _ => Code::ConnectFailed,
-    };
-    let source = match error.raw_os_error() {
-        // Ours, not the origin's: no descriptors, no memory, no such local address or no port left.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => Source::Internal,
-        _ => code.source(),
-    };
-    let message = match (&peer.address, address) {
-        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
-        _ => peer.address.to_string(),
-    };
-    Error::new(code, message).from_source(source).because(error).retry(true)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use millrace_tls::ClientTlsOptions;
 use millrace_transport::Keepalive;
 
 use crate::{PeerOptions, Protocol};
@@ -73,6 +74,7 @@ struct Content {
     bind_to: Option<IpAddr>,
     tcp_keepalive: Option<Keepalive>,
     protocol: Protocol,
+    tls: Option<Arc<ClientTlsOptions>>,
 }
 
 impl PeerKey {
@@ -84,6 +86,7 @@ impl PeerKey {
             bind_to: options.bind_to,
             tcp_keepalive: options.tcp_keepalive,
             protocol: options.protocol,
+            tls: options.tls.as_ref().map(|tls| tls.options().clone()),
         };
         let hash = STATE.get_or_init(RandomState::new).hash_one(&content);
         PeerKey { hash, content: Arc::new(content) }

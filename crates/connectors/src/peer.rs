@@ -1,6 +1,8 @@
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use millrace_tls::ClientTls;
 use millrace_transport::Keepalive;
 
 use crate::{PeerAddress, PeerKey};
@@ -56,6 +58,19 @@ pub struct PeerOptions {
     /// How often an HTTP/2 connection is pinged, idle or not. It is dropped if nothing comes back
     /// for as long again, or for 5 s if that is less.
     pub h2_ping_interval: Option<Duration>,
+    /// How handshakes are done with it; none in the clear.
+    pub tls: Option<ClientTls>,
+}
+
+impl Protocol {
+    /// What is offered by ALPN.
+    pub(crate) fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Protocol::H1 => &[b"http/1.1"],
+            Protocol::H2 => &[b"h2"],
+            Protocol::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
 }
 
 impl Default for PeerOptions {
@@ -73,6 +88,7 @@ impl Default for PeerOptions {
             protocol: Protocol::H1,
             h2_max_streams: 100,
             h2_ping_interval: Some(Duration::from_secs(30)),
+            tls: None,
         }
     }
 }
@@ -96,14 +112,25 @@ impl Peer {
     pub fn new(id: u32, address: PeerAddress, options: PeerOptions) -> Self {
         let address = address.normal();
         let key = PeerKey::new(&address, &options);
-        let authority = authority(&address);
+        let authority = authority(&address, if options.tls.is_some() { 443 } else { 80 });
         Peer { id, address, options, key, authority }
     }
 
-    /// The peer's own authority: its host, and its port where that is not 80. A Unix socket has
-    /// none and goes by `localhost`. Not checked: it holds what the address holds.
+    /// The peer's own authority: its host, and its port where that is not the usual one, 80 or
+    /// with TLS 443. A Unix socket has none and goes by `localhost`. Not checked: it holds what
+    /// the address holds.
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// The name or the IP address that its certificate has to be for, unless its options say
+    /// otherwise.
+    pub(crate) fn tls_host(&self) -> Cow<'_, str> {
+        match &self.address {
+            PeerAddress::Ip(address) => Cow::Owned(address.ip().to_string()),
+            PeerAddress::Host { name, .. } => Cow::Borrowed(name),
+            PeerAddress::Unix(_) => Cow::Borrowed("localhost"),
+        }
     }
 
     /// What replaces the client's `Host`, if anything does.
@@ -116,15 +143,15 @@ impl Peer {
     }
 }
 
-fn authority(address: &PeerAddress) -> String {
+fn authority(address: &PeerAddress, usual_port: u16) -> String {
     let (host, port) = match address {
         // Without its scope, which means nothing on the other side.
         PeerAddress::Ip(SocketAddr::V6(ip)) => (format!("[{}]", ip.ip()), ip.port()),
         PeerAddress::Ip(SocketAddr::V4(ip)) => (ip.ip().to_string(), ip.port()),
         PeerAddress::Host { name, port } => (name.clone(), *port),
-        PeerAddress::Unix(_) => ("localhost".to_owned(), 80),
+        PeerAddress::Unix(_) => ("localhost".to_owned(), usual_port),
     };
-    if port == 80 { host } else { format!("{host}:{port}") }
+    if port == usual_port { host } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -142,6 +169,19 @@ mod tests {
             (PeerAddress::Unix("/run/a.sock".into()), "localhost"),
         ] {
             assert_eq!(Peer::new(1, address, PeerOptions::default()).authority(), expected);
+        }
+    }
+
+    #[test]
+    fn an_authority_over_tls_leaves_out_port_443_and_not_80() {
+        for (address, expected) in [
+            (PeerAddress::host("example.com", 443), "example.com"),
+            (PeerAddress::host("example.com", 80), "example.com:80"),
+            (PeerAddress::Unix("/run/a.sock".into()), "localhost"),
+        ] {
+            let tls = ClientTls::new(Default::default()).ok();
+            let options = PeerOptions { tls, ..PeerOptions::default() };
+            assert_eq!(Peer::new(1, address, options).authority(), expected);
         }
     }
 

@@ -3,9 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use millrace_transport::{Address, Quiet, Stream};
+use millrace_transport::Quiet;
 use tokio::time::Instant;
 
+use crate::dial::Dialled;
 use crate::shard::{Idle, Shard};
 use crate::stats::{OpenGuard, PoolStats, ShardStats, Totals};
 use crate::{Connection, Peer, PeerKey};
@@ -36,18 +37,13 @@ impl Pool {
     }
 
     /// A new connection, counted.
-    pub(crate) fn adopt(
-        &self,
-        shard: usize,
-        key: PeerKey,
-        stream: Stream,
-        remote: Address,
-    ) -> Connection {
+    pub(crate) fn adopt(&self, shard: usize, key: PeerKey, dialled: Dialled) -> Connection {
+        let Dialled { stream, remote, tls } = dialled;
         Connection {
             stream,
             buf: BytesMut::new(),
             remote,
-            tls: None,
+            tls,
             created: Instant::now(),
             reuses: 0,
             shard: self.index(shard),
@@ -68,8 +64,11 @@ impl Pool {
     }
 
     /// Another shard's connection, moved to the caller's runtime; only from a pool that is full,
-    /// where a new connection would have to drive out another.
+    /// where a new connection would have to drive out another. One over TLS cannot move.
     pub(crate) fn borrow(&self, shard: usize, peer: &Peer) -> Option<Connection> {
+        if peer.options.tls.is_some() {
+            return None;
+        }
         if peer.options.idle_timeout.is_zero() || self.size == 0 || !self.is_full() {
             return None;
         }
@@ -88,7 +87,7 @@ impl Pool {
         None
     }
 
-    pub(crate) fn put(&self, connection: Connection, idle_for: Duration) {
+    pub(crate) fn put(&self, mut connection: Connection, idle_for: Duration) {
         if idle_for.is_zero() || !connection.buf.is_empty() || self.size == 0 {
             return;
         }
@@ -179,13 +178,13 @@ impl Pool {
     /// The newest connection of a shard that is still good; drops those that are not.
     fn take_live(&self, shard: &Shard, key: &PeerKey, careful: bool) -> Option<Connection> {
         loop {
-            let idle = shard.pop(key)?;
+            let mut idle = shard.pop(key)?;
             self.totals.idle.fetch_sub(1, Ordering::Relaxed);
             if idle.is_expired(Instant::now()) {
                 add(&shard.stats.expired, 1);
                 continue;
             }
-            let stream = &idle.connection.stream;
+            let stream = &mut idle.connection.stream;
             match if careful { stream.is_quiet() } else { stream.try_quiet() } {
                 Quiet::Alive => return Some(idle.connection),
                 Quiet::Closed | Quiet::Data => add(&shard.stats.closed_by_origin, 1),

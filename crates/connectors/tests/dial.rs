@@ -146,7 +146,7 @@ async fn ipv6_is_spoken_where_there_is_any() {
 async fn a_connection_never_meets_itself() {
     // A port that `connect` would choose for our end: sooner or later it chooses this one.
     let (address, connector) = (echo().await, connector(8, 1));
-    let connection = connector.connect(0, &peer(address)).await.unwrap();
+    let mut connection = connector.connect(0, &peer(address)).await.unwrap();
     let port = common::port(&connection);
     connection.stream.reset_on_drop().unwrap();
     drop(connection);

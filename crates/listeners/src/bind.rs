@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -14,6 +15,7 @@ use crate::{Endpoint, TransportStack, socket_file::SocketFile, stack::Listener};
 pub struct Bound {
     address: Address,
     options: SocketOptions,
+    tls: Option<ServerTls>,
     socket: Socket,
     _file: Option<SocketFile>,
 }
@@ -21,10 +23,12 @@ pub struct Bound {
 impl Bound {
     pub(crate) fn new(endpoint: &Endpoint) -> io::Result<Self> {
         let options = endpoint.options.clone();
-        match &endpoint.address {
+        let mut bound = match &endpoint.address {
             Address::Ip(address) => Bound::tcp(*address, options),
             Address::Unix(path) => Bound::unix(path, options),
-        }
+        }?;
+        bound.tls = endpoint.tls.clone();
+        Ok(bound)
     }
 
     fn tcp(asked: SocketAddr, options: SocketOptions) -> io::Result<Self> {
@@ -46,7 +50,7 @@ impl Bound {
         socket.bind(&asked.into())?;
         listen(&socket, &options)?;
         let address = Address::Ip(socket.local_addr()?.as_socket().unwrap_or(asked));
-        Ok(Bound { address, options, socket, _file: None })
+        Ok(Bound { address, options, tls: None, socket, _file: None })
     }
 
     fn unix(path: &Path, options: SocketOptions) -> io::Result<Self> {
@@ -56,7 +60,8 @@ impl Bound {
         socket.bind(&SockAddr::unix(path)?)?;
         let file = SocketFile::of(path)?;
         listen(&socket, &options)?;
-        Ok(Bound { address: Address::Unix(path.into()), options, socket, _file: Some(file) })
+        let address = Address::Unix(path.into());
+        Ok(Bound { address, options, tls: None, socket, _file: Some(file) })
     }
 
     /// The address it is bound to, with the port that the system chose.
@@ -72,7 +77,8 @@ impl Bound {
             Address::Ip(_) => Listener::Tcp(tokio::net::TcpListener::from_std(fd.into())?),
             Address::Unix(_) => Listener::Unix(tokio::net::UnixListener::from_std(fd.into())?),
         };
-        Ok(TransportStack::new(listener, self.address.clone(), self.options.keepalive))
+        let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
+        Ok(stack.tls(self.tls.clone()))
     }
 }
 

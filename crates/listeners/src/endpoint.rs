@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 
 use crate::{BindError, Bound};
@@ -12,17 +13,30 @@ pub struct Endpoint {
     pub address: Address,
     /// What is asked of the listening socket and of the connections it accepts.
     pub options: SocketOptions,
+    /// How handshakes are done with its clients; none in the clear.
+    pub tls: Option<ServerTls>,
 }
 
 impl Endpoint {
     /// A TCP endpoint with the usual options.
     pub fn tcp(address: SocketAddr) -> Self {
-        Endpoint { address: Address::Ip(address), options: SocketOptions::default() }
+        Endpoint::at(Address::Ip(address))
     }
 
     /// A Unix socket with the usual options.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Endpoint { address: Address::Unix(path.into()), options: SocketOptions::default() }
+        Endpoint::at(Address::Unix(path.into()))
+    }
+
+    fn at(address: Address) -> Self {
+        Endpoint { address, options: SocketOptions::default(), tls: None }
+    }
+
+    /// The same over TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Binds it and begins to listen: from here on the system holds clients in its backlog.

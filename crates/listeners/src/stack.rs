@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
+use millrace_tls::ServerTls;
 use millrace_transport::{Address, Keepalive, Stream};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -21,8 +22,11 @@ pub(crate) enum Listener {
 /// A connection as it comes from a stack.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection.
+    /// The connection, before any handshake.
     pub stream: Stream,
+    /// How the handshake is to be done, if there is to be one. Not done here: one client could
+    /// hold up all others.
+    pub tls: Option<ServerTls>,
     /// The address the client asked for.
     pub local: Address,
     /// The client's address.
@@ -36,6 +40,7 @@ pub struct TransportStack {
     listener: Listener,
     address: Address,
     keepalive: Option<Keepalive>,
+    tls: Option<ServerTls>,
     backoff: Backoff,
     on_failure: Option<OnFailure>,
 }
@@ -43,7 +48,12 @@ pub struct TransportStack {
 impl TransportStack {
     pub(crate) fn new(listener: Listener, address: Address, keepalive: Option<Keepalive>) -> Self {
         let backoff = Backoff::default();
-        TransportStack { listener, address, keepalive, backoff, on_failure: None }
+        TransportStack { listener, address, keepalive, tls: None, backoff, on_failure: None }
+    }
+
+    pub(crate) fn tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// The address it listens on.
@@ -117,12 +127,14 @@ impl TransportStack {
         let stream = Stream::Tcp(stream);
         self.apply_options(&stream);
         let local = self.local_of(&stream);
-        Accepted { stream, local, remote: Address::canonical(remote) }
+        let tls = self.tls.clone();
+        Accepted { stream, tls, local, remote: Address::canonical(remote) }
     }
 
     fn accepted_unix(&self, stream: UnixStream, remote: Option<&Path>) -> Accepted {
         let remote = Address::Unix(remote.map(Into::into).unwrap_or_default());
-        Accepted { stream: Stream::Unix(stream), local: self.address.clone(), remote }
+        let (stream, tls) = (Stream::Unix(stream), self.tls.clone());
+        Accepted { stream, tls, local: self.address.clone(), remote }
     }
 
     /// Linux has handed on the options of the listening socket. A failure means that the client

@@ -24,10 +24,16 @@ pub(crate) struct WriteQueue {
     written: usize,
     large: Bytes,
     last: Vec<u8>,
+    /// All is with the stream, which may have kept some of it back.
+    unflushed: bool,
 }
 
 impl WriteQueue {
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_written() && !self.unflushed
+    }
+
+    fn is_written(&self) -> bool {
         self.written == self.first.len() && self.large.is_empty() && self.last.is_empty()
     }
 
@@ -49,30 +55,35 @@ impl WriteQueue {
         }
     }
 
-    /// Writes until nothing waits; ready with the number of bytes written in this call.
+    /// Writes until nothing waits, here or in the stream; adds what was written to `count`.
     pub(crate) fn poll_write(
         &mut self,
         stream: &mut Stream,
         cx: &mut Context<'_>,
         count: &mut u64,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let parts = [
                 IoSlice::new(&self.first[self.written..]),
                 IoSlice::new(&self.large),
                 IoSlice::new(&self.last),
             ];
-            let stream = Pin::new(&mut *stream);
+            let pinned = Pin::new(&mut *stream);
             let written = if self.large.is_empty() {
-                ready!(stream.poll_write(cx, &self.first[self.written..]))?
+                ready!(pinned.poll_write(cx, &self.first[self.written..]))?
             } else {
-                ready!(stream.poll_write_vectored(cx, &parts))?
+                ready!(pinned.poll_write_vectored(cx, &parts))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *count += written as u64;
+            self.unflushed |= stream.needs_flush();
             self.advance(written);
+        }
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }

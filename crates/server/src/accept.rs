@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_error::{Level, Log};
 use millrace_listeners::{Accepted, TransportStack};
+use millrace_tls::ServerTls;
 use millrace_transport::Stream;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -58,7 +59,7 @@ impl<A: ServerApp> Acceptors<A> {
     }
 
     fn take(self: &Arc<Self>, accepted: Accepted, own: usize) {
-        let Accepted { stream, local, remote } = accepted;
+        let Accepted { stream, tls, local, remote } = accepted;
         let Some(open) = self.tally.open(self.limit) else {
             let limit = self.limit;
             return self.complain(|| format!("{limit} connections are open, one was closed"));
@@ -66,7 +67,7 @@ impl<A: ServerApp> Acceptors<A> {
         let runtime = self.place(own);
         let (id, accepted) = (next_id(), Instant::now());
         let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None };
-        if let Err(error) = self.spawn(stream, conn, open, own) {
+        if let Err(error) = self.spawn(stream, tls, conn, open, own) {
             self.complain(|| format!("a connection was lost: {error}"));
         }
     }
@@ -74,6 +75,7 @@ impl<A: ServerApp> Acceptors<A> {
     fn spawn(
         self: &Arc<Self>,
         stream: Stream,
+        tls: Option<ServerTls>,
         conn: ConnInfo,
         open: OpenConnection,
         own: usize,
@@ -85,7 +87,7 @@ impl<A: ServerApp> Acceptors<A> {
         if conn.runtime == own {
             handle.spawn(async move {
                 let _load = load;
-                connection::serve(app, stream, conn, open, log).await;
+                connection::serve(app, stream, tls, conn, open, log).await;
             });
             return Ok(());
         }
@@ -93,7 +95,7 @@ impl<A: ServerApp> Acceptors<A> {
         handle.spawn(async move {
             let acceptors = load;
             match Stream::from_std(stream) {
-                Ok(stream) => connection::serve(app, stream, conn, open, log).await,
+                Ok(stream) => connection::serve(app, stream, tls, conn, open, log).await,
                 Err(error) => {
                     acceptors.acceptors.complain(|| format!("a connection was lost: {error}"))
                 }

@@ -17,7 +17,7 @@ pub struct ConnInfo {
     pub remote: Address,
     /// The runtime it is served on, by its place within the service.
     pub runtime: usize,
-    /// When it was accepted.
+    /// When it was accepted; over TLS, when its handshake was done.
     pub accepted: Instant,
     /// What its TLS handshake came to; none in the clear.
     pub tls: Option<Arc<TlsInfo>>,

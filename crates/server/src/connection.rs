@@ -4,38 +4,88 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use millrace_error::{Level, Log};
+use millrace_tls::ServerTls;
 use millrace_transport::Stream;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use crate::counters::OpenConnection;
 use crate::{ConnInfo, Reached, ServerApp, Shutdown};
 
-/// The task of one connection: serves it, and keeps its panics to itself.
+/// How long a handshake that has begun may go on once the server drains.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// The task of one connection: does its handshake if there is to be one, serves it, and keeps its
+/// panics to itself.
 pub(crate) async fn serve<A: ServerApp>(
     app: Arc<A>,
     stream: Stream,
-    conn: ConnInfo,
+    tls: Option<ServerTls>,
+    mut conn: ConnInfo,
     mut open: OpenConnection,
     log: Arc<dyn Log>,
 ) {
     let shutdown = open.tally().shutdown.clone();
-    let work = process(&app, stream, &conn, &shutdown);
+    let (id, remote) = (conn.id, conn.remote.clone());
+    let work = async {
+        let stream = match tls {
+            None => Some(stream),
+            // Boxed, so that a connection is small once its handshake is done.
+            Some(tls) => Box::pin(handshake(tls, stream, &mut conn, &shutdown, &*log)).await,
+        };
+        process(&app, stream, &conn, &shutdown).await;
+    };
     match (Contained { work, cut: shutdown.cut() }).await {
         Ended::Cut => {}
         Ended::Done => open.finished(),
         Ended::Panicked(what) => {
             open.finished();
             open.tally().counters.count_panic();
-            let line = format!("connection {} from {}: panic: {what}", conn.id, conn.remote);
+            let line = format!("connection {id} from {remote}: panic: {what}");
             log.log(Level::Error, &line);
         }
     }
 }
 
-async fn process<A: ServerApp>(app: &Arc<A>, stream: Stream, conn: &ConnInfo, shutdown: &Shutdown) {
-    let mut next = Some(stream);
+/// The connection with its handshake done; none if it came to nothing. That is a line for those who
+/// look for a fault: whoever scans addresses would fill the log.
+async fn handshake(
+    tls: ServerTls,
+    stream: Stream,
+    conn: &mut ConnInfo,
+    shutdown: &Shutdown,
+    log: &dyn Log,
+) -> Option<Stream> {
+    let last_chance = async {
+        shutdown.draining().await;
+        tokio::time::sleep(LAST_HANDSHAKE).await;
+    };
+    let reason = tokio::select! {
+        done = tls.accept(stream) => match done {
+            Ok((stream, info)) => {
+                conn.tls = Some(Arc::new(info));
+                conn.accepted = Instant::now();
+                return Some(stream);
+            }
+            Err(error) => error.to_string(),
+        },
+        () = last_chance => "the server is draining".to_owned(),
+    };
+    if log.enabled(Level::Debug) {
+        log.log(Level::Debug, &format!("TLS handshake with {} failed: {reason}", conn.remote));
+    }
+    None
+}
+
+async fn process<A: ServerApp>(
+    app: &Arc<A>,
+    mut next: Option<Stream>,
+    conn: &ConnInfo,
+    shutdown: &Shutdown,
+) {
     while let Some(stream) = next {
         next = app.process_new(stream, conn, shutdown).await;
         if shutdown.is_draining() {

@@ -1,6 +1,6 @@
 //! Streams and addresses: what listeners and connectors share. Knows no protocol.
 //!
-//! A [`Stream`] is one connection, whatever carries it; an [`Address`] names one of its ends.
+//! A [`Stream`] is one connection, whatever carries it and whether TLS covers it; an [`Address`] names one of its ends.
 //! [`SocketOptions`] and [`Keepalive`] are asked of the system when a socket is made.
 
 mod address;
@@ -8,10 +8,12 @@ mod io;
 mod options;
 mod quiet;
 mod stream;
+mod tls;
 mod tls_info;
 
 pub use address::{Address, InvalidAddress};
 pub use options::{Keepalive, SocketOptions};
 pub use quiet::Quiet;
 pub use stream::{StdStream, Stream};
+pub use tls::TlsStream;
 pub use tls_info::TlsInfo;

@@ -21,20 +21,23 @@ pub enum Quiet {
 }
 
 impl Stream {
-    /// Asks the system, without waiting and without taking a byte.
-    pub fn is_quiet(&self) -> Quiet {
+    /// Asks the system, without waiting and without taking a byte. Over TLS what is no data, such
+    /// as a session ticket, is dealt with here and does not count.
+    pub fn is_quiet(&mut self) -> Quiet {
         match self {
             Stream::Tcp(stream) => verdict(peek(stream)),
             Stream::Unix(stream) => verdict(peek(stream)),
+            Stream::Tls(stream) => stream.quiet(true),
         }
     }
 
     /// The same from what the runtime already knows: the system is asked only if an event has
     /// come in since the last read. A FIN still on its way through the driver is missed.
-    pub fn try_quiet(&self) -> Quiet {
+    pub fn try_quiet(&mut self) -> Quiet {
         verdict(match self {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
+            Stream::Tls(stream) => return stream.quiet(false),
         })
     }
 
@@ -45,6 +48,7 @@ impl Stream {
         let ready = match self {
             Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
             Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Stream::Tls(stream) => return stream.carrier().is_read_closed(),
         };
         match ready {
             Poll::Ready(Ok(ready)) => ready.is_read_closed(),
@@ -55,10 +59,11 @@ impl Stream {
 
     /// Waits until there is something to read, be it the end. Readiness may be false: only a
     /// read, or [`Stream::is_quiet`], tells. One task at a time may wait for it.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 }

@@ -5,15 +5,20 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{Address, Keepalive};
+use crate::{Address, Keepalive, TlsStream};
 
 /// One connection, whatever carries it. Reads and writes like any stream of the runtime.
+///
+/// Over TLS a read tells apart how the other side ended: said so (`close_notify`), it is the end of
+/// the stream; not said, it is the error `UnexpectedEof`, as somebody on the way may have cut it.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over TLS, which is over one of the others.
+    Tls(Box<TlsStream>),
 }
 
 /// A connection that belongs to no runtime: on its way from one to another.
@@ -31,6 +36,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_nodelay(nodelay),
             Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => stream.carrier().set_nodelay(nodelay),
         }
     }
 
@@ -39,16 +45,24 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => keepalive.apply(stream),
             Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => stream.carrier().set_keepalive(keepalive),
         }
     }
 
     /// Makes the drop of this stream a reset (RST) in place of a clean end (FIN), so that the
-    /// other side cannot take what it got for the whole. Bytes not yet sent are thrown away.
-    pub fn reset_on_drop(&self) -> io::Result<()> {
+    /// other side cannot take what it got for the whole. Bytes not yet sent are thrown away. Over
+    /// TLS no `close_notify` is sent either.
+    pub fn reset_on_drop(&mut self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Stream::Tcp(stream) => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),
             Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => stream.reset_on_drop(),
         }
+    }
+
+    /// Whether a write may keep bytes back that only a flush sends.
+    pub fn needs_flush(&self) -> bool {
+        matches!(self, Stream::Tls(_))
     }
 
     /// The address of this end.
@@ -56,6 +70,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::canonical),
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
+            Stream::Tls(stream) => stream.carrier().local_address(),
         }
     }
 
@@ -64,14 +79,16 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::canonical),
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
+            Stream::Tls(stream) => stream.carrier().remote_address(),
         }
     }
 
-    /// Takes the connection out of its runtime.
+    /// Takes the connection out of its runtime. One over TLS stays where it is: that is an error.
     pub fn into_std(self) -> io::Result<StdStream> {
         match self {
             Stream::Tcp(stream) => stream.into_std().map(StdStream::Tcp),
             Stream::Unix(stream) => stream.into_std().map(StdStream::Unix),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -94,6 +111,12 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Stream::Unix(stream)
+    }
+}
+
+impl From<tokio_rustls::TlsStream<Stream>> for Stream {
+    fn from(stream: tokio_rustls::TlsStream<Stream>) -> Self {
+        Stream::Tls(Box::new(TlsStream::new(stream)))
     }
 }
 

@@ -25,7 +25,7 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-async fn tells_all_three((near, mut far): (Stream, Stream)) {
+async fn tells_all_three((mut near, mut far): (Stream, Stream)) {
     assert_eq!((near.is_quiet(), near.try_quiet()), (Quiet::Alive, Quiet::Alive));
     assert!(!near.is_read_closed());
 
@@ -39,7 +39,6 @@ async fn tells_all_three((near, mut far): (Stream, Stream)) {
     assert_eq!(near.is_quiet(), Quiet::Data, "the unread byte hides the end from a peek");
     assert!(near.is_read_closed(), "and does not hide it from the driver");
 
-    let mut near = near;
     assert_eq!(near.read_u8().await.unwrap(), b'x');
     assert_eq!((near.is_quiet(), near.try_quiet()), (Quiet::Closed, Quiet::Closed));
 }
@@ -68,7 +67,7 @@ async fn a_read_leaves_cached_readiness_quiet() {
 
 #[tokio::test]
 async fn a_reset_is_seen_as_closed() {
-    let (near, far) = tcp().await;
+    let (mut near, mut far) = tcp().await;
     far.reset_on_drop().unwrap();
     drop(far);
     settle().await;

@@ -13,7 +13,8 @@ async fn dial_all(
 ) -> Result<(Stream, Address)> {
     let resolver = Resolver::default();
     resolver.remember("many.test", &ips(addresses));
-    dial(&resolver, &Peer::new(1, PeerAddress::host("many.test", port), options)).await
+    let peer = Peer::new(1, PeerAddress::host("many.test", port), options);
+    dial(&resolver, &peer).await.map(|dialled| (dialled.stream, dialled.remote))
 }
 
 #[tokio::test]
@@ -74,4 +75,47 @@ async fn the_total_time_holds_over_all_addresses() {
     assert!(!error.message().contains("127.0.0.4"), "{error}");
     let took = start.elapsed().as_millis();
     assert!((290..750).contains(&took), "{took}");
+}
+
+/// Takes handshakes; without TLS it hangs up in the middle of them.
+async fn origin_at(
+    address: &str,
+    port: u16,
+    tls: Option<millrace_tls::ServerTls>,
+) -> (u16, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind((address, port)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Some(tls) = &tls {
+                let _ = tls.accept(stream.into()).await;
+            }
+        }
+    });
+    (port, serving)
+}
+
+#[tokio::test]
+async fn a_lost_handshake_leads_to_the_next_address_and_a_refused_one_to_none() {
+    use millrace_tls::{
+        CertificateOptions, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions,
+    };
+    let ca = millrace_test_certs::Authority::new("ca");
+    let serving = |name: &str| {
+        let millrace_test_certs::Issued { cert_pem, key_pem } = ca.issue(&[name]);
+        let certificates = vec![CertificateOptions { names: Vec::new(), cert_pem, key_pem }];
+        ServerTls::new(ServerTlsOptions { certificates, ..Default::default() }).ok()
+    };
+    let trusting = || {
+        let options = ClientTlsOptions { ca_pem: Some(ca.ca_pem.clone()), ..Default::default() };
+        PeerOptions { tls: ClientTls::new(options).ok(), ..PeerOptions::default() }
+    };
+    let (port, _good) = origin_at("127.0.0.7", 0, serving("many.test")).await;
+    let _lost = origin_at("127.0.0.5", port, None).await;
+    let _wrong = origin_at("127.0.0.6", port, serving("other.test")).await;
+    let (_, remote) = dial_all(&["127.0.0.5", "127.0.0.7"], port, trusting()).await.unwrap();
+    assert_eq!(remote.to_string(), format!("127.0.0.7:{port}"));
+    let error = dial_all(&["127.0.0.6", "127.0.0.7"], port, trusting()).await.unwrap_err();
+    assert_eq!((error.code(), error.can_retry()), (Code::TlsFailed, true));
+    assert!(error.message().contains("127.0.0.6"), "{error}");
 }

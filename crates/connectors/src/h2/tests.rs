@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::PeerOptions;
+use crate::dial::Dialled;
 
 struct Fixture {
     pool: Arc<Pool>,
@@ -44,9 +45,8 @@ impl Fixture {
         let dial = || async {
             let stream = Stream::Tcp(TcpStream::connect(self.address).await.unwrap());
             let remote = stream.remote_address().unwrap();
-            let mut connection = self.pool.adopt(0, peer.key.clone(), stream, remote);
-            connection.tls = Some(Arc::new(tls));
-            Ok(connection)
+            let dialled = Dialled { stream, remote, tls: Some(Arc::new(tls)) };
+            Ok(self.pool.adopt(0, peer.key.clone(), dialled))
         };
         self.h2.reach(0, peer, dial).await
     }

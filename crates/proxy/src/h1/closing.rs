@@ -12,6 +12,8 @@ use crate::{Body, Downstream};
 
 /// How long a small unread body is waited for.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How long the end of a connection over TLS may take to go out where writing has no time-out.
+const GOODBYE_TIME: Duration = Duration::from_secs(60);
 /// How long, and for how many bytes, a closing connection still reads: closing with bytes unread
 /// makes the system send a reset, which can destroy the response on its way (RFC 9112 §9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -44,9 +46,18 @@ impl H1Connection {
 
     /// Ends the connection so that the client gets all that was sent.
     pub(crate) async fn close(mut self) {
-        let current = &self.current;
-        let is_over = current.aborted || current.end_of_input || self.expects_nothing();
-        if is_over || self.stream.shutdown().await.is_err() {
+        if self.current.aborted {
+            return;
+        }
+        let is_over = self.current.end_of_input || self.expects_nothing();
+        // Dropped, a plain connection ends by itself. Over TLS the end has to be written, behind
+        // bytes that the client may not have taken yet.
+        if is_over && !self.stream.needs_flush() {
+            return;
+        }
+        let limit = self.options.write_timeout.unwrap_or(GOODBYE_TIME);
+        let said = timeout(limit, self.stream.shutdown()).await;
+        if is_over || !matches!(said, Ok(Ok(()))) {
             return;
         }
         let _ = timeout(LINGER_TIME, self.linger()).await;
@@ -54,7 +65,7 @@ impl H1Connection {
 
     /// Whether nothing more can come of the client. While the server drains, what it might send
     /// in spite of all is not worth the wait.
-    fn expects_nothing(&self) -> bool {
+    fn expects_nothing(&mut self) -> bool {
         let said_all = self.current.closed_by_client || self.shutdown.is_draining();
         let done = said_all && self.current.body.is_done() && self.input.is_empty();
         // Some send an empty line after a body: unread, it would make the close a reset.

@@ -26,6 +26,11 @@ impl H1Connection {
                 Poll::Ready(Err(Error::new(Code::ClientAborted, "the client left")))
             }
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            // Over TLS many clients end without saying so. What they send has its length.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.current.end_of_input = true;
+                Poll::Ready(Err(left(error)))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(left(error))),
             Poll::Pending => Poll::Pending,
         }

@@ -7,10 +7,12 @@ pub mod frames;
 pub mod h2_client;
 mod phases;
 mod proxy;
+mod secure;
 mod wire;
 
 pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
+pub use secure::{Certs, Secure, TlsClient, listed};
 pub use wire::{Origin, Response, Wire};
 
 use std::time::{Duration, Instant};

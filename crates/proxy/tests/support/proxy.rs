@@ -11,6 +11,8 @@ use millrace_server::{
     Counters, ListeningService, RuntimeKind, RuntimeOptions, Server, ServerOptions,
 };
 
+use millrace_tls::ServerTls;
+
 use super::phases::peer;
 use super::{Logged, PATIENCE, TestPhases, Wire};
 
@@ -47,7 +49,21 @@ impl Proxy {
     }
 
     /// With isolated runtimes, if there are several.
-    pub fn threads(mut phases: TestPhases, options: ProxyOptions, threads: usize) -> Proxy {
+    pub fn threads(phases: TestPhases, options: ProxyOptions, threads: usize) -> Proxy {
+        Proxy::start(phases, options, threads, None)
+    }
+
+    /// With TLS towards its clients.
+    pub fn secure(phases: TestPhases, options: ProxyOptions, tls: &ServerTls) -> Proxy {
+        Proxy::start(phases, options, 1, Some(tls.clone()))
+    }
+
+    fn start(
+        mut phases: TestPhases,
+        options: ProxyOptions,
+        threads: usize,
+        tls: Option<ServerTls>,
+    ) -> Proxy {
         let (log, logs) = channel();
         phases.log = Some(log);
         let lines = Arc::new(Lines::default());
@@ -55,7 +71,8 @@ impl Proxy {
         let kind = if threads > 1 { RuntimeKind::Isolated } else { RuntimeKind::Stealing };
         let runtime =
             RuntimeOptions { threads, kind, name: "proxy".into(), ..RuntimeOptions::default() };
-        let endpoints = vec![Endpoint::tcp("127.0.0.1:0".parse().unwrap())];
+        let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
+        let endpoints = vec![Endpoint { tls, ..endpoint }];
         let service = ListeningService::new("proxy", app.clone(), endpoints, runtime);
         let log = lines.clone();
         let server = Arc::new(Server::new(ServerOptions { log, ..ServerOptions::default() }));

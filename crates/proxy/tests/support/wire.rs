@@ -7,11 +7,16 @@ use std::thread;
 use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
+use super::secure::Secure;
 
 /// One end of a connection, read and written byte by byte.
 pub struct Wire {
     pub stream: TcpStream,
     buf: Vec<u8>,
+    /// Over TLS, what writes to and reads from the same socket.
+    secure: Option<Box<dyn Secure>>,
+    /// The other side ended without saying so over TLS.
+    pub truncated: bool,
 }
 
 #[derive(Debug)]
@@ -54,26 +59,52 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buf: Vec::new() }
+        Wire { stream, buf: Vec::new(), secure: None, truncated: false }
+    }
+
+    /// The same connection over TLS; the handshake is done with the first bytes.
+    pub fn over(mut self, secure: impl FnOnce(TcpStream) -> Box<dyn Secure>) -> Wire {
+        self.secure = Some(secure(self.stream.try_clone().unwrap()));
+        self
+    }
+
+    /// What TLS came to.
+    pub fn secure(&mut self) -> &mut dyn Secure {
+        &mut **self.secure.as_mut().unwrap()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.write(bytes.as_ref()).unwrap();
     }
 
     /// For what may be refused on the way.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.write(bytes.as_ref()).is_ok()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.secure {
+            Some(secure) => secure.write_all(bytes).and_then(|()| secure.flush()),
+            None => self.stream.write_all(bytes),
+        }
     }
 
     fn fill(&mut self) -> bool {
         let mut piece = [0; 64 * 1024];
-        match self.stream.read(&mut piece) {
+        let read = match &mut self.secure {
+            Some(secure) => secure.read(&mut piece),
+            None => self.stream.read(&mut piece),
+        };
+        match read {
             Ok(count) => {
                 self.buf.extend_from_slice(&piece[..count]);
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.truncated = true;
+                false
+            }
             Err(error) => panic!("{error}, after {:?}", String::from_utf8_lossy(&self.buf)),
         }
     }

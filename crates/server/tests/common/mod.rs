@@ -46,10 +46,15 @@ impl ServerApp for Echo {
             }
             b"remote" => conn.remote.to_string().into_bytes(),
             b"local" => conn.local.to_string().into_bytes(),
+            b"sni" => match conn.tls.as_ref().and_then(|tls| tls.server_name.clone()) {
+                Some(name) => name.into_bytes(),
+                None => b"none".into(),
+            },
             b"thread" => std::thread::current().name().unwrap().as_bytes().into(),
             other => other.into(),
         };
         stream.write_all(&answer).await.ok()?;
+        stream.flush().await.ok()?;
         Some(stream)
     }
 
