@@ -215,7 +215,6 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if let Some(protocol) = upgrade.filter(|_| head.fields.contains("upgrade")) {
             up.ask_upgrade(protocol);
         }
-        head.fields.remove("upgrade");
         let te = asks_for_trailers(ex);
         let received = match up.send_head(&mut head, down.body_size(), te) {
             Ok(()) => exchange_heads(down, &mut up, upload).await,
