@@ -98,15 +98,20 @@ impl Certs {
         TlsClient { config: Arc::new(config), name: name.to_owned() }
     }
 
+    /// What an origin with this certificate accepts handshakes with.
+    pub fn accepting(&self, own: &Issued) -> Arc<ServerConfig> {
+        let (chain, key) = parsed(own);
+        let builder = ServerConfig::builder().with_no_client_auth();
+        Arc::new(builder.with_single_cert(chain, key).unwrap())
+    }
+
     /// An origin over TLS with this certificate.
     pub fn origin(
         &self,
         own: &Issued,
         script: impl Fn(usize, Wire) + Send + Sync + 'static,
     ) -> Origin {
-        let (chain, key) = parsed(own);
-        let builder = ServerConfig::builder().with_no_client_auth();
-        let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+        let config = self.accepting(own);
         Origin::new(move |number, wire| {
             let session = ServerConnection::new(config.clone()).unwrap();
             script(number, wire.over(|stream| Box::new(StreamOwned::new(session, stream))));
