@@ -2,12 +2,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use millrace_connectors::{HostPolicy, Peer, PeerAddress, PeerOptions};
+use millrace_connectors::{HostPolicy, Peer, PeerAddress, PeerOptions, Protocol};
+use millrace_tls::ClientTls;
 use napi::bindgen_prelude::{Error, Result};
 use napi_derive::napi;
 use parking_lot::RwLock;
 
 use crate::options::{keepalive, limit};
+use crate::tls::NativePeerTls;
 
 /// Peers that are known at once. When there are more the table starts anew; numbers of the table
 /// before stay good until the next time, for answers that are under way.
@@ -19,7 +21,7 @@ static PEERS: LazyLock<RwLock<Table>> = LazyLock::new(RwLock::default);
 struct Table {
     epoch: u32,
     last: u32,
-    by_content: HashMap<String, u32>,
+    by_content: HashMap<(String, Option<ClientTls>), u32>,
     current: HashMap<u32, Arc<Peer>>,
     before: HashMap<u32, Arc<Peer>>,
 }
@@ -42,17 +44,22 @@ pub struct NativePeer {
     pub keepalive_count: Option<u32>,
     /// "" = the client's, "=" = the peer's own, anything else as it is.
     pub host: String,
+    /// `h1`, `h2` or `auto`.
+    pub protocol: String,
+    pub h2_max_streams: u32,
+    pub h2_ping_interval_ms: u32,
 }
 
 /// The number of a peer, at least 1. Peers of the same content have the same number.
 #[napi(catch_unwind)]
-pub fn register_peer(spec: NativePeer) -> Result<u32> {
-    let content = format!("{spec:?}");
+pub fn register_peer(spec: NativePeer, tls: Option<&NativePeerTls>) -> Result<u32> {
+    let tls = tls.map(|tls| tls.tls.clone());
+    let content = (format!("{spec:?}"), tls.clone());
     let mut table = PEERS.write();
     if let Some(id) = table.by_content.get(&content) {
         return Ok(*id);
     }
-    let (address, options) = spec.parse()?;
+    let (address, options) = spec.parse(tls)?;
     if table.current.len() >= MAX_PEERS {
         table.before = std::mem::take(&mut table.current);
         table.by_content.clear();
@@ -78,7 +85,7 @@ pub(crate) fn peer(id: u32) -> Option<Arc<Peer>> {
 }
 
 impl NativePeer {
-    fn parse(&self) -> Result<(PeerAddress, PeerOptions)> {
+    fn parse(&self, tls: Option<ClientTls>) -> Result<(PeerAddress, PeerOptions)> {
         let invalid = || Error::from_reason(format!("not an address: {}", self.address));
         let address = if let Some(path) = self.address.strip_prefix("unix:") {
             PeerAddress::Unix(path.into())
@@ -111,7 +118,14 @@ impl NativePeer {
                 "=" => HostPolicy::Peer,
                 fixed => HostPolicy::Fixed(fixed.to_owned()),
             },
-            ..PeerOptions::default()
+            protocol: match self.protocol.as_str() {
+                "h2" => Protocol::H2,
+                "auto" => Protocol::Auto,
+                _ => Protocol::H1,
+            },
+            h2_max_streams: self.h2_max_streams,
+            h2_ping_interval: limit(self.h2_ping_interval_ms),
+            tls,
         };
         Ok((address, options))
     }

@@ -42,6 +42,9 @@ export class DemoOrigin extends Service {
   }
 
   /** @internal */
+  protected override readonly speaksH2 = false
+
+  /** @internal */
   override addTo({ native }: Host): number {
     return native.addDemoOrigin(this.#options)
   }

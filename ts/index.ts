@@ -3,6 +3,7 @@
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
+export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -15,6 +16,7 @@ export {
 } from './errors.js'
 export type { RequestHeader, ResponseHeader } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
+export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
@@ -29,7 +31,7 @@ export {
 } from './phases.js'
 export { HttpProxy, type HttpProxyOptions } from './proxy.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
-export { Endpoint, Service, type SocketOptions } from './service.js'
+export { Service, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,
@@ -37,5 +39,10 @@ export type {
   ResponseView,
   Session,
   Timings,
+  TlsView,
   UpstreamView,
 } from './session.js'
+export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
+export type { PeerTlsOptions } from './tls/peer-tls.js'
+export type { Pem } from './tls/pem.js'
+export { selfSigned } from './tls/self-signed.js'

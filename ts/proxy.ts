@@ -2,10 +2,11 @@ import { availableParallelism } from 'node:os'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import type { OptionProblem } from './errors.js'
+import { type Http2Options, http2Rules } from './http2.js'
 import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
-import { checkOptions, flag, integer, ms, serviceName, value } from './options.js'
+import { checkOptions, flag, integer, ms, serviceName, settings, value } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Phase } from './phases.js'
 import { type Host, Service } from './service.js'
@@ -64,6 +65,8 @@ export interface HttpProxyOptions {
   tunnelIdleTimeoutMs?: number
   /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
   h2c?: boolean
+  /** What concerns HTTP/2 towards clients. Default: as each says. */
+  http2?: Http2Options
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
@@ -96,6 +99,7 @@ const proxyRules = {
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
+  http2: settings(http2Rules),
   halfClose: flag(false),
   filterOwnResponses: flag(false),
 }
@@ -111,7 +115,7 @@ function isUpgrades(list: unknown): boolean {
 
 let proxies = 0
 
-/** A service that proxies HTTP/1.1 with the phases it is given. */
+/** A service that proxies HTTP, to clients and origins of HTTP/1.1 and HTTP/2, with the phases it is given. */
 export class HttpProxy extends Service {
   /** @internal For the server. */
   readonly entry: ProxyEntry
@@ -153,6 +157,9 @@ export class HttpProxy extends Service {
   override get name(): string {
     return this.native.name
   }
+
+  /** @internal */
+  protected override readonly speaksH2 = true
 
   /** @internal */
   override addTo({ native, environment, log, numberOf }: Host): number {
