@@ -2,6 +2,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export type { ConnectProxy } from './connect-proxy.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {

@@ -196,9 +196,8 @@ impl ProxyHttp for JsPhases {
             return Ok(None);
         }
         // An answer of our own has seen no upstream, and a CONNECT gets none from there.
-        let upstream = ex.upstream.is_some()
-            && !ex.is_connect()
-            && self.has(phase::UPSTREAM_RESPONSE_FILTER);
+        let upstream =
+            ex.upstream.is_some() && !ex.is_connect() && self.has(phase::UPSTREAM_RESPONSE_FILTER);
         let before = if upstream { bit(phase::UPSTREAM_RESPONSE_FILTER) } else { 0 };
         let mask = before | bit(phase::RESPONSE_FILTER);
         self.filter_response(ex, ctx, mask, response).await
