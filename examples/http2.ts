@@ -17,10 +17,10 @@ class Gateway implements ProxyHttp {
     return origin
   }
   responseFilter(session: Session, response: ResponseHeader) {
-    const { connection, request, tls, upstream } = session
+    const { request, tls, upstream } = session
     const way = tls === undefined ? 'in the clear' : `over TLS (${tls.alpn ?? 'no ALPN'})`
-    const place = upstream?.reused ? 'shared' : 'new'
-    response.headers.set('x-way', `HTTP/${request.version} ${way}, request ${connection.requests}, ${place}`)
+    const place = upstream?.reused ? 'an old' : 'a new'
+    response.headers.set('x-way', `HTTP/${request.version} ${way}, on ${place} connection to the origin`)
   }
 }
 
