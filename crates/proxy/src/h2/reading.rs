@@ -92,10 +92,9 @@ impl H2Stream {
             Poll::Ready(Ok(())) => {}
             Poll::Pending => return Poll::Pending,
         }
-        let options = &self.options;
-        let stall = &mut self.incoming.stall;
-        let deadline = stall.wait(options.body_read_timeout, options.min_bytes_per_second);
-        ready!(self.incoming.timer.poll(cx, deadline));
+        let incoming = &mut self.incoming;
+        let deadline = incoming.stall.wait(self.options.body_read_timeout, incoming.min_rate);
+        ready!(incoming.timer.poll(cx, deadline));
         Poll::Ready(Error::new(Code::RequestTimeout, "the body came too slowly"))
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response};
 use millrace_error::{Code, Error};
 use millrace_message::{Method, RequestHead};
 
-use super::request::{expects_continue, head_size};
+use super::request::{expects_continue, head_size, is_grpc};
 use super::shared::Shared;
 use crate::stall::Stall;
 use crate::timer::Timer;
@@ -40,6 +40,8 @@ pub(super) struct Incoming {
     pub(super) bytes: u64,
     /// The client waits for a 100; none has been sent.
     pub(super) expects_continue: bool,
+    /// The slowest it may come, in bytes per second; 0 = any.
+    pub(super) min_rate: u64,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
 }
@@ -86,6 +88,7 @@ impl H2Stream {
             None if done => BodySize::None,
             None => BodySize::Unknown,
         };
+        let min_rate = if is_grpc(head) { 0 } else { options.min_bytes_per_second };
         H2Stream {
             options,
             shared,
@@ -97,6 +100,7 @@ impl H2Stream {
                 at_trailers: false,
                 bytes: 0,
                 expects_continue: !done && expects_continue(head),
+                min_rate,
                 stall: Stall::default(),
                 timer: Timer::default(),
             },

@@ -144,7 +144,13 @@ impl Downstream for H2Stream {
     fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _streaming: bool) {
         strip_connection(&mut head.fields);
         let no_body = forbids_body(&self.method, head.status);
+        let is_declared = head.fields.contains("content-length");
         size.declare(head, no_body);
+        if size == BodySize::Known(0) && !is_declared {
+            // END_STREAM says it. An answer of gRPC that is all trailers would hand the field to
+            // the caller.
+            head.fields.remove("content-length");
+        }
         if !head.fields.contains("date") {
             head.fields.push_unchecked(b"date", &http_date());
         }
@@ -164,6 +170,8 @@ impl Downstream for H2Stream {
     }
 
     fn send_data(&mut self, data: Bytes) {
+        // A client that listens may have nothing to say meanwhile.
+        self.incoming.stall.restart();
         if !self.outgoing.no_body && !data.is_empty() {
             self.outgoing.queued += data.len();
             self.outgoing.queue.push_back(data);
