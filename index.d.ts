@@ -191,6 +191,12 @@ export interface NativeProxyOptions {
   filterOwnResponses: boolean
 }
 
+/** A certificate that has signed itself, and its key, in PEM. */
+export interface NativeSelfSigned {
+  cert: string
+  key: string
+}
+
 /** The options of a server. */
 export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
@@ -255,3 +261,7 @@ export declare function peerEpoch(): number
 
 /** The number of a peer, at least 1. Peers of the same content have the same number. */
 export declare function registerPeer(spec: NativePeer, tls?: NativePeerTls | undefined | null): number
+
+/** Makes one for these names. What is wrong with them is thrown as `field
+what is wrong`. */
+export declare function selfSigned(names: Array<string>): NativeSelfSigned

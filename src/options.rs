@@ -124,7 +124,6 @@ impl NativeProxyOptions {
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
-            ..ProxyOptions::default()
         }
     }
 

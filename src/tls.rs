@@ -191,6 +191,20 @@ impl NativePeerTls {
     }
 }
 
+/// A certificate that has signed itself, and its key, in PEM.
+#[napi(object, object_from_js = false)]
+pub struct NativeSelfSigned {
+    pub cert: String,
+    pub key: String,
+}
+
+/// Makes one for these names. What is wrong with them is thrown as `field\nwhat is wrong`.
+#[napi(catch_unwind)]
+pub fn self_signed(names: Vec<String>) -> Result<NativeSelfSigned> {
+    let (cert, key) = millrace_tls::self_signed(&names).map_err(thrown)?;
+    Ok(NativeSelfSigned { cert, key })
+}
+
 /// What the handshake of a client came to.
 #[napi(object, object_from_js = false)]
 pub struct NativeTlsInfo {

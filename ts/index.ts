@@ -45,3 +45,4 @@ export type {
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'
+export { selfSigned } from './tls/self-signed.js'

@@ -7,4 +7,12 @@ export type {
   NativeSocketOptions,
   NativeTlsInfo,
 } from '../index.js'
-export { NativeCrossing, NativePeerTls, NativeServer, NativeTls, peerEpoch, registerPeer } from '../index.js'
+export {
+  NativeCrossing,
+  NativePeerTls,
+  NativeServer,
+  NativeTls,
+  peerEpoch,
+  registerPeer,
+  selfSigned,
+} from '../index.js'

@@ -136,7 +136,7 @@ export function checkTls(
       if (options.cert === undefined) wrong('cert', undefined, CERT)
       else wrong('key', undefined, KEY)
     }
-    if (!certificates?.length && options.cert === undefined && sniCallback === undefined)
+    if (!certificates?.length && (options.cert ?? options.key ?? sniCallback) === undefined)
       wrong('cert', undefined, 'cert and key, or certificates, or a sniCallback')
     if (h2 !== undefined && alpn !== undefined) wrong('alpn', alpn, 'either h2 or alpn')
     if (!speaksH2 && protocols.includes('h2'))
