@@ -26,9 +26,7 @@ function go(...args) {
     let stderr = ''
     child.stdout.on('data', (data) => (stdout += data))
     child.stderr.on('data', (data) => (stderr += data))
-    child.on('error', (error) =>
-      reject(error.code === 'ENOENT' ? new Missing('Go is not installed') : error),
-    )
+    child.on('error', (error) => reject(error.code === 'ENOENT' ? new Missing('Go is not installed') : error))
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
     try {
       // Other tests run meanwhile, and some of them look at the clock.

@@ -79,7 +79,9 @@ async fn all_of(mut body: RecvStream) -> Result<(usize, HeaderMap), h2::Error> {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_of_grpc_may_say_little_and_any_other_is_too_slow() {
-    for content_type in [GRPC, "application/grpc+proto", "application/grpc;x=y", "application/grpcx"] {
+    for content_type in
+        [GRPC, "application/grpc+proto", "application/grpc;x=y", "application/grpcx"]
+    {
         let origin = origin(|mut call| async move {
             let (body, _) = call.body().await;
             let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
@@ -157,17 +159,52 @@ async fn a_stream_that_only_the_origin_may_speak_on_waits_sixty_seconds_for_it()
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_trailers_only_stays_one_and_gets_no_length() {
-    let origin = origin(|mut call| async move {
-        let mut response = Response::new(());
-        response.headers_mut().extend(status("5"));
-        response.headers_mut().insert("content-type", GRPC.parse().unwrap());
-        let _ = call.respond.send_response(response, true);
-    });
-    let (response, mut stream, _logs) = call(origin.await, GRPC).await;
-    stream.send_data(MESSAGE, true).unwrap();
-    let response = response.await.unwrap();
-    // END_STREAM came with it: there is no empty DATA frame.
-    assert!(response.body().is_end_stream());
-    let names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["grpc-status", "content-type", "date"]);
+    // A call may be refused before all of it has come.
+    for is_whole in [true, false] {
+        let origin = origin(|mut call| async move {
+            let _ = call.request.body_mut().data().await;
+            let mut response = Response::new(());
+            response.headers_mut().extend(status("5"));
+            response.headers_mut().insert("content-type", GRPC.parse().unwrap());
+            let _ = call.respond.send_response(response, true);
+        });
+        let (response, mut stream, _logs) = call(origin.await, GRPC).await;
+        stream.send_data(MESSAGE, is_whole).unwrap();
+        let response = response.await.unwrap();
+        // END_STREAM came with it: there is no empty DATA frame.
+        assert!(response.body().is_end_stream(), "{is_whole}");
+        let names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["grpc-status", "content-type", "date"]);
+    }
+}
+
+/// A deadline ends a stream on both sides at once, and clients tell it by the origin's CANCEL.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_grpc_that_the_origin_cancels_is_cancelled() {
+    for (content_type, has_head) in [(GRPC, false), (GRPC, true), ("a/b", false), ("a/b", true)] {
+        let origin = origin(move |mut call| async move {
+            let _ = call.request.body_mut().data().await;
+            if !has_head {
+                return call.respond.send_reset(Reason::CANCEL);
+            }
+            let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
+            send_all(&mut stream, MESSAGE, false).await;
+            sleep(seconds(1)).await;
+            stream.send_reset(Reason::CANCEL);
+        });
+        let (response, mut stream, logs) = call(origin.await, content_type).await;
+        stream.send_data(MESSAGE, false).unwrap();
+        let reason = match response.await {
+            Ok(response) if response.status() == 502 => None,
+            Ok(response) => all_of(response.into_body()).await.unwrap_err().reason(),
+            Err(error) => error.reason(),
+        };
+        let expected = match (content_type, has_head) {
+            (GRPC, _) => Some(Reason::CANCEL),
+            (_, true) => Some(Reason::INTERNAL_ERROR),
+            (_, false) => None,
+        };
+        assert_eq!(reason, expected, "{content_type} {has_head}");
+        assert_eq!(logs.recv().unwrap().code, Some(Code::UpstreamClosed));
+    }
 }

@@ -100,6 +100,16 @@ fn a_preface_that_goes_wrong_after_its_first_line_is_a_fault_of_http_2() {
 }
 
 #[test]
+fn a_preface_after_a_request_is_no_request() {
+    let proxy = proxy(ProxyOptions::default());
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    client.send(PREFACE);
+    assert_eq!(client.response().status, 505);
+    client.ended();
+}
+
+#[test]
 fn without_h2c_the_preface_is_no_request() {
     let proxy = proxy(ProxyOptions { h2c: false, ..ProxyOptions::default() });
     let mut client = proxy.client();

@@ -92,9 +92,10 @@ impl H2Stream {
             Poll::Ready(Ok(())) => {}
             Poll::Pending => return Poll::Pending,
         }
-        let incoming = &mut self.incoming;
-        let deadline = incoming.stall.wait(self.options.body_read_timeout, incoming.min_rate);
-        ready!(incoming.timer.poll(cx, deadline));
+        let options = &self.options;
+        let min_rate = if self.incoming.is_grpc { 0 } else { options.min_bytes_per_second };
+        let deadline = self.incoming.stall.wait(options.body_read_timeout, min_rate);
+        ready!(self.incoming.timer.poll(cx, deadline));
         Poll::Ready(Error::new(Code::RequestTimeout, "the body came too slowly"))
     }
 

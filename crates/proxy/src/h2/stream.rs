@@ -40,8 +40,7 @@ pub(super) struct Incoming {
     pub(super) bytes: u64,
     /// The client waits for a 100; none has been sent.
     pub(super) expects_continue: bool,
-    /// The slowest it may come, in bytes per second; 0 = any.
-    pub(super) min_rate: u64,
+    pub(super) is_grpc: bool,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
 }
@@ -64,8 +63,9 @@ pub(super) struct Outgoing {
     pub(super) ended: bool,
     /// It holds what cannot be sent.
     pub(super) invalid: bool,
-    /// The client took too little for too long.
-    pub(super) stalled: bool,
+    /// If it is reset, then with CANCEL: the client took too little for too long, or the origin has
+    /// said so.
+    pub(super) is_cancelled: bool,
     /// Interim responses so far.
     pub(super) interim: u32,
     pub(super) stall: Stall,
@@ -88,7 +88,6 @@ impl H2Stream {
             None if done => BodySize::None,
             None => BodySize::Unknown,
         };
-        let min_rate = if is_grpc(head) { 0 } else { options.min_bytes_per_second };
         H2Stream {
             options,
             shared,
@@ -100,7 +99,7 @@ impl H2Stream {
                 at_trailers: false,
                 bytes: 0,
                 expects_continue: !done && expects_continue(head),
-                min_rate,
+                is_grpc: is_grpc(head),
                 stall: Stall::default(),
                 timer: Timer::default(),
             },
@@ -150,7 +149,7 @@ impl H2Stream {
     pub(super) fn reset(&mut self) {
         if !std::mem::replace(&mut self.outgoing.ended, true) {
             let reason =
-                if self.outgoing.stalled { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+                if self.outgoing.is_cancelled { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
             self.respond.send_reset(reason);
         }
     }
