@@ -42,8 +42,13 @@ export function session(url: string): ClientHttp2Session {
   return client
 }
 
-/** Calls a method of the test service with one message, and waits for the end. */
-export async function call(client: ClientHttp2Session, path: string, sent = message()): Promise<Called> {
+/** Calls a method with one message, and waits for the end; `onData` is told of each piece that comes. */
+export async function call(
+  client: ClientHttp2Session,
+  path: string,
+  sent = message(),
+  onData: () => void = () => {},
+): Promise<Called> {
   const stream = client.request({
     ':method': 'POST',
     ':path': path,
@@ -61,6 +66,7 @@ export async function call(client: ClientHttp2Session, path: string, sent = mess
   })
   stream.on('data', (data: Buffer) => {
     called.body = Buffer.concat([called.body, data])
+    onData()
   })
   stream.end(sent)
   await once(stream, 'close')
