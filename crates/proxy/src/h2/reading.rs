@@ -103,8 +103,8 @@ impl H2Stream {
             Poll::Pending => return Poll::Pending,
         }
         let options = &self.options;
-        let stall = &mut self.incoming.stall;
-        let deadline = stall.wait(options.body_read_timeout, options.min_bytes_per_second);
+        let min_rate = if self.incoming.is_grpc { 0 } else { options.min_bytes_per_second };
+        let deadline = self.incoming.stall.wait(options.body_read_timeout, min_rate);
         ready!(self.incoming.timer.poll(cx, deadline));
         Poll::Ready(Error::new(Code::RequestTimeout, "the body came too slowly"))
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response};
 use millrace_error::{Code, Error};
 use millrace_message::{Method, RequestHead};
 
-use super::request::{expects_continue, head_size};
+use super::request::{expects_continue, head_size, is_grpc};
 use super::shared::Shared;
 use crate::stall::Stall;
 use crate::timer::Timer;
@@ -42,6 +42,7 @@ pub(super) struct Incoming {
     pub(super) bytes: u64,
     /// The client waits for a 100; none has been sent.
     pub(super) expects_continue: bool,
+    pub(super) is_grpc: bool,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
 }
@@ -64,8 +65,9 @@ pub(super) struct Outgoing {
     pub(super) ended: bool,
     /// It holds what cannot be sent.
     pub(super) invalid: bool,
-    /// The client took too little for too long.
-    pub(super) stalled: bool,
+    /// If it is reset, then with CANCEL: the client took too little for too long, or the origin has
+    /// said so.
+    pub(super) is_cancelled: bool,
     /// Interim responses so far.
     pub(super) interim: u32,
     pub(super) stall: Stall,
@@ -99,6 +101,7 @@ impl H2Stream {
                 at_trailers: false,
                 bytes: 0,
                 expects_continue: !done && head.method != Method::CONNECT && expects_continue(head),
+                is_grpc: is_grpc(head),
                 stall: Stall::default(),
                 timer: Timer::default(),
             },
@@ -156,7 +159,7 @@ impl H2Stream {
     pub(super) fn reset(&mut self) {
         if self.is_cut_short() {
             (self.outgoing.ended, self.incoming.done) = (true, true);
-            self.respond.send_reset(match (self.outgoing.stalled, self.tunnel) {
+            self.respond.send_reset(match (self.outgoing.is_cancelled, self.tunnel) {
                 (true, _) => Reason::CANCEL,
                 // RFC 9113 §8.5.
                 (false, true) => Reason::CONNECT_ERROR,
