@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use h2::server::{Builder, SendResponse};
 use rustls::ServerConfig;
 
 use super::h1::{H1Side, Reads};
-use super::h2::{H2Side, header_map};
+use super::h2::{H2Side, header_map, wait};
 use super::message::{Head, Length, listed};
 use super::side::{Leave, Side};
 use crate::h2_origin::{Call, H2Origin, Link};
@@ -212,6 +213,21 @@ impl Served {
         self.answer(status, &[], Length::Known(body.len()));
         self.send(body);
         self.finish(&[]);
+    }
+
+    /// Waits until the proxy has given the exchange up.
+    pub fn is_left(&mut self) -> bool {
+        match (&mut self.side, &mut self.respond) {
+            (Side::H1(side), _) => {
+                side.wire.rest();
+                true
+            }
+            (Side::H2(H2Side { send: Some(send), .. }), _) => {
+                wait(poll_fn(|cx| send.poll_reset(cx))).is_ok()
+            }
+            (_, Some(respond)) => wait(poll_fn(|cx| respond.poll_reset(cx))).is_ok(),
+            _ => false,
+        }
     }
 
     /// Goes away in the middle of it all.
