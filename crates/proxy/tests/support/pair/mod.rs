@@ -21,7 +21,7 @@ pub use side::{Leave, Side};
 pub use ticks::Ticks;
 
 use crate::h2_origin::Protocol;
-use crate::support::{Certs, PeerOptions, Proxy, ProxyOptions, TestPhases, TlsClient, peer};
+use crate::support::{Certs, PeerOptions, Proxy, ProxyOptions, TestPhases, TlsClient, Wire, peer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
@@ -122,6 +122,15 @@ impl Pair {
         let alpn = if row.down == Http::H1 { "http/1.1" } else { "h2" };
         let tls = certs.map(|certs| certs.client("a.test", None, &[alpn]));
         Pair { row, proxy, origin, tls, client }
+    }
+
+    /// A client's end of a connection, on which nothing was said yet but TLS.
+    pub fn wire(&self) -> Wire {
+        let wire = self.proxy.client();
+        match &self.tls {
+            Some(tls) => tls.over(wire),
+            None => wire,
+        }
     }
 
     /// A client on a connection of its own.

@@ -230,14 +230,22 @@ impl Served {
         }
     }
 
+    /// Says over TLS that nothing more will come.
+    pub fn goodbye(&mut self) {
+        if let Side::H1(side) = &mut self.side {
+            side.wire.secure().goodbye();
+        }
+    }
+
     /// Goes away in the middle of it all.
     pub fn leave(&mut self, how: Leave) {
+        self.has_ended = false;
         if let (Some(respond), Leave::Stream) = (&mut self.respond, how) {
             return respond.send_reset(Reason::CANCEL);
         }
         self.side.leave(how, &self.socket);
         if let Some(link) = &self.link {
-            link.end();
+            wait(link.end());
         }
     }
 }

@@ -110,8 +110,8 @@ impl Side {
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         match self {
-            Side::H1(side) if how == Leave::Stream => side.close(),
-            Side::H1(_) => {}
+            _ if how == Leave::Connection => {}
+            Side::H1(side) => side.close(),
             Side::H2(side) => side.reset(Reason::CANCEL),
         }
     }
