@@ -3,6 +3,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -56,10 +57,17 @@ impl Wire {
     }
 
     pub fn new(stream: TcpStream) -> Wire {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buf: Vec::new(), secure: None, truncated: false }
+        let wire = Wire { stream, buf: Vec::new(), secure: None, truncated: false };
+        wire.patience(PATIENCE);
+        wire
+    }
+
+    /// How long reading and writing may take.
+    pub fn patience(&self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        // TLS reads where it cannot write.
+        self.stream.set_write_timeout(Some(limit)).unwrap();
     }
 
     /// The same connection over TLS; the handshake is done with the first bytes.

@@ -20,6 +20,9 @@ pub use origin::{PairOrigin, Served};
 pub use side::{Leave, Side};
 pub use ticks::Ticks;
 
+use millrace_listeners::Endpoint;
+use socket2::{Domain, Socket, Type};
+
 use crate::h2_origin::Protocol;
 use crate::support::{Certs, PeerOptions, Proxy, ProxyOptions, TestPhases, TlsClient, Wire, peer};
 
@@ -74,6 +77,7 @@ pub struct Setup {
     pub phases: TestPhases,
     pub client: ::h2::client::Builder,
     pub origin: ::h2::server::Builder,
+    pub endpoint: Endpoint,
 }
 
 /// The proxy with what is on both sides of it.
@@ -102,9 +106,12 @@ impl Pair {
             phases: TestPhases::with(Vec::new()),
             client: ::h2::client::Builder::new(),
             origin: ::h2::server::Builder::new(),
+            endpoint: Proxy::endpoint(),
         };
+        setup.endpoint.tls = certs.as_ref().map(|certs| certs.server(|_| {}));
         change(&mut setup);
-        let Setup { options, peer: peer_options, mut phases, client, origin: builder } = setup;
+        let Setup { options, peer: peer_options, mut phases, client, origin: builder, endpoint } =
+            setup;
         let (alpn, protocol) = match row.up {
             Http::H1 => ("http/1.1", Protocol::H1),
             Http::H2 => ("h2", Protocol::H2),
@@ -115,10 +122,7 @@ impl Pair {
             Http::H2 => PairOrigin::h2(config, builder, script),
         };
         phases.peers.push(peer(origin.address(), PeerOptions { protocol, ..peer_options }));
-        let proxy = match &certs {
-            Some(certs) => Proxy::secure(phases, options, &certs.server(|_| {})),
-            None => Proxy::new(phases, options),
-        };
+        let proxy = Proxy::start(phases, options, 1, endpoint);
         let alpn = if row.down == Http::H1 { "http/1.1" } else { "h2" };
         let tls = certs.map(|certs| certs.client("a.test", None, &[alpn]));
         Pair { row, proxy, origin, tls, client }
@@ -135,7 +139,18 @@ impl Pair {
 
     /// A client on a connection of its own.
     pub fn client(&self) -> Client {
-        let socket = TcpStream::connect(self.proxy.address).unwrap();
+        self.client_on(TcpStream::connect(self.proxy.address).unwrap())
+    }
+
+    /// The same for whom the system holds next to nothing.
+    pub fn slow_client(&self) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.connect(&self.proxy.address.into()).unwrap();
+        self.client_on(socket.into())
+    }
+
+    fn client_on(&self, socket: TcpStream) -> Client {
         match self.row.down {
             Http::H1 => Client::h1(socket, self.tls.as_ref()),
             Http::H2 => Client::h2(socket, self.tls.as_ref(), &self.client),
