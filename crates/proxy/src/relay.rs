@@ -2,7 +2,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use millrace_error::Result;
+use millrace_error::{Code, Result};
 use millrace_message::{Fields, strip_hop_by_hop};
 use pin_project_lite::pin_project;
 
@@ -121,10 +121,10 @@ pub(crate) async fn exchange_heads<D: Downstream>(
                     down.send_interim(&head);
                 }
                 Poll::Ready(Ok(Head::Final(head, size))) => return Poll::Ready(Ok((head, size))),
-                // The first failure says more than what followed from it.
+                // The first failure says more than what followed from it; a refusal says why.
                 Poll::Ready(Err(error)) => {
-                    let error = upload.failure().unwrap_or(error);
-                    return Poll::Ready(Err(Broken::Upstream(error)));
+                    let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
+                    return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
                 }
                 Poll::Pending => {
                     return match down.poll_flush(cx) {

@@ -109,7 +109,10 @@ impl Wire {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            // Or a handshake that came to nothing.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
+            {
                 self.truncated = true;
                 false
             }
