@@ -18,6 +18,9 @@ use super::{Origin, Wire};
 
 /// A connection over TLS that a test plays one end of. Dropped, it ends without a goodbye.
 pub trait Secure: Read + Write + Send {
+    /// Comes to what the others tell of; otherwise that is done with the first bytes.
+    fn handshake(&mut self);
+
     /// Says that nothing more will be sent.
     fn goodbye(&mut self);
 
@@ -33,6 +36,12 @@ where
     C: std::ops::DerefMut<Target = ConnectionCommon<S>> + Send,
     S: SideData,
 {
+    fn handshake(&mut self) {
+        while self.conn.is_handshaking() {
+            self.conn.complete_io(&mut self.sock).unwrap();
+        }
+    }
+
     fn goodbye(&mut self) {
         self.conn.send_close_notify();
         self.flush().unwrap();
