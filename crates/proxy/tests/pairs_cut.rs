@@ -9,8 +9,11 @@ mod h2_origin;
 mod pair;
 mod support;
 
+use std::sync::Arc;
+
 use pair::*;
-use support::{Code, Source, eventually};
+use socket2::SockRef;
+use support::{Code, Source, eventually, millis};
 
 /// What the origin has read and said when it goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,44 @@ fn stop_at(row: Row, point: Point, how: Leave, length: Length) {
     let shared = row.up == Http::H2 && how == Leave::Stream;
     assert_eq!(pair.origin.connections(), if shared { 1 } else { 2 }, "{case}");
     eventually("the pool has one", || pair.proxy.pool().open == 1);
+}
+
+#[test]
+fn an_origin_that_closes_before_it_has_read_anything_is_an_error() {
+    each_row(|row| {
+        for reset in [false, true] {
+            let pair = Pair::at(
+                row,
+                |_| {},
+                |config, _| {
+                    PairOrigin::raw(config, Arc::default(), move |_, wire| {
+                        if reset {
+                            SockRef::from(&wire.stream).set_linger(Some(millis(0))).unwrap();
+                        }
+                    })
+                },
+            );
+            let mut client = pair.client();
+            for round in 1..=2 {
+                let reply = client.put("/", b"hello", Length::Known(5));
+                assert_eq!((reply.head.status, reply.text()), (502, "502 Bad Gateway\n"));
+                let logged = pair.proxy.logged();
+                assert_eq!((logged.source, logged.attempt), (Some(Source::Upstream), 1));
+                // HTTP/2 has to be agreed on before any request, in whatever way that fails.
+                let code = match row.up {
+                    Http::H1 => Code::UpstreamClosed,
+                    Http::H2 => Code::ConnectFailed,
+                };
+                assert!(
+                    logged.code == Some(code) || (row.tls && logged.code == Some(Code::TlsFailed)),
+                    "{reset}: {}",
+                    logged.message,
+                );
+                assert_eq!((logged.requests, pair.origin.connections()), (round, round as usize));
+            }
+            assert_eq!(pair.proxy.pool().open, 0);
+        }
+    });
 }
 
 #[test]

@@ -37,9 +37,8 @@ where
     S: SideData,
 {
     fn handshake(&mut self) {
-        while self.conn.is_handshaking() {
-            self.conn.complete_io(&mut self.sock).unwrap();
-        }
+        // What fails is found again by who reads.
+        while self.conn.is_handshaking() && self.conn.complete_io(&mut self.sock).is_ok() {}
     }
 
     fn goodbye(&mut self) {

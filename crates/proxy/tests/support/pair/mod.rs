@@ -13,6 +13,7 @@ mod ticks;
 
 use std::fmt;
 use std::net::TcpStream;
+use std::sync::Arc;
 
 pub use client::Client;
 pub use message::{Head, Length, Piece, Reply};
@@ -21,6 +22,7 @@ pub use side::{Leave, Side};
 pub use ticks::Ticks;
 
 use millrace_listeners::Endpoint;
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::h2_origin::Protocol;
@@ -99,6 +101,18 @@ impl Pair {
         change: impl FnOnce(&mut Setup),
         script: impl Fn(&mut Served) + Send + Sync + 'static,
     ) -> Pair {
+        Pair::at(row, change, |config, builder| match row.up {
+            Http::H1 => PairOrigin::h1(config, script),
+            Http::H2 => PairOrigin::h2(config, builder, script),
+        })
+    }
+
+    /// With an origin of another kind.
+    pub fn at(
+        row: Row,
+        change: impl FnOnce(&mut Setup),
+        origin: impl FnOnce(Option<Arc<ServerConfig>>, ::h2::server::Builder) -> PairOrigin,
+    ) -> Pair {
         let certs = row.tls.then(Certs::new);
         let mut setup = Setup {
             options: ProxyOptions::default(),
@@ -117,10 +131,7 @@ impl Pair {
             Http::H2 => ("h2", Protocol::H2),
         };
         let config = certs.as_ref().map(|certs| certs.good_config(&[alpn]));
-        let origin = match row.up {
-            Http::H1 => PairOrigin::h1(config, script),
-            Http::H2 => PairOrigin::h2(config, builder, script),
-        };
+        let origin = origin(config, builder);
         phases.peers.push(peer(origin.address(), PeerOptions { protocol, ..peer_options }));
         let proxy = Proxy::start(phases, options, 1, endpoint);
         let alpn = if row.down == Http::H1 { "http/1.1" } else { "h2" };

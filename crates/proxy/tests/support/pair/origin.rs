@@ -57,12 +57,24 @@ impl PairOrigin {
     ) -> PairOrigin {
         let requests = Arc::<AtomicUsize>::default();
         let count = requests.clone();
-        let origin = Origin::new(move |connection, wire| {
-            let wire = match &tls {
-                Some(config) => wire.over(|stream| secured(config, stream)),
-                None => wire,
-            };
+        PairOrigin::raw(tls, requests, move |connection, wire| {
             h1_connection(connection, wire, &count, &script);
+        })
+    }
+
+    /// One whose every connection is played by a script, whatever it speaks.
+    pub fn raw(
+        tls: Option<Arc<ServerConfig>>,
+        requests: Arc<AtomicUsize>,
+        script: impl Fn(usize, Wire) + Send + Sync + 'static,
+    ) -> PairOrigin {
+        let origin = Origin::new(move |connection, wire| match &tls {
+            Some(config) => {
+                let mut wire = wire.over(|stream| secured(config, stream));
+                wire.secure().handshake();
+                script(connection, wire);
+            }
+            None => script(connection, wire),
         });
         PairOrigin::H1 { origin, requests }
     }
