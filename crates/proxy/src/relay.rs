@@ -2,7 +2,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use millrace_error::Result;
+use millrace_error::{Code, Result};
 use millrace_message::{Fields, strip_hop_by_hop};
 use pin_project_lite::pin_project;
 
@@ -67,7 +67,8 @@ pin_project! {
     }
 }
 
-/// Runs `future` while the request's body goes on upstream; an error as soon as the client leaves.
+/// Runs `future` while the request's body goes on upstream, and interim answers to the client; an
+/// error as soon as the client leaves.
 pub(crate) fn uploading<'a, D, F>(
     down: &'a mut D,
     up: &'a mut Upstream,
@@ -86,7 +87,13 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
         if let Poll::Ready(done) = this.future.poll(cx) {
             return Poll::Ready(done);
         }
-        poll_client(cx, *this.down, this.up, this.upload).map(Err)
+        if let Poll::Ready(error) = poll_client(cx, *this.down, this.up, this.upload) {
+            return Poll::Ready(Err(error));
+        }
+        match this.down.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -114,10 +121,10 @@ pub(crate) async fn exchange_heads<D: Downstream>(
                     down.send_interim(&head);
                 }
                 Poll::Ready(Ok(Head::Final(head, size))) => return Poll::Ready(Ok((head, size))),
-                // The first failure says more than what followed from it.
+                // The first failure says more than what followed from it; a refusal says why.
                 Poll::Ready(Err(error)) => {
-                    let error = upload.failure().unwrap_or(error);
-                    return Poll::Ready(Err(Broken::Upstream(error)));
+                    let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
+                    return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
                 }
                 Poll::Pending => {
                     return match down.poll_flush(cx) {

@@ -17,11 +17,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use h2_origin::{Call, phases_to, send_all};
+use h2_origin::{Call, Link, phases_to, send_all};
 use http::{HeaderMap, Request, Response};
 use paused::{serve, took};
 use support::*;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 const GRPC: &str = "application/grpc";
@@ -41,9 +41,13 @@ async fn origin<F: Future<Output = ()> + Send + 'static>(
         let (stream, _) = listener.accept().await.unwrap();
         // The system's clock does not move on with the test's.
         stream.set_nodelay(true).unwrap();
+        let stream = stream.into_std().unwrap();
+        let link = Link::new(stream.try_clone().unwrap());
+        let stream = TcpStream::from_std(stream).unwrap();
         let mut server = h2::server::handshake(stream).await.unwrap();
         while let Some(Ok((request, respond))) = server.accept().await {
-            tokio::spawn(handler(Call { connection: 0, number: 0, request, respond }));
+            let link = link.clone();
+            tokio::spawn(handler(Call { connection: 0, number: 0, request, respond, link }));
         }
     });
     address

@@ -57,10 +57,17 @@ impl Wire {
     }
 
     pub fn new(stream: TcpStream) -> Wire {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buf: Vec::new(), secure: None, truncated: false }
+        let wire = Wire { stream, buf: Vec::new(), secure: None, truncated: false };
+        wire.patience(PATIENCE);
+        wire
+    }
+
+    /// How long reading and writing may take.
+    pub fn patience(&self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        // TLS reads where it cannot write.
+        self.stream.set_write_timeout(Some(limit)).unwrap();
     }
 
     /// The same connection over TLS; the handshake is done with the first bytes.
@@ -102,7 +109,10 @@ impl Wire {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            // Or a handshake that came to nothing.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
+            {
                 self.truncated = true;
                 false
             }
@@ -152,7 +162,16 @@ impl Wire {
         std::mem::take(&mut self.buf)
     }
 
-    fn line(&mut self) -> Option<String> {
+    /// So many bytes at most, and one at least; none at the end.
+    pub fn up_to(&mut self, most: usize) -> Option<Vec<u8>> {
+        if self.buf.is_empty() && !self.fill() {
+            return None;
+        }
+        Some(self.buf.drain(..most.min(self.buf.len())).collect())
+    }
+
+    /// The next line with its end; none if the connection ends first.
+    pub fn try_line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buf.windows(2).position(|window| window == b"\r\n") {
                 let line = self.buf.drain(..end + 2).collect();
@@ -168,7 +187,7 @@ impl Wire {
     pub fn try_chunked(&mut self) -> Option<(Vec<u8>, String)> {
         let mut body = Vec::new();
         loop {
-            let size = usize::from_str_radix(self.line()?.trim(), 16).unwrap();
+            let size = usize::from_str_radix(self.try_line()?.trim(), 16).unwrap();
             if size == 0 {
                 break;
             }
@@ -177,7 +196,7 @@ impl Wire {
         }
         let mut trailers = String::new();
         loop {
-            match self.line()?.as_str() {
+            match self.try_line()?.as_str() {
                 "\r\n" => return Some((body, trailers)),
                 line => trailers.push_str(line),
             }
