@@ -90,6 +90,11 @@ pub trait Downstream: Send {
     /// Ready when all that was taken has left this process.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
+    /// Whether a response can still reach the client, as far as is known.
+    fn can_answer(&self) -> bool {
+        true
+    }
+
     /// The response cannot be completed: makes sure that the client can tell.
     fn abort(&mut self);
 

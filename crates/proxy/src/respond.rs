@@ -62,7 +62,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) {
         let unreachable = error.source() == Source::Downstream
             && matches!(error.code(), Code::ClientAborted | Code::WriteTimeout);
-        if ex.response_started || unreachable {
+        if ex.response_started || unreachable || !down.can_answer() {
             down.abort();
             return;
         }

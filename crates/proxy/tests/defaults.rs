@@ -34,6 +34,7 @@ fn serve(mut phases: TestPhases, options: ProxyOptions) -> (UnixStream, Receiver
         runtime: 0,
         accepted: Instant::now(),
         tls: None,
+        counters: Arc::default(),
     };
     let app = Arc::new(HttpProxy::new(phases, options, 1, Arc::new(NoLog)));
     tokio::spawn(async move {

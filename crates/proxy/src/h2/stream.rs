@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -10,13 +10,14 @@ use millrace_error::{Code, Error};
 use millrace_message::{Method, RequestHead};
 
 use super::request::{expects_continue, head_size};
-use super::shared::Shared;
+use super::shared::{InputEnd, Shared};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::{BodySize, ProxyOptions};
 
 /// One request of a client, and its response.
 pub(super) struct H2Stream {
+    pub(super) id: u32,
     pub(super) options: Arc<ProxyOptions>,
     pub(super) shared: Arc<Shared>,
     pub(super) method: Method,
@@ -42,6 +43,7 @@ pub(super) struct Incoming {
     pub(super) expects_continue: bool,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
+    pub(super) input_end: Option<InputEnd>,
 }
 
 /// The response, as far as `h2` has not taken it.
@@ -87,6 +89,7 @@ impl H2Stream {
             None => BodySize::Unknown,
         };
         H2Stream {
+            id: respond.stream_id().as_u32(),
             options,
             shared,
             method: head.method.clone(),
@@ -99,6 +102,7 @@ impl H2Stream {
                 expects_continue: !done && expects_continue(head),
                 stall: Stall::default(),
                 timer: Timer::default(),
+                input_end: None,
             },
             outgoing: Outgoing::default(),
             respond,
@@ -114,24 +118,41 @@ impl H2Stream {
             Some(body) => body.poll_reset(cx),
             None => self.respond.poll_reset(cx),
         };
-        reset.map(|reset| {
-            let error = match reset {
-                Ok(reason) => {
+        let reset = ready!(reset);
+        self.outgoing.ended = true;
+        Poll::Ready(match reset {
+            Ok(reason) => match self.poll_why(cx) {
+                Some(error) => self.failed(error),
+                None => {
                     self.count_reset();
                     let reason = reason.description();
                     Error::new(Code::ClientAborted, format!("the stream was reset: {reason}"))
                 }
-                Err(error) => left(error),
-            };
-            self.outgoing.ended = true;
-            error
+            },
+            Err(error) => left(error),
         })
+    }
+
+    /// Whose doing a reset was, as far as `h2` says: only where the body was still coming in. What is
+    /// left of the body is lost with it.
+    fn poll_why(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
+        loop {
+            match self.incoming.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Some(error),
+                Poll::Ready(None) | Poll::Pending => return None,
+            }
+        }
     }
 
     /// What a failed call of `h2` means: the client left, or has broken the rules.
     pub(super) fn failed(&mut self, error: h2::Error) -> Error {
         if error.is_reset() {
             self.count_reset();
+            if error.is_library() {
+                let message = "the client broke the rules of the stream";
+                return Error::new(Code::BadRequest, message).because(error);
+            }
         }
         left(error)
     }
@@ -156,6 +177,7 @@ impl Drop for H2Stream {
     /// Without it `h2` would say CANCEL of a stream whose task has failed.
     fn drop(&mut self) {
         self.reset();
+        self.shared.frames.lock().done(self.id);
     }
 }
 

@@ -191,6 +191,10 @@ impl Downstream for H2Stream {
         self.poll_send(cx)
     }
 
+    fn can_answer(&self) -> bool {
+        !self.is_reset
+    }
+
     fn abort(&mut self) {
         // What waits may still go; `close` then resets the stream.
         self.outgoing.queue.clear();
