@@ -68,7 +68,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
         idle_since: Instant::now(),
         closing: None,
         is_final: false,
-        fault: None,
+        fault: Fault::default(),
         timer: Timer::default(),
     };
     poll_fn(|cx| connection.poll(cx, &mut h2, draining.as_mut())).await;
@@ -77,7 +77,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     drop(h2);
     while connection.streams.join_next().await.is_some() {}
     let H2Connection { info, requests, fault, .. } = connection;
-    log_fault(proxy, &info, requests, fault);
+    log_fault(proxy, &info, requests, fault.error);
 }
 
 /// Logs that a connection has ended for a fault of its client's, as a request of which nothing is
@@ -108,9 +108,16 @@ struct H2Connection<P: ProxyHttp> {
     closing: Option<Instant>,
     /// The connection ends now, whatever is open.
     is_final: bool,
-    /// Why, if it is the client's fault.
-    fault: Option<Error>,
+    fault: Fault,
     timer: Timer,
+}
+
+/// A fault of the client's that has ended the connection.
+#[derive(Default)]
+struct Fault {
+    is_logged: bool,
+    /// It is to be logged at the end.
+    error: Option<Error>,
 }
 
 type Server = Connection<Watched, Bytes>;
@@ -148,8 +155,7 @@ impl<P: ProxyHttp> H2Connection<P> {
                     self.ended(ended.and_then(Result::err));
                     return Poll::Ready(());
                 }
-                // All that were to be handed out are: others were refused.
-                Poll::Pending if room && self.log_refused() => {}
+                Poll::Pending if self.log_seen(room) => {}
                 Poll::Pending if self.check(cx, h2) => {}
                 Poll::Pending => {
                     let deadline = self.deadline(h2);
@@ -167,15 +173,24 @@ impl<P: ProxyHttp> H2Connection<P> {
         let in_block = self.shared.frames.lock().block_since.is_some();
         let left = || Error::new(Code::ClientAborted, "the client left in mid-head");
         let fault = error.and_then(refused::fault);
-        if !self.is_final {
-            self.fault = fault.or_else(|| in_block.then(left));
+        if !self.is_final && !self.fault.is_logged {
+            self.fault.error = fault.or_else(|| in_block.then(left));
         }
     }
 
-    /// Logs what `h2` has refused; whether there was any.
-    fn log_refused(&mut self) -> bool {
-        let refused = self.shared.frames.lock().take_refused();
-        let any = !refused.is_empty();
+    /// Logs what `h2` was seen to do; whether there was anything. `room`: all requests that were to
+    /// be handed out are, so that the others were refused.
+    fn log_seen(&mut self, room: bool) -> bool {
+        let (goaway, refused) = {
+            let mut frames = self.shared.frames.lock();
+            let refused = if room { frames.take_refused() } else { Vec::new() };
+            (frames.goaway.take(), refused)
+        };
+        let mut any = !refused.is_empty();
+        if let Some(code) = goaway.filter(|_| !self.is_final && !self.fault.is_logged) {
+            any = true;
+            self.log_fault(refused::broken(code));
+        }
         for (asked, why) in refused {
             self.requests = self.requests.saturating_add(1);
             let error = refused::error(why);
@@ -196,7 +211,7 @@ impl<P: ProxyHttp> H2Connection<P> {
         let now = Instant::now();
         if let Some((reason, error)) = self.find_fault(cx, now) {
             self.shared.frames.lock().closes_at_once = error.code() == Code::WriteTimeout;
-            self.fault = Some(error);
+            self.log_fault(error);
             return self.end(h2, reason);
         }
         let is_idle = self.is_idle(h2);
@@ -316,6 +331,12 @@ impl<P: ProxyHttp> H2Connection<P> {
         self.streams.spawn(async move { proxy.refused(arrival, received) });
     }
 
+    /// Logs a fault that ends the connection.
+    fn log_fault(&mut self, error: Error) {
+        self.fault.is_logged = true;
+        self.log(refused::unknown(), 0, error);
+    }
+
     /// A request has come.
     fn begin(
         &mut self,
@@ -341,9 +362,9 @@ impl<P: ProxyHttp> H2Connection<P> {
             self.log(request, 0, error);
             return self.refuse(id, respond);
         }
-        let checked = match accepted.has_fragment {
-            true => checked.and(Err(Error::new(Code::BadRequest, ":path has a fragment"))),
-            false => checked,
+        let checked = match accepted.wrong {
+            Some(why) => checked.and(Err(Error::new(Code::BadRequest, why))),
+            None => checked,
         };
         let length = checked.and_then(|()| content_length(&request));
         let refused = match (&length, self.options.max_request_body) {

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::block::Fragment;
 use super::bucket::Bucket;
 use super::hpack::Blocks;
-use super::opened::{Asked, Opened, Why};
+use super::opened::{Asked, Opened, Trailers, Why};
 use super::reading::{MAX_TRAILER_BYTES, MAX_TRAILERS};
 use super::scan::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEADERS, RST_STREAM, SETTINGS, Scanner,
-    Seen, WINDOW_UPDATE,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEADERS, RST_STREAM, SETTINGS,
+    Scanner, Seen, WINDOW_UPDATE,
 };
 use super::unread::{Held, Unread};
 
@@ -63,16 +63,20 @@ pub(super) struct Frames {
     held: Held,
     /// Bytes since the last DATA that were none.
     beside: u64,
-    /// The code of the RST_STREAM that goes out.
+    /// The last four bytes of the RST_STREAM, or of the first eight of the GOAWAY, that goes out.
     code: u32,
+    /// Bytes of it that have gone.
+    code_length: usize,
+    /// The code of a GOAWAY that has gone, if it is one of an error.
+    pub(super) goaway: Option<u32>,
     /// To be woken when the connection may read again.
     paused: Option<Waker>,
 }
 
 /// A request that `h2` has handed out.
 pub(super) struct Accepted {
-    /// Its path has a fragment, which was cut off.
-    pub(super) has_fragment: bool,
+    /// What is wrong with it and cannot be seen in what was handed out.
+    pub(super) wrong: Option<&'static str>,
     /// Too much is held already.
     pub(super) is_too_much: bool,
 }
@@ -100,6 +104,8 @@ impl Frames {
             held: Held::new(unread),
             beside: 0,
             code: 0,
+            code_length: 0,
+            goaway: None,
             paused: None,
         }
     }
@@ -160,8 +166,8 @@ impl Frames {
         self.block_since = None;
         let block = &self.blocks.block;
         if let Some(open) = self.opened.get(self.block_stream) {
-            open.has_large_trailers =
-                block.fields > MAX_TRAILERS || block.bytes > MAX_TRAILER_BYTES;
+            let are_too_large = block.fields > MAX_TRAILERS || block.bytes > MAX_TRAILER_BYTES;
+            open.trailers = Trailers { are_too_large, have_pseudo: block.has_pseudo };
         } else {
             self.is_flooded |= !self.opened.open(self.block_stream, block);
         }
@@ -173,10 +179,10 @@ impl Frames {
         self.windows.give((bytes.len() as u64).saturating_mul(WINDOWS_PER_KIB));
         while let Some(seen) = self.outgoing.next(&mut bytes) {
             match seen {
-                Seen::Head(_) => self.code = 0,
+                Seen::Head(_) => self.code_length = 0,
                 Seen::Payload(frame, piece, is_last) => {
-                    if frame.kind == RST_STREAM {
-                        piece.iter().for_each(|byte| self.code = self.code << 8 | u32::from(*byte));
+                    if let RST_STREAM | GOAWAY = frame.kind {
+                        self.read_code(frame.kind, piece);
                     }
                     if is_last {
                         self.sent(frame);
@@ -186,11 +192,22 @@ impl Frames {
         }
     }
 
+    /// A piece of what tells the client of an error goes out.
+    fn read_code(&mut self, kind: u8, piece: &[u8]) {
+        // A GOAWAY begins with a stream, and may end with a text.
+        let end = if kind == GOAWAY { 8 } else { 4 };
+        for byte in piece.iter().take(end - self.code_length.min(end)) {
+            self.code = self.code << 8 | u32::from(*byte);
+            self.code_length += 1;
+        }
+    }
+
     /// All of a frame has gone.
     fn sent(&mut self, frame: FrameHead) {
         match frame.kind {
             RST_STREAM => self.opened.answered(frame.stream, Why::Reset(self.code)),
             HEADERS => self.opened.answered(frame.stream, Why::TooLarge),
+            GOAWAY if self.code != 0 => self.goaway = Some(self.code),
             _ => {}
         }
         if frame.kind == RST_STREAM || (frame.kind <= HEADERS && frame.has(END_STREAM)) {
@@ -256,13 +273,13 @@ impl Frames {
 
     /// `h2` has handed out a request with a head of so many bytes.
     pub(super) fn accept(&mut self, stream: u32, head: u64) -> Accepted {
-        let mut has_fragment = false;
+        let mut wrong = None;
         if let Some(open) = self.opened.accept(stream) {
-            has_fragment = open.has_fragment;
+            wrong = open.wrong;
             open.head = head;
             self.held.add(head);
         }
-        Accepted { has_fragment, is_too_much: self.held.is_too_much() }
+        Accepted { wrong, is_too_much: self.held.is_too_much() }
     }
 
     /// A request is over.
@@ -272,9 +289,9 @@ impl Frames {
         self.resume();
     }
 
-    /// Whether the trailers of a request were more than is taken.
-    pub(super) fn has_large_trailers(&mut self, stream: u32) -> bool {
-        self.opened.get(stream).is_some_and(|open| open.has_large_trailers)
+    /// What is wrong with the trailers of a request.
+    pub(super) fn trailers(&mut self, stream: u32) -> Trailers {
+        self.opened.get(stream).map(|open| open.trailers).unwrap_or_default()
     }
 
     /// The requests that `h2` has refused since this was asked last.

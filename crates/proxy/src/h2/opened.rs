@@ -19,6 +19,15 @@ pub(super) struct Asked {
     pub(super) bytes: u64,
 }
 
+/// What is wrong with a request's trailers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Trailers {
+    /// They are more than is taken. Of far too many `h2` keeps only some.
+    pub(super) are_too_large: bool,
+    /// They hold pseudo-headers, which `h2` leaves out (RFC 9113 §8.1).
+    pub(super) have_pseudo: bool,
+}
+
 /// Why `h2` refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
@@ -33,10 +42,10 @@ pub(super) struct Open {
     id: u32,
     state: State,
     asked: Asked,
-    /// Its path has a fragment, which was cut off.
-    pub(super) has_fragment: bool,
-    /// Its trailers are more than is taken, and may have been cut short.
-    pub(super) has_large_trailers: bool,
+    /// What is wrong with its head and cannot be seen in what `h2` makes of it.
+    pub(super) wrong: Option<&'static str>,
+    /// What there is to say of its trailers, once they have come.
+    pub(super) trailers: Trailers,
     /// What it holds of the body, and what its head holds.
     pub(super) unread: u64,
     pub(super) head: u64,
@@ -90,8 +99,8 @@ impl Opened {
             id,
             state: State::New,
             asked,
-            has_fragment: block.has_fragment,
-            has_large_trailers: false,
+            wrong: block.wrong(),
+            trailers: Trailers::default(),
             unread: 0,
             head: 0,
             has_ended: false,

@@ -76,9 +76,12 @@ impl H2Stream {
                 let mut fields = trailers(&map);
                 let size = fields_size(&fields);
                 self.received += size;
-                // Of far too many `h2` keeps only some.
-                let is_cut = self.shared.frames.lock().has_large_trailers(self.id);
-                if is_cut || fields.len() > MAX_TRAILERS || size > MAX_TRAILER_BYTES {
+                let wrong = self.shared.frames.lock().trailers(self.id);
+                if wrong.have_pseudo {
+                    return Poll::Ready(Err(self.malformed("pseudo-headers among the trailers")));
+                }
+                let are_too_large = fields.len() > MAX_TRAILERS || size > MAX_TRAILER_BYTES;
+                if are_too_large || wrong.are_too_large {
                     return Poll::Ready(Err(Error::new(Code::BodyTooLarge, "trailers")));
                 }
                 if fields.iter().any(|(_, value)| !validate_value(value)) {

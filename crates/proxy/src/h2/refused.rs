@@ -40,11 +40,15 @@ pub(super) fn error(why: Why) -> Error {
     }
 }
 
-/// The fault for which `h2` has ended a connection, if that was its doing.
+/// The fault for which `h2` ends a connection, from the code that it tells the client.
+pub(super) fn broken(code: u32) -> Error {
+    let reason = Reason::from(code);
+    let why = format!("the client broke the rules of the connection: {}", reason.description());
+    Error::new(Code::BadRequest, why)
+}
+
+/// The same from what `h2` says when it has ended one, if that was its doing.
 pub(super) fn fault(error: h2::Error) -> Option<Error> {
-    let is_fault = error.is_library() && error.reason() != Some(Reason::NO_ERROR);
-    is_fault.then(|| {
-        let message = "the client broke the rules of the connection";
-        Error::new(Code::BadRequest, message).because(error)
-    })
+    let reason = error.reason().filter(|reason| *reason != Reason::NO_ERROR)?;
+    error.is_library().then(|| broken(reason.into()))
 }

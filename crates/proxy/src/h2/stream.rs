@@ -157,6 +157,15 @@ impl H2Stream {
         left(error)
     }
 
+    /// The client has broken a rule that `h2` does not hold it to, which ends the stream
+    /// (RFC 9113 §8.1.1).
+    pub(super) fn malformed(&mut self, why: &'static str) -> Error {
+        self.count_reset();
+        self.outgoing.ended = true;
+        self.respond.send_reset(Reason::PROTOCOL_ERROR);
+        Error::new(Code::BadRequest, why)
+    }
+
     fn count_reset(&mut self) {
         if !std::mem::replace(&mut self.is_reset, true) {
             self.shared.count_reset();

@@ -19,8 +19,12 @@ pub(super) struct Block {
     pub(super) fields: usize,
     /// Bytes of all fields, as they would be in HTTP/1.1.
     pub(super) bytes: u64,
+    /// There are pseudo-headers.
+    pub(super) has_pseudo: bool,
     /// A path holds a `#`.
     pub(super) has_fragment: bool,
+    /// A scheme is neither http nor https.
+    pub(super) has_odd_scheme: bool,
     pub(super) method: Vec<u8>,
     pub(super) path: Vec<u8>,
     pub(super) authority: Vec<u8>,
@@ -89,7 +93,8 @@ impl Blocks {
     /// A block begins.
     pub(super) fn begin(&mut self) {
         let block = &mut self.block;
-        (block.fields, block.bytes, block.has_fragment) = (0, 0, false);
+        (block.fields, block.bytes) = (0, 0);
+        (block.has_pseudo, block.has_fragment, block.has_odd_scheme) = (false, false, false);
         for text in [&mut block.method, &mut block.path, &mut block.authority] {
             text.clear();
         }
@@ -199,7 +204,7 @@ impl Blocks {
             _ => (&mut self.value_length, &mut self.text),
         };
         let is_path = self.step == Step::Value && self.name == Name::Path;
-        let is_kept = self.step == Step::Name || self.name != Name::Other;
+        let is_kept = self.step == Step::Name || self.name.matters();
         match &mut self.huffman {
             Some(decoder) => {
                 let has_fragment = &mut self.has_fragment;
@@ -262,15 +267,34 @@ impl Blocks {
 }
 
 impl Block {
+    /// What is wrong with a request's head and cannot be seen in what `h2` makes of it: a fragment is
+    /// cut off, and where there is no authority a scheme is left out and a path made up.
+    pub(super) fn wrong(&self) -> Option<&'static str> {
+        if self.has_fragment {
+            Some(":path has a fragment")
+        } else if self.has_odd_scheme {
+            Some("the scheme is neither http nor https")
+        } else if self.path.is_empty() && self.method != b"CONNECT" {
+            Some("no :path")
+        } else {
+            None
+        }
+    }
+
     fn add(&mut self, name: Name, size: usize, has_fragment: bool, text: &[u8]) {
         self.fields += 1;
         self.bytes = self.bytes.saturating_add(size as u64 + b": \r\n".len() as u64);
+        self.has_pseudo |= name != Name::Other;
         self.has_fragment |= has_fragment;
         let to = match name {
             Name::Method => &mut self.method,
             Name::Path => &mut self.path,
             Name::Authority => &mut self.authority,
-            Name::Other => return,
+            Name::Scheme => {
+                self.has_odd_scheme |= !matches!(text, b"http" | b"https");
+                return;
+            }
+            Name::Pseudo | Name::Other => return,
         };
         to.clear();
         to.extend_from_slice(text);

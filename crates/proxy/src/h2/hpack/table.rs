@@ -13,6 +13,9 @@ pub(super) enum Name {
     Method,
     Path,
     Authority,
+    Scheme,
+    /// Another pseudo-header.
+    Pseudo,
     Other,
 }
 
@@ -22,8 +25,17 @@ impl Name {
             b":method" => Name::Method,
             b":path" => Name::Path,
             b":authority" => Name::Authority,
+            b":scheme" => Name::Scheme,
+            [b':', ..] => Name::Pseudo,
             _ => Name::Other,
         }
+    }
+}
+
+impl Name {
+    /// Whether its value is looked at.
+    pub(super) fn matters(self) -> bool {
+        !matches!(self, Name::Pseudo | Name::Other)
     }
 }
 
