@@ -1,7 +1,7 @@
 //! Malformed requests over HTTP/2, and what an origin of HTTP/1.1 gets of them: nothing, or a request
 //! that is whole and says what was asked for. Seen in the raw bytes that the origin got.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 mod support;
 #[path = "support/told.rs"]

@@ -1,4 +1,5 @@
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -140,6 +141,10 @@ impl<P: ProxyHttp> H2Connection<P> {
                     self.info.report_panic(payload, &*self.proxy.log);
                 }
                 self.idle_since = Instant::now();
+            }
+            if self.shared.was_abused() {
+                // Before it is given any more.
+                self.check(cx, h2);
             }
             // A stream that the client has reset makes room at once for `h2`, but its task has yet
             // to end: without this there could be any number of them.
@@ -324,11 +329,13 @@ impl<P: ProxyHttp> H2Connection<P> {
     }
 
     /// Logs a request that is not served, of which so many bytes have come.
-    fn log(&mut self, request: RequestHead, received: u64, error: Error) {
+    fn log(&self, request: RequestHead, received: u64, error: Error) {
         let arrival = Arrival::refused(request, self.info.clone(), self.requests, error);
-        let proxy = self.proxy.clone();
-        // A task of its own, so that a phase that panics does so by itself.
-        self.streams.spawn(async move { proxy.refused(arrival, received) });
+        let log = || self.proxy.refused(arrival, received);
+        // The other streams have nothing to do with a phase that panics here.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(log)) {
+            self.info.report_panic(payload, &*self.proxy.log);
+        }
     }
 
     /// Logs a fault that ends the connection.

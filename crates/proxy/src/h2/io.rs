@@ -16,7 +16,7 @@ use crate::stall::Stall;
 use crate::timer::Timer;
 
 /// Frames that are read in one poll of a connection before other tasks have their turn.
-const FRAMES_PER_POLL: u32 = 512;
+const FRAMES_PER_POLL: u32 = 128;
 /// How long, and for how many bytes, a connection that was closed for its client's faults still
 /// reads: closing with bytes unread makes the system send a reset, which can destroy the GOAWAY.
 const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -67,13 +67,18 @@ impl Shared {
         }
     }
 
+    /// Whether the client was found to reset too much.
+    pub(super) fn was_abused(&self) -> bool {
+        self.is_abused.load(Ordering::Relaxed)
+    }
+
     /// Whether the client resets too much. Wakes `waker` when it begins to.
     pub(super) fn is_abused(&self, waker: &Waker) -> bool {
         let mut resets = self.resets.lock();
         if !resets.connection.as_ref().is_some_and(|known| known.will_wake(waker)) {
             resets.connection = Some(waker.clone());
         }
-        self.is_abused.load(Ordering::Relaxed)
+        self.was_abused()
     }
 
     pub(super) fn input_ended(&self) -> bool {

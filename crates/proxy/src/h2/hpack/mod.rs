@@ -2,6 +2,8 @@
 //! that was cut short, whether a path had a fragment that was cut off, and what was asked for in one
 //! that was refused. What is no valid block is left to `h2`, which ends the connection.
 
+#[cfg(test)]
+mod beside_h2;
 mod huffman;
 mod static_table;
 mod table;
