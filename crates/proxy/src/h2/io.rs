@@ -59,7 +59,9 @@ impl Watched {
     fn waits(&mut self, cx: &mut Context<'_>) -> bool {
         let mut frames = self.shared.frames.lock();
         if frames.in_this_poll > FRAMES_PER_POLL {
-            cx.waker().wake_by_ref();
+            // Woken again when the runtime has looked at its other sockets: to wake ourselves would
+            // let it look at them only now and then.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return true;
         }
         let is_paused = frames.is_paused(cx.waker());
