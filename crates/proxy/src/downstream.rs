@@ -104,6 +104,11 @@ pub trait Downstream: Send {
         false
     }
 
+    /// Whether a response can still reach the client, as far as is known.
+    fn can_answer(&self) -> bool {
+        true
+    }
+
     /// The response cannot be completed: makes sure that the client can tell.
     fn abort(&mut self);
 

@@ -90,6 +90,7 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
         if let Poll::Ready(error) = poll_client(cx, *this.down, this.up, this.upload) {
             return Poll::Ready(Err(error));
         }
+        this.up.read_ahead(cx);
         match this.down.poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Pending,
@@ -157,6 +158,7 @@ pub(crate) async fn relay_body<D: Downstream>(
                 Poll::Pending => {
                     // The client is the slow side: the origin's patience is not ours to count.
                     up.rest();
+                    up.read_ahead(cx);
                     return Poll::Pending;
                 }
             }

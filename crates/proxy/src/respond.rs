@@ -64,7 +64,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let unreachable = error.source() == Source::Downstream
             && matches!(error.code(), Code::ClientAborted | Code::WriteTimeout);
         let passes_on = down.passes_on(error);
-        if ex.response_started || unreachable {
+        if ex.response_started || unreachable || !down.can_answer() {
             down.abort();
             return;
         }

@@ -57,7 +57,6 @@ fn large_bodies_pass_both_ways_and_memory_stays_flat() {
                 assert_eq!(client.head().unwrap().status, 200);
                 assert_eq!(client.count(), (SIZE, true));
             });
-            println!("{row} {path}: {} KiB up, {} KiB down", up >> 10, down >> 10);
             assert!(up < HELD && down < HELD, "{up} up, {down} down");
         }
         assert_eq!(pair.origin.connections(), 1);
@@ -95,15 +94,50 @@ fn what_is_not_taken_is_held_within_a_bound_and_read_no_further() {
         });
         client.leave(Leave::Connection);
         left.tick();
-        println!(
-            "{row}: {} of {} KiB up, {} of {} KiB down",
-            up >> 10,
-            from_client >> 10,
-            down >> 10,
-            from_origin >> 10
-        );
         assert!(up < HELD && down < HELD, "{up} up, {down} down");
         // The rest is in the buffers of the system.
         assert!(from_client < ENDLESS && from_origin < ENDLESS);
+    });
+}
+
+#[test]
+fn small_pieces_of_an_answer_that_is_not_taken_keep_no_buffers_of_other_answers() {
+    const PIECES: usize = 2_000;
+    let _alone = heap::alone();
+    each_row(|row| {
+        if (row.down, row.up) != (Http::H2, Http::H2) {
+            return;
+        }
+        let (turn, over) = (Ticks::default(), Ticks::default());
+        let (turns, ends) = (turn.clone(), over.clone());
+        let pair = Pair::new(row, move |served| {
+            served.answer(200, &[], Length::Unknown);
+            let busy = served.path() == "/busy";
+            // A small piece behind each large one.
+            for number in 0..PIECES {
+                turns.wait(2 * number + usize::from(!busy));
+                assert!(served.send(if busy { &[b'l'; 16 * 1024][..] } else { b"s" }));
+                turns.tick();
+            }
+            ends.wait(1);
+        });
+        let mut closed = h2::client::Builder::new();
+        let mut stalled = pair.client_with(closed.initial_window_size(0));
+        assert!(stalled.begin("GET", "/stalled", &[], Length::Nothing));
+        assert_eq!(stalled.head().unwrap().status, 200);
+        let mut busy = pair.client();
+        let held = heap::growth(|| {
+            assert!(busy.begin("GET", "/busy", &[], Length::Nothing));
+            assert_eq!(busy.head().unwrap().status, 200);
+            let mut got = 0;
+            while got < PIECES * 16 * 1024 {
+                let Piece::Data(data) = busy.piece() else { panic!("{got} bytes") };
+                got += data.len();
+            }
+            turn.wait(2 * PIECES);
+        });
+        assert_eq!(pair.origin.connections(), 1);
+        assert!(held < HELD, "{held}");
+        over.tick();
     });
 }

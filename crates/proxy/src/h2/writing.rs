@@ -209,6 +209,10 @@ impl Downstream for H2Stream {
         is_cancelled
     }
 
+    fn can_answer(&self) -> bool {
+        !self.is_reset
+    }
+
     fn abort(&mut self) {
         // What waits may still go; `close` then resets the stream.
         self.outgoing.queue.clear();

@@ -130,6 +130,7 @@ impl H2Origin {
                         let (tls, builder) = (tls.clone(), builder.clone());
                         let (handler, calls) = (handler.clone(), calls.clone());
                         tokio::spawn(async move {
+                            stream.set_nodelay(true).unwrap();
                             let stream = stream.into_std().unwrap();
                             let link = Link::new(stream.try_clone().unwrap());
                             let stream = TcpStream::from_std(stream).unwrap();

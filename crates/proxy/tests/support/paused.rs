@@ -28,6 +28,7 @@ pub fn serve(mut phases: TestPhases, options: ProxyOptions) -> (UnixStream, Rece
         runtime: 0,
         accepted: Instant::now(),
         tls: None,
+        counters: Arc::default(),
     };
     let app = Arc::new(HttpProxy::new(phases, options, 1, Arc::new(NoLog)));
     tokio::spawn(async move {

@@ -50,11 +50,25 @@ impl H2Exchange {
         Ok(Head::Final(head, size))
     }
 
+    /// Takes what has come of the body while there is no room for it. It fills the stream's window
+    /// until it is asked for.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        let Some(body) = self.body.as_mut().filter(|_| !self.no_body) else { return };
+        // An end or an error is found again by whoever asks for more.
+        while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
+            self.ahead.push(data);
+        }
+    }
+
     /// The next piece of the response's body.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Err(Error::new(Code::Internal, "a body before its head")));
         };
+        if let Some(data) = self.ahead.pop() {
+            let _ = body.flow_control().release_capacity(data.len());
+            return Poll::Ready(Ok(Body::Data(data)));
+        }
         let piece = loop {
             match body.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {

@@ -153,6 +153,12 @@ impl Pair {
         self.client_on(TcpStream::connect(self.proxy.address).unwrap())
     }
 
+    /// The same with windows of its own.
+    pub fn client_with(&self, builder: &::h2::client::Builder) -> Client {
+        let socket = TcpStream::connect(self.proxy.address).unwrap();
+        Client::h2(socket, self.tls.as_ref(), builder)
+    }
+
     /// The same for whom the system holds next to nothing.
     pub fn slow_client(&self) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
