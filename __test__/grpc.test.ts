@@ -151,14 +151,29 @@ withGo(go.named('in front of the server of grpc-go'), () => {
     expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
   })
 
+  test('a peer that is spoken to in HTTP/1.1 is unavailable', async () => {
+    const { port, logged } = await proxied(new HttpPeer(`127.0.0.1:${server.port}`))
+    const { output } = await go.interop('empty_unary', port, false)
+    expect(output).toContain(
+      'code = Unavailable desc = unexpected HTTP status code received from server: 502',
+    )
+    await until(() => logged.length > 0)
+    expect(logged[0]!.code).toMatch(/^UPSTREAM_/)
+  })
+
   test('examples/grpc.ts lets in who has the token', async () => {
-    const { at, child, ended } = await runExample('grpc', `http://127.0.0.1:${server.port}`)
+    const { at, secure, child, ended } = await runExample('grpc', `http://127.0.0.1:${server.port}`)
     const port = Number(at.split(':')[1])
     const refused = await go.interop('empty_unary', port, false)
     expect(refused.output).toContain('code = Unauthenticated desc = a token is needed')
     const token = ['-additional_metadata', 'authorization:Bearer secret']
     for (const testCase of ['empty_unary', 'ping_pong'])
       expect(await go.interop(testCase, port, false, token)).toMatchObject({ code: 0 })
+    const client = session(`https://${secure}`, { rejectUnauthorized: false })
+    const headers = { authorization: 'Bearer secret' }
+    const { trailers } = await call(client, `${SERVICE}/EmptyCall`, { headers })
+    expect(trailers['grpc-status']).toBe('0')
+    client.destroy()
     child.kill('SIGTERM')
     expect(await ended).toEqual([0, null])
   })

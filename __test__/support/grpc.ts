@@ -5,6 +5,7 @@ import {
   constants,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
 } from 'node:http2'
 import { onTestFinished } from 'vitest'
 
@@ -40,8 +41,8 @@ export interface Called {
 }
 
 /** A connection of HTTP/2. It is closed with the test. */
-export function session(url: string): ClientHttp2Session {
-  const client = connect(url)
+export function session(url: string, options: SecureClientSessionOptions = {}): ClientHttp2Session {
+  const client = connect(url, options)
   client.on('error', () => {})
   onTestFinished(() => client.destroy())
   return client
