@@ -21,13 +21,21 @@ const env = { ...process.env, GOBIN: folder, GOTOOLCHAIN: 'local', GOFLAGS: '-bu
 /** Runs Go here: how it ended, and what it wrote. */
 function go(...args) {
   return new Promise((resolve, reject) => {
-    const child = spawn('go', args, { cwd: here, env, timeout: LIMIT_MS, killSignal: 'SIGKILL' })
+    const child = spawn('go', args, { cwd: here, env })
+    // Not the time-out of spawn, which goes on where nothing could be started.
+    const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS)
     let stdout = ''
     let stderr = ''
     child.stdout.on('data', (data) => (stdout += data))
     child.stderr.on('data', (data) => (stderr += data))
-    child.on('error', (error) => reject(error.code === 'ENOENT' ? new Missing('Go is not installed') : error))
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+    child.on('error', (error) => {
+      clearTimeout(timer)
+      reject(error.code === 'ENOENT' ? new Missing('Go is not installed') : error)
+    })
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      resolve({ code, signal, stdout, stderr })
+    })
     try {
       // Other tests run meanwhile, and some of them look at the clock.
       setPriority(child.pid, 10)
