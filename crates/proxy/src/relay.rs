@@ -67,7 +67,8 @@ pin_project! {
     }
 }
 
-/// Runs `future` while the request's body goes on upstream; an error as soon as the client leaves.
+/// Runs `future` while the request's body goes on upstream, and interim answers to the client; an
+/// error as soon as the client leaves.
 pub(crate) fn uploading<'a, D, F>(
     down: &'a mut D,
     up: &'a mut Upstream,
@@ -86,7 +87,13 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
         if let Poll::Ready(done) = this.future.poll(cx) {
             return Poll::Ready(done);
         }
-        poll_client(cx, *this.down, this.up, this.upload).map(Err)
+        if let Poll::Ready(error) = poll_client(cx, *this.down, this.up, this.upload) {
+            return Poll::Ready(Err(error));
+        }
+        match this.down.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Pending,
+        }
     }
 }
 

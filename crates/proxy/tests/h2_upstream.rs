@@ -77,7 +77,7 @@ fn an_answer_of_trailers_only_is_an_answer() {
     let origin = Origin::new(|_, wire| {
         let mut frames = Frames::accept(wire);
         let stream = frames.request();
-        frames.answer(stream, END_STREAM, 200, &[("grpc-status", "5")]);
+        frames.answer(stream, Frames::END_STREAM, 200, &[("grpc-status", "5")]);
         frames.drain();
     });
     let response = proxy_to(origin.address).client().ask("POST / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -91,11 +91,11 @@ fn answers_without_a_body_have_none_whatever_their_length_says() {
         let mut frames = Frames::accept(wire);
         for (status, split) in [(200, false), (204, false), (304, true), (200, true)] {
             let stream = frames.request();
-            let end = if split { 0 } else { END_STREAM };
+            let end = if split { 0 } else { Frames::END_STREAM };
             let fields: &[_] = if status == 204 { &[] } else { &[("content-length", "42")] };
             frames.answer(stream, end, status, fields);
             if split {
-                frames.send(DATA, END_STREAM, stream, []);
+                frames.try_send(Frames::DATA, Frames::END_STREAM, stream, []);
             }
         }
         frames.drain();
@@ -125,7 +125,7 @@ fn interim_answers_are_passed_on_in_order() {
         frames.answer(stream, 0, 103, &[("link", "</a>")]);
         frames.answer(stream, 0, 103, &[("link", "</b>")]);
         frames.answer(stream, 0, 200, &[]);
-        frames.send(DATA, END_STREAM, stream, b"done");
+        frames.try_send(Frames::DATA, Frames::END_STREAM, stream, b"done");
         frames.drain();
     });
     let proxy = proxy_to(origin.address);
@@ -142,8 +142,8 @@ fn a_continue_of_the_origin_asks_the_client_for_the_body() {
         let mut frames = Frames::accept(wire);
         let stream = frames.request();
         frames.answer(stream, 0, 100, &[]);
-        assert_eq!(frames.find(DATA).unwrap().payload, b"hello");
-        frames.answer(stream, END_STREAM, 204, &[]);
+        assert_eq!(frames.find(Frames::DATA).unwrap().payload, b"hello");
+        frames.answer(stream, Frames::END_STREAM, 204, &[]);
         frames.drain();
     });
     let proxy = proxy_to(origin.address);
@@ -187,7 +187,7 @@ fn a_complete_answer_followed_by_a_reset_without_error_is_a_success() {
         let mut frames = Frames::accept(wire);
         let stream = frames.request();
         frames.answer(stream, 0, 200, &[]);
-        frames.send(DATA, END_STREAM, stream, b"enough");
+        frames.try_send(Frames::DATA, Frames::END_STREAM, stream, b"enough");
         frames.reset(stream, 0);
         frames.drain();
     });

@@ -29,7 +29,7 @@ fn a_reset_at_each_point_is_an_error_and_never_a_shorter_success() {
             "in a body of known length",
             |frames, stream| {
                 frames.answer(stream, 0, 200, &[("content-length", "9")]);
-                frames.send(DATA, 0, stream, b"half");
+                frames.try_send(Frames::DATA, 0, stream, b"half");
             },
             true,
         ),
@@ -37,7 +37,7 @@ fn a_reset_at_each_point_is_an_error_and_never_a_shorter_success() {
             "in a body of unknown length",
             |frames, stream| {
                 frames.answer(stream, 0, 200, &[]);
-                frames.send(DATA, 0, stream, b"half");
+                frames.try_send(Frames::DATA, 0, stream, b"half");
             },
             true,
         ),
@@ -45,14 +45,14 @@ fn a_reset_at_each_point_is_an_error_and_never_a_shorter_success() {
             "after all of it but the end",
             |frames, stream| {
                 frames.answer(stream, 0, 200, &[]);
-                frames.send(DATA, 0, stream, b"half");
-                frames.send(DATA, 0, stream, []);
+                frames.try_send(Frames::DATA, 0, stream, b"half");
+                frames.try_send(Frames::DATA, 0, stream, []);
             },
             true,
         ),
     ];
     // Reset, without and with an error, or the end of the connection.
-    for end in [Some(CANCEL), Some(NO_ERROR), None] {
+    for end in [Some(Frames::CANCEL), Some(Frames::NO_ERROR), None] {
         for (point, script, begun) in scripts {
             let origin = Origin::new(move |_, wire| {
                 let mut frames = Frames::accept(wire);
@@ -90,7 +90,7 @@ fn a_length_that_does_not_match_is_an_error() {
     for (sent, end) in [("short", true), ("much too long", true), ("much too long", false)] {
         let (origin, _) = scripted(move |_, frames, stream| {
             frames.answer(stream, 0, 200, &[("content-length", "9")]);
-            frames.send(DATA, if end { END_STREAM } else { 0 }, stream, sent);
+            frames.try_send(Frames::DATA, if end { Frames::END_STREAM } else { 0 }, stream, sent);
         });
         let proxy = proxy_to(origin.address);
         let mut client = proxy.client();
@@ -100,7 +100,7 @@ fn a_length_that_does_not_match_is_an_error() {
     }
     // One that never comes, with the head.
     let (origin, _) = scripted(|_, frames, stream| {
-        frames.answer(stream, END_STREAM, 200, &[("content-length", "9")]);
+        frames.answer(stream, Frames::END_STREAM, 200, &[("content-length", "9")]);
     });
     let proxy = proxy_to(origin.address);
     assert_eq!(proxy.client().ask(GET).status, 502);
@@ -121,7 +121,7 @@ fn heads_that_are_not_valid_are_errors() {
     ];
     for fields in table {
         let (origin, _) = scripted(move |_, frames, stream| {
-            frames.answer(stream, END_STREAM, 200, fields);
+            frames.answer(stream, Frames::END_STREAM, 200, fields);
         });
         let proxy = proxy_to(origin.address);
         let response = proxy.client().ask(GET);
@@ -140,7 +140,7 @@ fn a_head_beyond_the_limits_is_an_error() {
         let names: Vec<String> = (0..100).map(|number| format!("x-{number}")).collect();
         let value = "v".repeat(120);
         let fields: Vec<_> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
-        frames.answer(stream, END_STREAM, 200, &fields);
+        frames.answer(stream, Frames::END_STREAM, 200, &fields);
     });
     for (max_bytes, max_fields, fits) in
         [(65_536, 128, true), (8_192, 128, false), (65_536, 99, false)]
@@ -204,12 +204,12 @@ fn time_outs_end_a_stream_and_leave_the_connection() {
         let mut frames = Frames::accept(wire);
         // Silence; then half an answer; then a window that never opens.
         frames.request();
-        reset.lock().unwrap().send(frames.find(RESET).unwrap().payload).unwrap();
+        reset.lock().unwrap().send(frames.find(Frames::RST_STREAM).unwrap().payload).unwrap();
         let stream = frames.request();
         frames.answer(stream, 0, 200, &[]);
-        reset.lock().unwrap().send(frames.find(RESET).unwrap().payload).unwrap();
+        reset.lock().unwrap().send(frames.find(Frames::RST_STREAM).unwrap().payload).unwrap();
         frames.request();
-        reset.lock().unwrap().send(frames.find(RESET).unwrap().payload).unwrap();
+        reset.lock().unwrap().send(frames.find(Frames::RST_STREAM).unwrap().payload).unwrap();
         let stream = frames.request();
         ok(&mut frames, stream);
         frames.drain();
@@ -235,7 +235,7 @@ fn time_outs_end_a_stream_and_leave_the_connection() {
         assert_eq!(client.response_to("GET").map(|response| response.status), status);
         assert_eq!(proxy.logged().code, Some(code));
         let reason = was_reset.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(reason, CANCEL.to_be_bytes());
+        assert_eq!(reason, Frames::CANCEL.to_be_bytes());
     }
     assert_eq!(proxy.client().ask(GET).text(), "ok");
     assert_eq!(origin.connections(), 1);
@@ -243,7 +243,7 @@ fn time_outs_end_a_stream_and_leave_the_connection() {
 
 #[test]
 fn floods_of_an_origin_end_with_its_request_and_hold_nobody_else_up() {
-    for kind in [PING, SETTINGS, RESET] {
+    for kind in [Frames::PING, Frames::SETTINGS, Frames::RST_STREAM] {
         let flooding = Origin::new(move |_, wire| {
             let mut frames = Frames::accept(wire);
             let stream = frames.request();
@@ -251,12 +251,12 @@ fn floods_of_an_origin_end_with_its_request_and_hold_nobody_else_up() {
             let mut back = Wire::new(frames.wire.stream.try_clone().unwrap());
             std::thread::spawn(move || back.drop_all());
             let payload: &[u8] = match kind {
-                PING => &[0; 8],
-                SETTINGS => &[],
+                Frames::PING => &[0; 8],
+                Frames::SETTINGS => &[],
                 _ => &[0, 0, 0, 8],
             };
-            let stream = if kind == RESET { stream } else { 0 };
-            while frames.send(kind, 0, stream, payload) {}
+            let stream = if kind == Frames::RST_STREAM { stream } else { 0 };
+            while frames.try_send(kind, 0, stream, payload) {}
         });
         let options = PeerOptions {
             read_timeout: Some(millis(300)),

@@ -23,7 +23,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 fn a_refused_stream_is_tried_again_once_without_asking_whatever_the_method() {
     for request in [GET, POST] {
         let (origin, requests) = scripted(|number, frames, stream| match number {
-            0 => frames.reset(stream, REFUSED_STREAM),
+            0 => frames.reset(stream, Frames::REFUSED_STREAM),
             _ => ok(frames, stream),
         });
         let mut phases = phases_to(origin.address);
@@ -38,7 +38,8 @@ fn a_refused_stream_is_tried_again_once_without_asking_whatever_the_method() {
 
 #[test]
 fn a_stream_that_is_refused_twice_is_an_error_that_may_be_retried() {
-    let (origin, requests) = scripted(|_, frames, stream| frames.reset(stream, REFUSED_STREAM));
+    let (origin, requests) =
+        scripted(|_, frames, stream| frames.reset(stream, Frames::REFUSED_STREAM));
     let proxy = proxy_to(origin.address);
     assert_eq!(proxy.client().ask(POST).status, 502);
     let logged = proxy.logged();
@@ -51,14 +52,14 @@ fn a_body_too_large_to_be_kept_is_not_sent_again() {
     let (origin, requests) = scripted(|_, frames, stream| {
         let mut got = 0;
         while got < 40_000 {
-            got += frames.find(DATA).unwrap().payload.len();
+            got += frames.find(Frames::DATA).unwrap().payload.len();
         }
-        frames.send(8, 0, 0, 1_000_000_u32.to_be_bytes());
-        frames.send(8, 0, stream, 1_000_000_u32.to_be_bytes());
+        frames.try_send(Frames::WINDOW_UPDATE, 0, 0, 1_000_000_u32.to_be_bytes());
+        frames.try_send(Frames::WINDOW_UPDATE, 0, stream, 1_000_000_u32.to_be_bytes());
         while got < 200_000 {
-            got += frames.find(DATA).unwrap().payload.len();
+            got += frames.find(Frames::DATA).unwrap().payload.len();
         }
-        frames.reset(stream, REFUSED_STREAM);
+        frames.reset(stream, Frames::REFUSED_STREAM);
     });
     let proxy = proxy_to(origin.address);
     let body = "x".repeat(200_000);
@@ -77,7 +78,7 @@ fn a_stream_that_is_cancelled_is_retried_only_where_that_is_safe() {
         // A reset is never taken for a connection that had died, on a reused one either.
         let (origin, requests) = scripted(|number, frames, stream| match number {
             0 => ok(frames, stream),
-            _ => frames.reset(stream, CANCEL),
+            _ => frames.reset(stream, Frames::CANCEL),
         });
         let proxy = proxy_to(origin.address);
         let mut client = proxy.client();
@@ -98,10 +99,10 @@ fn a_graceful_goaway_lets_streams_end_and_moves_the_next_request() {
         let mut frames = Frames::accept(wire);
         let stream = frames.request();
         if number == 0 {
-            frames.go_away(i32::MAX as u32, NO_ERROR);
+            frames.go_away(i32::MAX as u32, Frames::NO_ERROR);
         }
         frames.answer(stream, 0, 200, &[]);
-        frames.send(DATA, END_STREAM, stream, b"ok");
+        frames.try_send(Frames::DATA, Frames::END_STREAM, stream, b"ok");
         frames.drain();
     });
     let proxy = proxy_to(origin.address);
@@ -117,7 +118,9 @@ fn a_graceful_goaway_lets_streams_end_and_moves_the_next_request() {
 
 #[test]
 fn a_request_beyond_the_last_stream_of_a_goaway_is_sent_again_elsewhere() {
-    for (request, reason) in [(GET, NO_ERROR), (POST, NO_ERROR), (POST, ENHANCE_YOUR_CALM)] {
+    for (request, reason) in
+        [(GET, Frames::NO_ERROR), (POST, Frames::NO_ERROR), (POST, Frames::ENHANCE_YOUR_CALM)]
+    {
         let origin = Origin::new(move |number, wire| {
             let mut frames = Frames::accept(wire);
             let stream = frames.request();
@@ -149,7 +152,7 @@ fn a_request_that_was_not_sent_yet_when_its_connection_ended_goes_elsewhere() {
             if number == 0 {
                 closing.lock().unwrap().recv_timeout(PATIENCE).unwrap();
                 if graceful {
-                    frames.go_away(0, NO_ERROR);
+                    frames.go_away(0, Frames::NO_ERROR);
                 } else {
                     frames.wire.end_sending();
                 }
@@ -191,7 +194,7 @@ fn a_request_within_a_goaway_with_an_error_may_have_been_processed() {
         let origin = Origin::new(|_, wire| {
             let mut frames = Frames::accept(wire);
             let stream = frames.request();
-            frames.go_away(stream, PROTOCOL_ERROR);
+            frames.go_away(stream, Frames::PROTOCOL_ERROR);
             frames.wire.end_sending();
             frames.drain();
         });
@@ -231,7 +234,7 @@ fn a_connection_that_died_is_replaced_once_for_what_is_idempotent() {
 fn http_1_1_required_in_the_clear_is_an_error_as_nothing_can_be_agreed_on() {
     for (request, safe) in [(GET, true), (POST, false)] {
         let (origin, requests) =
-            scripted(|_, frames, stream| frames.reset(stream, HTTP_1_1_REQUIRED));
+            scripted(|_, frames, stream| frames.reset(stream, Frames::HTTP_1_1_REQUIRED));
         let proxy = proxy_to(origin.address);
         assert_eq!(proxy.client().ask(request).status, 502);
         let logged = proxy.logged();

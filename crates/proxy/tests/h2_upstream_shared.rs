@@ -119,7 +119,7 @@ fn the_stream_of_a_client_that_leaves_is_cancelled() {
         let mut frames = Frames::accept(wire);
         let stream = frames.request();
         frames.answer(stream, 0, 200, &[]);
-        let frame = frames.find(RESET).unwrap();
+        let frame = frames.find(Frames::RST_STREAM).unwrap();
         reset.lock().unwrap().send((frame.stream == stream, frame.payload)).unwrap();
         frames.drain();
     });

@@ -1,10 +1,12 @@
+//! HTTP/2 frame by frame. What only an origin needs is in `h2_frames`.
+
 use std::net::SocketAddr;
 
 use super::Wire;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A client of HTTP/2 that is put together frame by frame.
+/// One end of a connection: a client's, unless it was accepted.
 pub struct Frames {
     pub wire: Wire,
 }
@@ -71,18 +73,28 @@ impl Frames {
     pub const WINDOW_UPDATE: u8 = 8;
     pub const CONTINUATION: u8 = 9;
 
+    pub const ACK: u8 = 1;
+    pub const END_STREAM: u8 = 1;
+    pub const END_HEADERS: u8 = 4;
+
+    pub const NO_ERROR: u32 = 0;
     pub const PROTOCOL_ERROR: u32 = 1;
     pub const SETTINGS_TIMEOUT: u32 = 4;
     pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
+    pub const HTTP_1_1_REQUIRED: u32 = 13;
 
     pub fn connect(address: SocketAddr) -> Frames {
         Frames::with_settings(address, &[])
     }
 
     pub fn with_settings(address: SocketAddr, settings: &[(u16, u32)]) -> Frames {
-        let mut wire = Wire::connect(address);
+        Frames::over(Wire::connect(address), settings)
+    }
+
+    /// A client's end over a connection that is there.
+    pub fn over(mut wire: Wire, settings: &[(u16, u32)]) -> Frames {
         let payload: Vec<u8> = settings
             .iter()
             .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
@@ -93,6 +105,17 @@ impl Frames {
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.wire.send(frame(kind, flags, stream, payload));
+    }
+
+    /// For what may be refused on the way.
+    pub fn try_send(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: impl AsRef<[u8]>,
+    ) -> bool {
+        self.wire.try_send(frame(kind, flags, stream, payload.as_ref()))
     }
 
     /// A GET, or whatever `fields` say beside.
@@ -108,6 +131,7 @@ impl Frames {
         self.send(Self::HEADERS, flags, stream, &fields_block(fields));
     }
 
+    /// The next frame; none at the end of the connection.
     pub fn try_next(&mut self) -> Option<Frame> {
         let head = self.wire.try_bytes(9)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{HeaderMap, Method, Request, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::PATIENCE;
@@ -50,6 +51,13 @@ impl H2Client {
     pub async fn with(address: SocketAddr, builder: &Builder) -> H2Client {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        H2Client::over(stream, builder).await
+    }
+
+    pub async fn over<S>(stream: S, builder: &Builder) -> H2Client
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (send, connection) = soon(builder.handshake(stream)).await.unwrap();
         H2Client { send, driver: tokio::spawn(connection) }
     }

@@ -12,7 +12,11 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Peer, PeerOptions, Proxy, ProxyOptions, TestPhases, peer};
 
@@ -39,6 +43,43 @@ pub struct Call {
     pub number: usize,
     pub request: Request<RecvStream>,
     pub respond: SendResponse<Bytes>,
+    pub link: Link,
+}
+
+/// The connection beneath a call.
+#[derive(Clone)]
+pub struct Link {
+    pub socket: Arc<std::net::TcpStream>,
+    end: Arc<Notify>,
+}
+
+impl Link {
+    fn new(socket: std::net::TcpStream) -> Link {
+        Link { socket: Arc::new(socket), end: Arc::default() }
+    }
+
+    /// Drops the connection, with all that is on it.
+    pub fn end(&self) {
+        self.end.notify_one();
+    }
+
+    async fn until_end(&self, serving: impl Future<Output = ()>) {
+        tokio::select! {
+            () = serving => {}
+            () = self.end.notified() => {}
+        }
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    builder: Builder,
+    begin: impl Fn(Request<RecvStream>, SendResponse<Bytes>),
+) {
+    let Ok(mut server) = builder.handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = server.accept().await {
+        begin(request, respond);
+    }
 }
 
 /// An origin on a thread of its own, for as long as it is not dropped.
@@ -60,6 +101,15 @@ impl H2Origin {
         builder: Builder,
         handler: impl Fn(Call) -> F + Send + Sync + 'static,
     ) -> H2Origin {
+        H2Origin::secure(builder, None, handler)
+    }
+
+    /// Over TLS, if it is told how.
+    pub fn secure<F: Future<Output = ()> + Send + 'static>(
+        builder: Builder,
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> H2Origin {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -73,15 +123,24 @@ impl H2Origin {
                 tokio::spawn(async move {
                     while let Ok((stream, _)) = listener.accept().await {
                         let connection = count.fetch_add(1, Ordering::SeqCst);
-                        let (builder, handler) = (builder.clone(), handler.clone());
-                        let calls = calls.clone();
+                        let (tls, builder) = (tls.clone(), builder.clone());
+                        let (handler, calls) = (handler.clone(), calls.clone());
                         tokio::spawn(async move {
-                            let Ok(mut server) = builder.handshake(stream).await else { return };
-                            while let Some(Ok((request, respond))) = server.accept().await {
+                            let stream = stream.into_std().unwrap();
+                            let link = Link::new(stream.try_clone().unwrap());
+                            let stream = TcpStream::from_std(stream).unwrap();
+                            let begin = |request, respond| {
                                 let number = calls.fetch_add(1, Ordering::SeqCst);
-                                let call = Call { connection, number, request, respond };
+                                let link = link.clone();
+                                let call = Call { connection, number, request, respond, link };
                                 tokio::spawn(handler(call));
-                            }
+                            };
+                            let Some(config) = tls else {
+                                return link.until_end(serve(stream, builder, begin)).await;
+                            };
+                            let shake = TlsAcceptor::from(config).accept(stream);
+                            let Ok(stream) = shake.await else { return };
+                            link.until_end(serve(stream, builder, begin)).await;
                         });
                     }
                 });

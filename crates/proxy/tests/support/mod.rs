@@ -12,7 +12,7 @@ mod wire;
 
 pub use phases::{Logged, TestPhases, peer};
 pub use proxy::{Lines, Proxy};
-pub use secure::{Certs, Secure, TlsClient, listed};
+pub use secure::{Certs, Secure, TlsClient, listed, secured};
 pub use wire::{Origin, Response, Wire};
 
 use std::time::{Duration, Instant};

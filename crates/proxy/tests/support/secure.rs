@@ -11,6 +11,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
     ServerConnection, SideData, StreamOwned, SupportedProtocolVersion,
 };
+use tokio_rustls::TlsConnector;
 
 use super::{Origin, Wire};
 
@@ -104,13 +105,15 @@ impl Certs {
         own: &Issued,
         script: impl Fn(usize, Wire) + Send + Sync + 'static,
     ) -> Origin {
-        let (chain, key) = parsed(own);
-        let builder = ServerConfig::builder().with_no_client_auth();
-        let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+        let config = config(own, &[]);
         Origin::new(move |number, wire| {
-            let session = ServerConnection::new(config.clone()).unwrap();
-            script(number, wire.over(|stream| Box::new(StreamOwned::new(session, stream))));
+            script(number, wire.over(|stream| secured(&config, stream)));
         })
+    }
+
+    /// What an origin with a certificate that is good does handshakes with.
+    pub fn good_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
+        config(&self.ca.issue(&["127.0.0.1"]), alpn)
     }
 
     /// The same with a certificate that is good.
@@ -127,10 +130,35 @@ pub struct TlsClient {
 
 impl TlsClient {
     pub fn over(&self, wire: Wire) -> Wire {
-        let name = ServerName::try_from(self.name.clone()).unwrap();
-        let session = ClientConnection::new(self.config.clone(), name).unwrap();
+        let session = ClientConnection::new(self.config.clone(), self.name()).unwrap();
         wire.over(|stream| Box::new(StreamOwned::new(session, stream)))
     }
+
+    pub async fn over_tokio(
+        &self,
+        stream: tokio::net::TcpStream,
+    ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+        let connector = TlsConnector::from(self.config.clone());
+        connector.connect(self.name(), stream).await.unwrap()
+    }
+
+    fn name(&self) -> ServerName<'static> {
+        ServerName::try_from(self.name.clone()).unwrap()
+    }
+}
+
+fn config(own: &Issued, alpn: &[&str]) -> Arc<ServerConfig> {
+    let (chain, key) = parsed(own);
+    let builder = ServerConfig::builder().with_no_client_auth();
+    let mut config = builder.with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// An origin's end over TLS.
+pub fn secured(config: &Arc<ServerConfig>, stream: TcpStream) -> Box<dyn Secure> {
+    let session = ServerConnection::new(config.clone()).unwrap();
+    Box::new(StreamOwned::new(session, stream))
 }
 
 pub fn listed(issued: &Issued) -> CertificateOptions {

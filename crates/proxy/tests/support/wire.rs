@@ -151,7 +151,16 @@ impl Wire {
         std::mem::take(&mut self.buf)
     }
 
-    fn line(&mut self) -> Option<String> {
+    /// So many bytes at most, and one at least; none at the end.
+    pub fn up_to(&mut self, most: usize) -> Option<Vec<u8>> {
+        if self.buf.is_empty() && !self.fill() {
+            return None;
+        }
+        Some(self.buf.drain(..most.min(self.buf.len())).collect())
+    }
+
+    /// The next line with its end; none if the connection ends first.
+    pub fn try_line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buf.windows(2).position(|window| window == b"\r\n") {
                 let line = self.buf.drain(..end + 2).collect();
@@ -167,7 +176,7 @@ impl Wire {
     pub fn try_chunked(&mut self) -> Option<(Vec<u8>, String)> {
         let mut body = Vec::new();
         loop {
-            let size = usize::from_str_radix(self.line()?.trim(), 16).unwrap();
+            let size = usize::from_str_radix(self.try_line()?.trim(), 16).unwrap();
             if size == 0 {
                 break;
             }
@@ -176,7 +185,7 @@ impl Wire {
         }
         let mut trailers = String::new();
         loop {
-            match self.line()?.as_str() {
+            match self.try_line()?.as_str() {
                 "\r\n" => return Some((body, trailers)),
                 line => trailers.push_str(line),
             }

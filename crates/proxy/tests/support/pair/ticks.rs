@@ -1,0 +1,24 @@
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::support::PATIENCE;
+
+/// Something that happens again and again, waited for on other threads.
+#[derive(Clone, Default)]
+pub struct Ticks(Arc<(Mutex<usize>, Condvar)>);
+
+impl Ticks {
+    /// It has happened once more.
+    pub fn tick(&self) {
+        *self.0.0.lock().unwrap() += 1;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until it has happened so often.
+    #[track_caller]
+    pub fn wait(&self, count: usize) {
+        let (ticks, told) = &*self.0;
+        let before = |ticks: &mut usize| *ticks < count;
+        let waited = told.wait_timeout_while(ticks.lock().unwrap(), PATIENCE, before).unwrap();
+        assert!(!waited.1.timed_out(), "{} of {count}", waited.0);
+    }
+}
