@@ -50,6 +50,12 @@ pub(crate) fn forbids_body(method: &Method, status: u16) -> bool {
     *method == Method::HEAD || status < 200 || status == 204 || status == 304
 }
 
+/// Whether a response with this status to this method is the last of HTTP on its connection or
+/// stream: what follows it is a tunnel's (RFC 9110 §7.8 and §9.3.6).
+pub(crate) fn opens_tunnel(method: &Method, status: u16) -> bool {
+    status == 101 || (*method == Method::CONNECT && (200..300).contains(&status))
+}
+
 /// The client's side of one request: what the pipeline reads from and writes to. The two
 /// directions are polled by one task, each as far as it goes.
 pub trait Downstream: Send {
@@ -65,7 +71,8 @@ pub trait Downstream: Send {
     /// Whether the client waits for a 100 before it sends the body.
     fn expects_continue(&self) -> bool;
 
-    /// Ready when the client has left. Reads nothing of the body.
+    /// Ready when the client has left. Reads nothing of the body. In a tunnel only what reading and
+    /// writing would not show.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Error>;
 
     /// Sends an interim response, where the client's version has them.

@@ -14,7 +14,7 @@ async fn dial_all(
     let resolver = Resolver::default();
     resolver.remember("many.test", &ips(addresses));
     let peer = Peer::new(1, PeerAddress::host("many.test", port), options);
-    dial(&resolver, &peer).await.map(|dialled| (dialled.stream, dialled.remote))
+    dial(&resolver, &peer, Use::Http).await.map(|dialled| (dialled.stream, dialled.remote))
 }
 
 #[tokio::test]

@@ -240,7 +240,7 @@ impl<P: ProxyHttp> H2Connection<P> {
         }
         let timings = Timings::start();
         let (parts, body) = request.into_parts();
-        let (request, checked) = request_head(&parts, &self.options.limits);
+        let (request, checked) = request_head(&parts, &self.options.limits, self.options.connect);
         let length = checked.and_then(|()| content_length(&request));
         let refused = match (&length, self.options.max_request_body) {
             (Ok(Some(length)), Some(limit)) if *length > limit => Some(crate::h1::too_large(limit)),

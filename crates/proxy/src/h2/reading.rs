@@ -45,6 +45,7 @@ impl H2Stream {
                     self.received += length as u64;
                     self.incoming.bytes += length as u64;
                     if let Some(limit) = self.options.max_request_body
+                        && !self.tunnel
                         && self.incoming.bytes > limit
                     {
                         return Poll::Ready(Err(crate::h1::too_large(limit)));
@@ -65,6 +66,11 @@ impl H2Stream {
                 Poll::Ready(Ok(Body::End))
             }
             Poll::Ready(Ok(Some(map))) => {
+                if self.tunnel {
+                    // RFC 9113 §8.5.
+                    let error = Error::new(Code::BadRequest, "trailers in a tunnel");
+                    return Poll::Ready(Err(error));
+                }
                 self.incoming.done = true;
                 let mut fields = trailers(&map);
                 let size = fields_size(&fields);
@@ -86,6 +92,10 @@ impl H2Stream {
 
     /// Nothing has come: ready when the client was too slow.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.tunnel {
+            // Whoever speaks in a tunnel does so when it likes.
+            return Poll::Pending;
+        }
         // The client may wait for bytes of ours: the response so far.
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(error),
@@ -103,7 +113,7 @@ impl H2Stream {
     /// reset with NO_ERROR, which tells the client to stop and that its answer stands (RFC 9113
     /// §8.1); `h2` does so when the stream is dropped.
     pub(super) async fn close(mut self) {
-        if !self.outgoing.ended {
+        if self.is_cut_short() {
             // `h2` forgets what waits when a stream is reset: the connection has its turn first.
             tokio::task::yield_now().await;
             return self.reset();

@@ -27,6 +27,8 @@ pub(super) struct H2Stream {
     pub(super) sent: u64,
     /// The client, or its faults, ended the stream before its time.
     pub(super) is_reset: bool,
+    /// The stream is a tunnel: bytes go through as they come, until each side ends.
+    pub(super) tunnel: bool,
 }
 
 /// The request's body.
@@ -96,7 +98,7 @@ impl H2Stream {
                 done,
                 at_trailers: false,
                 bytes: 0,
-                expects_continue: !done && expects_continue(head),
+                expects_continue: !done && head.method != Method::CONNECT && expects_continue(head),
                 stall: Stall::default(),
                 timer: Timer::default(),
             },
@@ -105,6 +107,7 @@ impl H2Stream {
             received: head_size(head),
             sent: 0,
             is_reset: false,
+            tunnel: false,
         }
     }
 
@@ -142,12 +145,23 @@ impl H2Stream {
         }
     }
 
+    /// Whether something is to come that will not come if the stream ends now: what is left of the
+    /// response, and in a tunnel of what the client sends.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let is_open = self.tunnel && !self.incoming.done && !self.is_reset;
+        !self.outgoing.ended || is_open
+    }
+
     /// Ends the stream so that the client can tell that its response is not complete.
     pub(super) fn reset(&mut self) {
-        if !std::mem::replace(&mut self.outgoing.ended, true) {
-            let reason =
-                if self.outgoing.stalled { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
-            self.respond.send_reset(reason);
+        if self.is_cut_short() {
+            (self.outgoing.ended, self.incoming.done) = (true, true);
+            self.respond.send_reset(match (self.outgoing.stalled, self.tunnel) {
+                (true, _) => Reason::CANCEL,
+                // RFC 9113 §8.5.
+                (false, true) => Reason::CONNECT_ERROR,
+                (false, false) => Reason::INTERNAL_ERROR,
+            });
         }
     }
 }

@@ -9,7 +9,7 @@ use millrace_message::{Fields, RequestHead, ResponseHead};
 use super::response::{fields_size, header_map, response, strip_connection};
 use super::stream::H2Stream;
 use crate::date::http_date;
-use crate::downstream::forbids_body;
+use crate::downstream::{forbids_body, opens_tunnel};
 use crate::{Body, BodySize, Downstream};
 
 /// From this much on, or this many pieces, what waits is sent before more is taken.
@@ -144,6 +144,7 @@ impl Downstream for H2Stream {
     fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _streaming: bool) {
         strip_connection(&mut head.fields);
         let no_body = forbids_body(&self.method, head.status);
+        self.tunnel = opens_tunnel(&self.method, head.status);
         size.declare(head, no_body);
         if !head.fields.contains("date") {
             head.fields.push_unchecked(b"date", &http_date());
