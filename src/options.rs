@@ -120,6 +120,7 @@ impl NativeProxyOptions {
             upgrades: self.upgrades.clone(),
             tunnel_idle_timeout: limit(self.tunnel_idle_timeout_ms),
             h2c: self.h2c,
+            connect: false,
             http2: self.http2.http2(),
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,

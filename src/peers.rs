@@ -126,6 +126,7 @@ impl NativePeer {
             h2_max_streams: self.h2_max_streams,
             h2_ping_interval: limit(self.h2_ping_interval_ms),
             tls,
+            connect_proxy: None,
         };
         Ok((address, options))
     }

@@ -88,6 +88,11 @@ impl Filter {
         }
     }
 
+    /// One that makes its body by itself.
+    pub(crate) fn source(filter: Box<dyn BodyFilter>) -> Self {
+        Filter { input_ended: true, told_end: true, more: true, ..Filter::new(filter) }
+    }
+
     /// Whether a piece is with the filter, so that neither end of the body is waited for.
     pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
@@ -251,7 +256,7 @@ mod tests {
 
     /// Notes its pieces and answers as it is told; as it came where it is not.
     struct Told {
-        seen: std::sync::Arc<parking_lot::Mutex<Vec<(Vec<u8>, bool)>>>,
+        seen: std::sync::Arc<parking_lot::Mutex<Seen>>,
         answers: VecDeque<Filtered>,
     }
 
