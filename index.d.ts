@@ -96,6 +96,14 @@ export interface NativeClosed {
   cut: number
 }
 
+/** A proxy on the way to a peer, checked in ts/. */
+export interface NativeConnectProxy {
+  address: string
+  /** The names of its headers, and as many values, each character a byte. */
+  names: Array<string>
+  values: Array<string>
+}
+
 /** What concerns HTTP/2 towards clients. */
 export interface NativeHttp2Options {
   maxConcurrentStreams: number
@@ -138,6 +146,7 @@ export interface NativePeer {
   protocol: string
   h2MaxStreams: number
   h2PingIntervalMs: number
+  connectProxy?: NativeConnectProxy
 }
 
 /** How handshakes with an origin are done, in PEM. */
@@ -184,6 +193,7 @@ export interface NativeProxyOptions {
   maxRetries: number
   upstreamKeepalivePoolSize: number
   upgrades: Array<string>
+  connect: boolean
   tunnelIdleTimeoutMs: number
   h2c: boolean
   http2: NativeHttp2Options

@@ -141,9 +141,20 @@ test('the command of README.md compiles the example in a folder of one’s own',
 describe('links', () => {
   const docs = readdirSync('docs').map((name) => `docs/${name}`)
   const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md', ...docs]
+  /** The headings of a document as links name them. */
+  const anchors = (file: string) =>
+    [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+      heading!
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    )
   test.each(files)('of %s lead somewhere', (file) => {
-    for (const [, target] of read(file).matchAll(/\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g))
-      expect(existsSync(join(dirname(file), target!)), `${file}: ${target}`).toBe(true)
+    for (const [, target, anchor] of read(file).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const place = target === '' ? file : join(dirname(file), target!)
+      expect(existsSync(place), `${file}: ${target}`).toBe(true)
+      if (anchor !== undefined) expect(anchors(place), `${file}: ${target}`).toContain(anchor)
+    }
   })
 
   test('docs/life-of-a-request.md names files that are there', () => {

@@ -35,6 +35,7 @@ pub struct NativeProxyOptions {
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,
     pub upgrades: Vec<String>,
+    pub connect: bool,
     pub tunnel_idle_timeout_ms: u32,
     #[napi(js_name = "h2c")]
     pub h2c: bool,
@@ -118,9 +119,9 @@ impl NativeProxyOptions {
             max_requests_per_connection: self.max_requests_per_connection,
             max_retries: self.max_retries,
             upgrades: self.upgrades.clone(),
+            connect: self.connect,
             tunnel_idle_timeout: limit(self.tunnel_idle_timeout_ms),
             h2c: self.h2c,
-            connect: false,
             http2: self.http2.http2(),
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,

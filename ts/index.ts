@@ -5,6 +5,7 @@ export type { Answer } from './answer.js'
 export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
+export type { ConnectProxy } from './connect-proxy.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {

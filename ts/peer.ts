@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { type ConnectProxy, connectProxyRules, nativeProxy } from './connect-proxy.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
 import type { NativePeer, NativePeerTls } from './native.js'
 import { type Checked, checkInto, group, integer, ms, oneOf, text } from './options.js'
@@ -47,6 +48,11 @@ export interface HttpPeerOptions extends PeerTlsOptions {
    * as long again, or for 5 s if that is less. 0 = never. Default: 30,000.
    */
   h2PingIntervalMs?: number
+  /**
+   * A proxy that is connected to in the peer's place and asked for a tunnel to it (CONNECT), so that
+   * a name is resolved there. `session.upstream.address` is the proxy's. Default: none.
+   */
+  connectProxy?: ConnectProxy
 }
 
 /** The rules of {@link TcpKeepalive}. */
@@ -69,6 +75,7 @@ const rules = {
   protocol: oneOf('h1', ['h1', 'h2', 'auto']),
   h2MaxStreams: integer<number | undefined>(undefined, 1, 2 ** 31 - 1),
   h2PingIntervalMs: ms<number | undefined>(undefined, 'never'),
+  connectProxy: group(connectProxyRules),
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
@@ -96,10 +103,13 @@ export class HttpPeer {
     const problems: OptionProblem[] = []
     const { scheme, place } = parseAddress(address, problems)
     const { plain, secret } = apart(checkInto({ ...rules, ...peerTlsRules }, options, problems))
-    const { host, bindTo, tcpKeepalive, protocol, h2MaxStreams, h2PingIntervalMs, ...times } = plain
+    const { host, bindTo, tcpKeepalive, protocol, h2MaxStreams, h2PingIntervalMs, connectProxy, ...times } =
+      plain
     if (protocol === 'h1')
       for (const [path, found] of Object.entries({ h2MaxStreams, h2PingIntervalMs }))
         if (found !== undefined) problems.push({ path, found, allowed: "nothing with protocol 'h1'" })
+    const placeOf = (address: string) => parseAddress(address, problems, 'connectProxy.address')
+    const proxy = nativeProxy(connectProxy, placeOf, place, problems)
     this.#tls = makePeerTls(secret, scheme, options, problems)
     if (problems.length > 0) throw invalidOptions('HttpPeer', problems)
     this.address = place
@@ -111,6 +121,7 @@ export class HttpPeer {
       h2PingIntervalMs: h2PingIntervalMs ?? 30_000,
       ...(bindTo === undefined ? {} : { bindTo }),
       ...nativeKeepalive(tcpKeepalive),
+      ...proxy,
       host: host === 'preserve' ? '' : host === 'peer' ? '=' : host,
     }
     Object.freeze(this)
@@ -160,9 +171,9 @@ interface Place {
   place: string
 }
 
-function parseAddress(address: unknown, problems: OptionProblem[]): Place {
+function parseAddress(address: unknown, problems: OptionProblem[], path = 'address'): Place {
   const wrong = (allowed = ALLOWED) => {
-    problems.push({ path: 'address', found: address, allowed })
+    problems.push({ path, found: address, allowed })
     return { place: '' }
   }
   if (typeof address !== 'string') return wrong()

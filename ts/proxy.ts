@@ -56,6 +56,11 @@ export interface HttpProxyOptions {
    * served as if it had not asked. `[]` = none. Default: `['websocket']`.
    */
   upgrades?: string[]
+  /**
+   * Whether clients may ask for a tunnel (CONNECT). It leads to the peer that `upstreamPeer` chooses,
+   * never by itself to where the client wants to go. Off, CONNECT is a 405. Default: false.
+   */
+  connect?: boolean
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
   /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
@@ -91,6 +96,7 @@ const proxyRules = {
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
   http2: settings(http2Rules),

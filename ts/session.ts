@@ -20,7 +20,7 @@ export interface RequestView {
   readonly method: string
   /** As sent: `/a?b`, or in absolute form `http://host/a?b`. */
   readonly target: string
-  /** The target's path, without its query, scheme and authority. */
+  /** The target's path, without its query, scheme and authority; empty for CONNECT. */
   readonly path: string
   /** What follows the first `?` of the target; empty if there is none. */
   readonly query: string
@@ -214,6 +214,7 @@ class LiveRequest implements RequestView {
 
   get path(): string {
     const target = live(this.#state).target()
+    if (this.#state.method() === 'CONNECT') return ''
     const from = pathStart(target)
     const query = target.indexOf('?', from)
     const path = query < 0 ? (from === 0 ? target : target.substring(from)) : target.substring(from, query)

@@ -3,6 +3,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use millrace_tls::ClientTlsOptions;
 use millrace_transport::Keepalive;
@@ -84,6 +85,8 @@ struct Content {
     bind_to: Option<IpAddr>,
     tcp_keepalive: Option<Keepalive>,
     protocol: Protocol,
+    /// How many streams a connection of HTTP/2 carries, and how often it is pinged.
+    h2: Option<(u32, Option<Duration>)>,
     tls: Option<Arc<ClientTlsOptions>>,
     connect_proxy: Option<ConnectProxy>,
 }
@@ -97,6 +100,8 @@ impl PeerKey {
             bind_to: options.bind_to,
             tcp_keepalive: options.tcp_keepalive,
             protocol: options.protocol,
+            h2: (options.protocol != Protocol::H1)
+                .then_some((options.h2_max_streams, options.h2_ping_interval)),
             tls: options.tls.as_ref().map(|tls| tls.options().clone()),
             connect_proxy: options.connect_proxy.clone(),
         };
@@ -190,5 +195,8 @@ mod tests {
         assert_eq!(keys[1], key("a", 1, &through(1, "x")));
         let slower = PeerOptions { read_timeout: None, ..plain.clone() };
         assert_eq!(key("a", 1, &plain), key("a", 1, &slower));
+        // Nothing that HTTP/1.1 has.
+        let few = PeerOptions { h2_max_streams: 1, h2_ping_interval: None, ..plain.clone() };
+        assert_eq!(key("a", 1, &plain), key("a", 1, &few));
     }
 }

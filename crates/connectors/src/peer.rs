@@ -34,7 +34,8 @@ pub enum Protocol {
 /// How a peer is connected to and spoken to. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
-    /// For connecting to one address of the peer.
+    /// For connecting to one address of the peer, the answer of a proxy on the way and the handshake
+    /// included.
     pub connect_timeout: Option<Duration>,
     /// For resolving the name and trying all its addresses.
     pub total_connect_timeout: Option<Duration>,

@@ -1,8 +1,10 @@
-//! Connecting over TLS, and which peers share the connections that come of it.
+//! Connecting over TLS.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/world.rs"]
+mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,45 +12,11 @@ use std::sync::Arc;
 use common::*;
 use millrace_connectors::{Connector, Peer, PeerAddress, PeerOptions, Protocol};
 use millrace_error::{Code, Error};
-use millrace_test_certs::{Authority, Issued};
-use millrace_tls::{
-    CertificateOptions, ClientAuthMode, ClientAuthOptions, ClientTls, ClientTlsOptions, ServerTls,
-    ServerTlsOptions,
-};
+use millrace_test_certs::Issued;
+use millrace_tls::{CertificateOptions, ClientTlsOptions, ServerTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-
-/// Two authorities that both stand behind an origin, and a certificate to show to it.
-struct World {
-    ca: Authority,
-    other: Authority,
-    own: Issued,
-}
-
-impl World {
-    fn new() -> Self {
-        let (ca, other) = (Authority::new("ca"), Authority::new("other"));
-        let own = ca.issue(&["client"]);
-        World { ca, other, own }
-    }
-
-    fn trusting(&self) -> ClientTlsOptions {
-        ClientTlsOptions { ca_pem: Some(self.ca.ca_pem.clone()), ..Default::default() }
-    }
-
-    fn server(&self, change: impl Fn(&mut ServerTlsOptions)) -> ServerTls {
-        let Issued { cert_pem, key_pem } = self.ca.issue(&["a.test", "b.test", "127.0.0.1"]);
-        let auth =
-            ClientAuthOptions { ca_pem: self.ca.ca_pem.clone(), mode: ClientAuthMode::Request };
-        let mut options = ServerTlsOptions {
-            certificates: vec![CertificateOptions { names: Vec::new(), cert_pem, key_pem }],
-            client_auth: Some(auth),
-            ..Default::default()
-        };
-        change(&mut options);
-        ServerTls::new(options).unwrap()
-    }
-}
+use world::*;
 
 /// An origin over TLS that returns each byte, and closes at `q`.
 async fn secure_echo(tls: ServerTls) -> SocketAddr {
@@ -69,11 +37,6 @@ async fn secure_echo(tls: ServerTls) -> SocketAddr {
         }
     });
     address
-}
-
-fn secured(options: ClientTlsOptions) -> PeerOptions {
-    let tls = Some(ClientTls::new(options).unwrap());
-    PeerOptions { tls, idle_timeout: LONG, ..PeerOptions::default() }
 }
 
 async fn error(connector: &Connector, peer: Peer) -> Error {
@@ -111,62 +74,6 @@ async fn a_connection_over_tls_is_made_used_and_used_again() {
         tokio::time::sleep(millis(1)).await;
     }
     assert_eq!(connector.stats().closed_by_origin, 1);
-}
-
-#[tokio::test]
-async fn peers_that_differ_in_any_part_never_share_a_connection() {
-    let world = World::new();
-    let address = secure_echo(world.server(|_| {})).await;
-    let elsewhere = secure_echo(world.server(|_| {})).await;
-    let both = [world.ca.ca_pem.clone(), world.other.ca_pem.clone()].concat();
-    let tls = |change: &dyn Fn(&mut ClientTlsOptions)| {
-        let mut options = world.trusting();
-        change(&mut options);
-        secured(options)
-    };
-    let at = |change: &dyn Fn(&mut ClientTlsOptions)| peer_with(address, tls(change));
-    let speaking = |protocol| peer_with(address, PeerOptions { protocol, ..tls(&|_| {}) });
-    let clear = PeerOptions { idle_timeout: LONG, ..PeerOptions::default() };
-    // Made anew by each call: what is equal in content is the same peer.
-    let kinds = || {
-        [
-            ("nothing", at(&|_| {})),
-            ("address", peer_with(elsewhere, tls(&|_| {}))),
-            ("no TLS", peer_with(address, clear.clone())),
-            ("sni", at(&|o| o.sni = Some("a.test".into()))),
-            ("another sni", at(&|o| o.sni = Some("b.test".into()))),
-            ("an empty sni", at(&|o| o.sni = Some(String::new()))),
-            ("ca", at(&|o| o.ca_pem = Some(both.clone()))),
-            (
-                "client certificate",
-                at(&|o| {
-                    o.cert_pem = Some(world.own.cert_pem.clone());
-                    o.key_pem = Some(world.own.key_pem.clone());
-                }),
-            ),
-            ("verify_cert", at(&|o| o.verify_cert = false)),
-            ("verify_hostname", at(&|o| o.verify_hostname = false)),
-            ("alternative_name", at(&|o| o.alternative_name = Some("a.test".into()))),
-            ("alpn", at(&|o| o.alpn = Some(Vec::new()))),
-            ("h2", speaking(Protocol::H2)),
-            ("auto", speaking(Protocol::Auto)),
-        ]
-    };
-    let connector = connector(64, 1);
-    for (name, one) in kinds() {
-        let connection = connector.connect(0, &one).await.unwrap();
-        let owner = port(&connection);
-        connector.release(0, connection, LONG);
-        for (other_name, other) in kinds() {
-            let idle = connector.take_idle(0, &other, true);
-            assert_eq!(idle.is_some(), name == other_name, "{name} and {other_name}");
-            if let Some(idle) = idle {
-                assert_eq!(port(&idle), owner);
-                connector.release(0, idle, LONG);
-            }
-        }
-        connector.clear();
-    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ codes! {
     ConnectRefused = "CONNECT_REFUSED", 502, Upstream;
     /// Connecting failed in any other way.
     ConnectFailed = "CONNECT_FAILED", 502, Upstream;
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or the origin refused it when it was done on our side.
     TlsFailed = "TLS_FAILED", 502, Upstream;
     /// The origin closed the connection before its answer was complete.
     UpstreamClosed = "UPSTREAM_CLOSED", 502, Upstream;

@@ -18,7 +18,8 @@ pub enum Body {
 /// How long a body is, as far as its head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodySize {
-    /// There is none, whatever the fields say: an answer to HEAD, a 204, a 304.
+    /// There is none, whatever the fields say: an answer to HEAD, a 204, a 304; or a head of HTTP/2
+    /// that was the end.
     None,
     /// This many bytes.
     Known(u64),
@@ -96,6 +97,17 @@ pub trait Downstream: Send {
 
     /// Ready when all that was taken has left this process.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Whether an origin that has failed so is better passed on to the client as it is, by `abort`,
+    /// than answered for.
+    fn passes_on(&mut self, _error: &Error) -> bool {
+        false
+    }
+
+    /// Whether a response can still reach the client, as far as is known.
+    fn can_answer(&self) -> bool {
+        true
+    }
 
     /// The response cannot be completed: makes sure that the client can tell.
     fn abort(&mut self);

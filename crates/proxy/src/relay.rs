@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use millrace_error::Result;
+use millrace_error::{Code, Result};
 use millrace_message::{Fields, strip_hop_by_hop};
 use pin_project_lite::pin_project;
 
@@ -92,6 +92,7 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
         if let Poll::Ready(error) = poll_client(cx, *this.down, this.up, this.upload) {
             return Poll::Ready(Err(error));
         }
+        this.up.read_ahead(cx);
         match this.down.poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Pending,
@@ -123,10 +124,10 @@ pub(crate) async fn exchange_heads<D: Downstream>(
                     down.send_interim(&head);
                 }
                 Poll::Ready(Ok(Head::Final(head, size))) => return Poll::Ready(Ok((head, size))),
-                // The first failure says more than what followed from it.
+                // The first failure says more than what followed from it; a refusal says why.
                 Poll::Ready(Err(error)) => {
-                    let error = upload.failure().unwrap_or(error);
-                    return Poll::Ready(Err(Broken::Upstream(error)));
+                    let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
+                    return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
                 }
                 Poll::Pending => {
                     return match down.poll_flush(cx) {
@@ -221,6 +222,7 @@ pub(crate) async fn relay_body<D: Downstream>(
                 Poll::Pending => {
                     // The client is the slow side: the origin's patience is not ours to count.
                     up.rest();
+                    up.read_ahead(cx);
                     return Poll::Pending;
                 }
             }

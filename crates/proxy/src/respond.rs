@@ -80,7 +80,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) {
         let unreachable = error.source() == Source::Downstream
             && matches!(error.code(), Code::ClientAborted | Code::WriteTimeout);
-        if ex.response_started || unreachable {
+        let passes_on = down.passes_on(error);
+        if ex.response_started || unreachable || !down.can_answer() {
             down.abort();
             return;
         }
@@ -90,6 +91,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
             answer = alive(down, self.phases.fail_to_proxy(ex, error, ctx)).await.unwrap_or(None);
         }
         let answer = answer.filter(|answer| check_answer(ex, answer.head.status).is_ok());
+        if answer.is_none() && passes_on {
+            down.abort();
+            return;
+        }
         let status = if check_answer(ex, error.status()).is_ok() { error.status() } else { 500 };
         let mut answer = answer.unwrap_or_else(|| Answer::plain(status));
         if status == 405 && !answer.head.fields.contains("allow") {

@@ -146,6 +146,49 @@ fn each_piece_of_a_download_arrives_before_the_next_is_sent() {
 }
 
 #[test]
+fn pieces_larger_than_any_buffer_arrive_whole_before_the_next_is_sent() {
+    const PIECE: usize = 1 << 20;
+    const PIECES: usize = 3;
+    each_row(|row| {
+        let arrived = Ticks::default();
+        let arrives = arrived.clone();
+        // Little room on the way, so that most writes have to wait for some.
+        let narrow = |setup: &mut Setup| setup.endpoint.options.send_buffer = Some(16 * 1024);
+        let pair = Pair::with(row, narrow, move |served| {
+            if served.head.method == "PUT" {
+                for _ in 0..PIECES {
+                    served.bytes(PIECE);
+                    arrives.tick();
+                }
+                assert_eq!(served.body().unwrap().0, b"");
+                return served.reply(200, "done");
+            }
+            served.answer(200, &[], Length::Unknown);
+            for number in PIECES..2 * PIECES {
+                arrives.wait(number);
+                served.send(vec![b'x'; PIECE]);
+            }
+            served.finish(&[]);
+        });
+        let mut client = pair.slow_client();
+        assert!(client.begin("PUT", "/", &[], Length::Unknown));
+        for number in 1..=PIECES {
+            assert!(client.send(vec![b'x'; PIECE]));
+            arrived.wait(number);
+        }
+        assert!(client.end(&[]));
+        assert_eq!(client.reply().text(), "done");
+        assert!(client.begin("GET", "/", &[], Length::Nothing));
+        assert_eq!(client.head().unwrap().status, 200);
+        for _ in 0..PIECES {
+            client.bytes(PIECE);
+            arrived.tick();
+        }
+        assert_eq!(client.piece(), Piece::End(Vec::new()));
+    });
+}
+
+#[test]
 fn both_sides_talk_in_turns_within_one_exchange() {
     each_row(|row| {
         let pair = Pair::new(row, |served| {

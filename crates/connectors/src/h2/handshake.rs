@@ -60,6 +60,7 @@ async fn shake(
         // None before the origin has said how many.
         .initial_max_send_streams(0);
     let stream = Metered::new(stream, Arc::clone(meter));
+    let failed = |error| failed(error, meter);
     let (send, mut driven) = builder.handshake::<_, Bytes>(stream).await.map_err(failed)?;
     poll_fn(|cx| {
         meter.begin_turn();
@@ -76,7 +77,10 @@ async fn shake(
     Ok((send, driven))
 }
 
-fn failed(error: h2::Error) -> Error {
+fn failed(error: h2::Error, meter: &Meter) -> Error {
+    if meter.is_refused() {
+        return Error::new(Code::TlsFailed, "the origin refused the handshake").because(error);
+    }
     if error.is_io() {
         return Error::new(Code::ConnectFailed, "agreeing on HTTP/2").because(error);
     }

@@ -1,10 +1,10 @@
 use std::io::{IoSlice, Result};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use millrace_transport::Stream;
+use millrace_transport::{Stream, is_handshake_refusal};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a connection reads before it lets other tasks have their turn. h2 handles frames for as long
@@ -18,6 +18,8 @@ pub(super) struct Meter {
     written: AtomicU64,
     /// What was read before the present turn.
     before: AtomicU64,
+    /// The origin has refused the handshake, which h2 does not pass on in a form to tell by.
+    refused: AtomicBool,
 }
 
 impl Meter {
@@ -37,6 +39,10 @@ impl Meter {
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
 }
 
 /// A stream that counts.
@@ -50,11 +56,27 @@ impl Metered {
         Metered { stream, meter }
     }
 
-    fn wrote(&self, written: Result<usize>) -> Poll<Result<usize>> {
-        if let Ok(count) = written {
-            self.meter.written.fetch_add(count as u64, Ordering::Release);
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        let refused = read.as_ref().is_err_and(is_handshake_refusal);
+        self.meter.refused.fetch_or(refused, Ordering::Release);
+        Poll::Ready(read)
+    }
+
+    fn wrote(&mut self, cx: &mut Context<'_>, written: Result<usize>) -> Poll<Result<usize>> {
+        let error = match written {
+            Ok(count) => {
+                self.meter.written.fetch_add(count as u64, Ordering::Release);
+                return Poll::Ready(Ok(count));
+            }
+            Err(error) => error,
+        };
+        // An origin that has closed before it said anything may have left word why.
+        if self.meter.read() == 0 {
+            let mut byte = [0];
+            ready!(self.read(cx, &mut ReadBuf::new(&mut byte)))?;
         }
-        Poll::Ready(written)
+        Poll::Ready(Err(error))
     }
 }
 
@@ -71,7 +93,7 @@ impl AsyncRead for Metered {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(self.read(cx, buf))?;
         let count = buf.filled().len() - before;
         self.meter.read.fetch_add(count as u64, Ordering::Release);
         Poll::Ready(Ok(()))
@@ -85,7 +107,7 @@ impl AsyncWrite for Metered {
         buf: &[u8],
     ) -> Poll<Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        self.wrote(written)
+        self.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -94,7 +116,7 @@ impl AsyncWrite for Metered {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
-        self.wrote(written)
+        self.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

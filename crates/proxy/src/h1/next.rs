@@ -209,7 +209,7 @@ fn parse_failed(error: ParseError) -> Error {
 
 /// What the log shall say of a request that could not be parsed: method and target if its first
 /// words look like them, `-` otherwise. Never forwarded.
-fn guess(bytes: &[u8]) -> RequestHead {
+pub(crate) fn guess(bytes: &[u8]) -> RequestHead {
     let line = &bytes[..bytes.len().min(1024)];
     let line = line.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or(line);
     let mut words = line.split(|byte| *byte == b' ');

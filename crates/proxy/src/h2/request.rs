@@ -139,6 +139,17 @@ pub(super) fn expects_continue(head: &RequestHead) -> bool {
     has_token(head.fields.get_all("expect"), "100-continue")
 }
 
+/// Whether the body is messages of gRPC. They come when there is something to say, so that their
+/// rate says nothing about who sends them.
+pub(super) fn is_grpc(head: &RequestHead) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    head.fields.get("content-type").and_then(|kind| kind.split_at_checked(GRPC.len())).is_some_and(
+        |(kind, rest)| {
+            kind.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';'))
+        },
+    )
+}
+
 /// What Content-Length says; none without it.
 pub(super) fn content_length(head: &RequestHead) -> Result<Option<u64>> {
     let Some(value) = head.fields.get("content-length") else { return Ok(None) };

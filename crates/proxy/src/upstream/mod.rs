@@ -128,6 +128,13 @@ impl Upstream {
         either!(self, exchange => exchange.poll_body(cx))
     }
 
+    /// There is no room for what comes of the body: keeps it so that it takes no more than it is.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        if let Upstream::H2(exchange) = self {
+            exchange.read_ahead(cx);
+        }
+    }
+
     /// Other work goes on: the origin is not waited for.
     pub(crate) fn rest(&mut self) {
         either!(self, exchange => exchange.rest());

@@ -51,23 +51,27 @@ pub struct Call {
 pub struct Link {
     pub socket: Arc<std::net::TcpStream>,
     end: Arc<Notify>,
+    ended: Arc<Notify>,
 }
 
 impl Link {
-    fn new(socket: std::net::TcpStream) -> Link {
-        Link { socket: Arc::new(socket), end: Arc::default() }
+    pub fn new(socket: std::net::TcpStream) -> Link {
+        Link { socket: Arc::new(socket), end: Arc::default(), ended: Arc::default() }
     }
 
     /// Drops the connection, with all that is on it.
-    pub fn end(&self) {
+    pub async fn end(&self) {
         self.end.notify_one();
+        self.ended.notified().await;
     }
 
     async fn until_end(&self, serving: impl Future<Output = ()>) {
         tokio::select! {
-            () = serving => {}
+            biased;
             () = self.end.notified() => {}
+            () = serving => {}
         }
+        self.ended.notify_one();
     }
 }
 
@@ -126,6 +130,7 @@ impl H2Origin {
                         let (tls, builder) = (tls.clone(), builder.clone());
                         let (handler, calls) = (handler.clone(), calls.clone());
                         tokio::spawn(async move {
+                            stream.set_nodelay(true).unwrap();
                             let stream = stream.into_std().unwrap();
                             let link = Link::new(stream.try_clone().unwrap());
                             let stream = TcpStream::from_std(stream).unwrap();

@@ -50,19 +50,25 @@ impl Proxy {
 
     /// With isolated runtimes, if there are several.
     pub fn threads(phases: TestPhases, options: ProxyOptions, threads: usize) -> Proxy {
-        Proxy::start(phases, options, threads, None)
+        Proxy::start(phases, options, threads, Proxy::endpoint())
     }
 
     /// With TLS towards its clients.
     pub fn secure(phases: TestPhases, options: ProxyOptions, tls: &ServerTls) -> Proxy {
-        Proxy::start(phases, options, 1, Some(tls.clone()))
+        let endpoint = Endpoint { tls: Some(tls.clone()), ..Proxy::endpoint() };
+        Proxy::start(phases, options, 1, endpoint)
     }
 
-    fn start(
+    /// Where it listens unless told otherwise.
+    pub fn endpoint() -> Endpoint {
+        Endpoint::tcp("127.0.0.1:0".parse().unwrap())
+    }
+
+    pub fn start(
         mut phases: TestPhases,
         options: ProxyOptions,
         threads: usize,
-        tls: Option<ServerTls>,
+        endpoint: Endpoint,
     ) -> Proxy {
         let (log, logs) = channel();
         phases.log = Some(log);
@@ -71,9 +77,7 @@ impl Proxy {
         let kind = if threads > 1 { RuntimeKind::Isolated } else { RuntimeKind::Stealing };
         let runtime =
             RuntimeOptions { threads, kind, name: "proxy".into(), ..RuntimeOptions::default() };
-        let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
-        let endpoints = vec![Endpoint { tls, ..endpoint }];
-        let service = ListeningService::new("proxy", app.clone(), endpoints, runtime);
+        let service = ListeningService::new("proxy", app.clone(), vec![endpoint], runtime);
         let log = lines.clone();
         let server = Arc::new(Server::new(ServerOptions { log, ..ServerOptions::default() }));
         server.add_service(Box::new(service)).unwrap();

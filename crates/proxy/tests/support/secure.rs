@@ -7,8 +7,9 @@ use millrace_test_certs::{Authority, Issued};
 use millrace_tls::{CertificateOptions, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
+    ClientConfig, ClientConnection, ConfigBuilder, ConnectionCommon, RootCertStore, ServerConfig,
     ServerConnection, SideData, StreamOwned, SupportedProtocolVersion,
 };
 use tokio_rustls::TlsConnector;
@@ -17,6 +18,9 @@ use super::{Origin, Wire};
 
 /// A connection over TLS that a test plays one end of. Dropped, it ends without a goodbye.
 pub trait Secure: Read + Write + Send {
+    /// Comes to what the others tell of; otherwise that is done with the first bytes.
+    fn handshake(&mut self);
+
     /// Says that nothing more will be sent.
     fn goodbye(&mut self);
 
@@ -32,6 +36,11 @@ where
     C: std::ops::DerefMut<Target = ConnectionCommon<S>> + Send,
     S: SideData,
 {
+    fn handshake(&mut self) {
+        // What fails is found again by who reads.
+        while self.conn.is_handshaking() && self.conn.complete_io(&mut self.sock).is_ok() {}
+    }
+
     fn goodbye(&mut self) {
         self.conn.send_close_notify();
         self.flush().unwrap();
@@ -69,7 +78,7 @@ impl Certs {
         let mut options =
             ClientTlsOptions { ca_pem: Some(self.ca.ca_pem.clone()), ..Default::default() };
         change(&mut options);
-        PeerOptions { tls: ClientTls::new(options).ok(), ..PeerOptions::default() }
+        PeerOptions { tls: Some(ClientTls::new(options).unwrap()), ..PeerOptions::default() }
     }
 
     /// A client that asks for this name, and shows a certificate if it has one.
@@ -84,10 +93,8 @@ impl Certs {
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
     ) -> TlsClient {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&self.ca.ca_pem).unwrap()).unwrap();
         let builder = ClientConfig::builder_with_protocol_versions(versions);
-        let builder = builder.with_root_certificates(roots);
+        let builder = builder.with_root_certificates(self.roots());
         let mut config = match own {
             None => builder.with_no_client_auth(),
             Some(own) => {
@@ -99,13 +106,18 @@ impl Certs {
         TlsClient { config: Arc::new(config), name: name.to_owned() }
     }
 
+    /// What an origin with this certificate accepts handshakes with.
+    pub fn accepting(&self, own: &Issued) -> Arc<ServerConfig> {
+        config(own, &[])
+    }
+
     /// An origin over TLS with this certificate.
     pub fn origin(
         &self,
         own: &Issued,
         script: impl Fn(usize, Wire) + Send + Sync + 'static,
     ) -> Origin {
-        let config = config(own, &[]);
+        let config = self.accepting(own);
         Origin::new(move |number, wire| {
             script(number, wire.over(|stream| secured(&config, stream)));
         })
@@ -114,6 +126,24 @@ impl Certs {
     /// What an origin with a certificate that is good does handshakes with.
     pub fn good_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
         config(&self.ca.issue(&["127.0.0.1"]), alpn)
+    }
+
+    /// The same of one that wants to be shown a certificate of our authority.
+    pub fn wary_config(
+        &self,
+        alpn: &[&str],
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ServerConfig> {
+        let verifier = WebPkiClientVerifier::builder(Arc::new(self.roots())).build().unwrap();
+        let builder = ServerConfig::builder_with_protocol_versions(&[version]);
+        let builder = builder.with_client_cert_verifier(verifier);
+        config_of(builder, &self.ca.issue(&["127.0.0.1"]), alpn)
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&self.ca.ca_pem).unwrap()).unwrap();
+        roots
     }
 
     /// The same with a certificate that is good.
@@ -148,8 +178,15 @@ impl TlsClient {
 }
 
 fn config(own: &Issued, alpn: &[&str]) -> Arc<ServerConfig> {
+    config_of(ServerConfig::builder().with_no_client_auth(), own, alpn)
+}
+
+fn config_of(
+    builder: ConfigBuilder<ServerConfig, WantsServerCert>,
+    own: &Issued,
+    alpn: &[&str],
+) -> Arc<ServerConfig> {
     let (chain, key) = parsed(own);
-    let builder = ServerConfig::builder().with_no_client_auth();
     let mut config = builder.with_single_cert(chain, key).unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)

@@ -3,6 +3,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -56,10 +57,17 @@ impl Wire {
     }
 
     pub fn new(stream: TcpStream) -> Wire {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buf: Vec::new(), secure: None, truncated: false }
+        let wire = Wire { stream, buf: Vec::new(), secure: None, truncated: false };
+        wire.patience(PATIENCE);
+        wire
+    }
+
+    /// How long reading and writing may take.
+    pub fn patience(&self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        // TLS reads where it cannot write.
+        self.stream.set_write_timeout(Some(limit)).unwrap();
     }
 
     /// The same connection over TLS; the handshake is done with the first bytes.
@@ -101,7 +109,10 @@ impl Wire {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            // Or a handshake that came to nothing.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) =>
+            {
                 self.truncated = true;
                 false
             }
@@ -274,6 +285,43 @@ impl Wire {
 
     pub fn end_sending(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Ends this side as it should be ended.
+    pub fn end(&mut self) {
+        match &mut self.secure {
+            Some(secure) => secure.goodbye(),
+            None => self.end_sending(),
+        }
+    }
+
+    /// Makes the end of this side a reset.
+    pub fn kill(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Returns whatever comes until it ends.
+    pub fn echo(&mut self) {
+        loop {
+            match self.piece() {
+                piece if piece.is_empty() => return,
+                piece => self.send(piece),
+            }
+        }
+    }
+
+    /// Sends for as long as it is taken; how many bytes were.
+    pub fn flood(&mut self) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let piece = vec![b'x'; 64 * 1024];
+        let mut total = 0;
+        loop {
+            match self.stream.write(&piece) {
+                Ok(count) => total += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+                Err(error) => panic!("{error}, after {total} bytes"),
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use millrace_http1::{
     BodyDecoder, Decoded, Framing, ParseError, head_may_end, parse_response, response_framing,
 };
 use millrace_message::{Fields, ResponseHead, accepts_upgrade, is_persistent, list_items};
+use millrace_transport::is_handshake_refusal;
 
 use super::H1Exchange;
 use crate::upstream::{Head, closed};
@@ -103,7 +104,7 @@ impl H1Exchange {
                 self.got_any |= count > 0;
                 Poll::Ready(Ok(count))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(closed("while it answered", error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.read_failed(error))),
             Poll::Pending => {
                 // Nothing is expected of an origin that has not got the whole request; unless it
                 // will not get it, then an answer is all that is left to wait for.
@@ -118,6 +119,15 @@ impl H1Exchange {
                 Poll::Ready(Err(Error::new(Code::ReadTimeout, "the origin sent nothing")))
             }
         }
+    }
+
+    fn read_failed(&self, error: io::Error) -> Error {
+        let is_first = !self.got_any && !self.is_reused();
+        if is_first && is_handshake_refusal(&error) {
+            let refused = Error::new(Code::TlsFailed, "the origin refused the handshake");
+            return refused.because(error).retry(true);
+        }
+        closed("while it answered", error)
     }
 }
 

@@ -42,12 +42,22 @@ impl H2Exchange {
         self.no_body = response::has_no_body(&self.method, head.status);
         let size = match response::length(&head)? {
             _ if self.no_body => BodySize::None,
+            Some(0) | None if body.is_end_stream() => BodySize::None,
             Some(length) => BodySize::Known(length),
-            None if body.is_end_stream() => BodySize::Known(0),
             None => BodySize::Unknown,
         };
         self.body = Some(body);
         Ok(Head::Final(head, size))
+    }
+
+    /// Takes what has come of the body while there is no room for it. It fills the stream's window
+    /// until it is asked for.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        let Some(body) = self.body.as_mut().filter(|_| !self.no_body) else { return };
+        // An end or an error is found again by whoever asks for more.
+        while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
+            self.ahead.push(data);
+        }
     }
 
     /// The next piece of the response's body.
@@ -55,6 +65,10 @@ impl H2Exchange {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Err(Error::new(Code::Internal, "a body before its head")));
         };
+        if let Some(data) = self.ahead.pop() {
+            let _ = body.flow_control().release_capacity(data.len());
+            return Poll::Ready(Ok(Body::Data(data)));
+        }
         let piece = loop {
             match body.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {

@@ -4,6 +4,7 @@
 //! Dropping an exchange before both sides have ended resets its stream (CANCEL); the connection
 //! stays for the others.
 
+mod ahead;
 mod answer;
 mod failure;
 mod request;
@@ -21,6 +22,7 @@ use millrace_error::{Code, Error, Result};
 use millrace_http1::HeadLimits;
 use millrace_message::{Fields, Method, RequestHead};
 
+use self::ahead::Ahead;
 use crate::BodySize;
 use crate::stall::Stall;
 use crate::timer::Timer;
@@ -29,6 +31,7 @@ use crate::timer::Timer;
 pub(crate) struct H2Exchange {
     response: Option<ResponseFuture>,
     body: Option<RecvStream>,
+    ahead: Ahead,
     send: Option<SendStream<Bytes>>,
     /// The one piece that waits for room in the origin's window.
     queued: Bytes,
@@ -69,6 +72,7 @@ impl H2Exchange {
         H2Exchange {
             response: None,
             body: None,
+            ahead: Ahead::default(),
             send: None,
             queued: Bytes::new(),
             end: End::Open,

@@ -1,7 +1,8 @@
 use std::net::Shutdown;
+use std::time::Duration;
 
 use super::message::{FieldList, Head, Length, Piece, parse_fields};
-use crate::support::Wire;
+use crate::support::{PATIENCE, Wire};
 
 /// One end of a connection of HTTP/1.1: reads one message, writes another.
 pub struct H1Side {
@@ -44,6 +45,14 @@ impl H1Side {
             return self.wire.try_send(data);
         }
         self.wire.try_send([format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat())
+    }
+
+    /// The same for what may not be taken for so long.
+    pub fn send_within(&mut self, data: &[u8], limit: Duration) -> bool {
+        self.wire.patience(limit);
+        let sent = self.send(data);
+        self.wire.patience(PATIENCE);
+        sent
     }
 
     pub fn end(&mut self, trailers: &[(&str, &str)]) -> bool {

@@ -57,12 +57,24 @@ impl PairOrigin {
     ) -> PairOrigin {
         let requests = Arc::<AtomicUsize>::default();
         let count = requests.clone();
-        let origin = Origin::new(move |connection, wire| {
-            let wire = match &tls {
-                Some(config) => wire.over(|stream| secured(config, stream)),
-                None => wire,
-            };
+        PairOrigin::raw(tls, requests, move |connection, wire| {
             h1_connection(connection, wire, &count, &script);
+        })
+    }
+
+    /// One whose every connection is played by a script, whatever it speaks.
+    pub fn raw(
+        tls: Option<Arc<ServerConfig>>,
+        requests: Arc<AtomicUsize>,
+        script: impl Fn(usize, Wire) + Send + Sync + 'static,
+    ) -> PairOrigin {
+        let origin = Origin::new(move |connection, wire| match &tls {
+            Some(config) => {
+                let mut wire = wire.over(|stream| secured(config, stream));
+                wire.secure().handshake();
+                script(connection, wire);
+            }
+            None => script(connection, wire),
         });
         PairOrigin::H1 { origin, requests }
     }
@@ -230,14 +242,22 @@ impl Served {
         }
     }
 
+    /// Says over TLS that nothing more will come.
+    pub fn goodbye(&mut self) {
+        if let Side::H1(side) = &mut self.side {
+            side.wire.secure().goodbye();
+        }
+    }
+
     /// Goes away in the middle of it all.
     pub fn leave(&mut self, how: Leave) {
+        self.has_ended = false;
         if let (Some(respond), Leave::Stream) = (&mut self.respond, how) {
             return respond.send_reset(Reason::CANCEL);
         }
         self.side.leave(how, &self.socket);
         if let Some(link) = &self.link {
-            link.end();
+            wait(link.end());
         }
     }
 }

@@ -91,10 +91,7 @@ impl Side {
         let mut sent = 0;
         while sent < count {
             let taken = match self {
-                Side::H1(side) => {
-                    side.wire.stream.set_write_timeout(Some(limit)).unwrap();
-                    if side.send(PIECE) { PIECE.len() } else { 0 }
-                }
+                Side::H1(side) => PIECE.len() * usize::from(side.send_within(PIECE, limit)),
                 Side::H2(side) => side.send_within(PIECE, limit),
             };
             sent += taken;
@@ -110,8 +107,8 @@ impl Side {
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
         match self {
-            Side::H1(side) if how == Leave::Stream => side.close(),
-            Side::H1(_) => {}
+            _ if how == Leave::Connection => {}
+            Side::H1(side) => side.close(),
             Side::H2(side) => side.reset(Reason::CANCEL),
         }
     }

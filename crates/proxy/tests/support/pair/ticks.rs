@@ -1,4 +1,5 @@
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use crate::support::PATIENCE;
 
@@ -16,9 +17,18 @@ impl Ticks {
     /// Waits until it has happened so often.
     #[track_caller]
     pub fn wait(&self, count: usize) {
+        assert!(self.has_come(count, PATIENCE), "it is not {count} yet");
+    }
+
+    /// Waits for the end of a test, which may take a while, or fail.
+    pub fn wait_for_end(&self) {
+        self.has_come(1, 10 * PATIENCE);
+    }
+
+    fn has_come(&self, count: usize, limit: Duration) -> bool {
         let (ticks, told) = &*self.0;
         let before = |ticks: &mut usize| *ticks < count;
-        let waited = told.wait_timeout_while(ticks.lock().unwrap(), PATIENCE, before).unwrap();
-        assert!(!waited.1.timed_out(), "{} of {count}", waited.0);
+        let waited = told.wait_timeout_while(ticks.lock().unwrap(), limit, before).unwrap();
+        !waited.1.timed_out()
     }
 }
