@@ -16,8 +16,16 @@ export declare class NativeCrossing {
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are in `output`. */
   finish(records: number, output: Buffer): void
+  /** What the handshake came to of the client whose request has this slot. */
+  tls(slot: number): NativeTlsInfo | null
   /** Counters. */
   stats(): CrossingStats
+}
+
+/** The TLS of a peer. What is wrong with it is thrown as `field
+what is wrong`. */
+export declare class NativePeerTls {
+  constructor(options: NativePeerTlsOptions)
 }
 
 /** A server and its services. */
@@ -27,14 +35,28 @@ export declare class NativeServer {
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
-  /** Adds an endpoint to a service; its number within it. */
-  addTcp(service: number, address: string, options: NativeSocketOptions): number
+  /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
+  addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
   /** Ends every service; settles when all has ended. */
   close(graceMs: number): Promise<NativeClosed>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
+}
+
+/** The certificates of an endpoint. What is wrong with one is thrown as `field
+what is wrong`. */
+export declare class NativeTls {
+  /** `ask` gets the number of a question and a name; `answer` brings the answer. */
+  constructor(options: NativeTlsOptions, ask?: ((question: number, name: string) => void) | undefined)
+  /** Replaces all listed certificates, or none if one of them cannot be used. */
+  updateCertificates(certificates: Array<NativeCertificate>): void
+  /**
+   * The answer to a question: a certificate, which is checked whoever still waits for it, or
+   * none.
+   */
+  answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
 
 /** Counters of a crossing. */
@@ -59,12 +81,41 @@ export interface NativeBuffers {
   records: Int32Array
 }
 
+/** A certificate with its key, in PEM, and the names it is shown for; empty for its own. */
+export interface NativeCertificate {
+  names: Array<string>
+  cert: Buffer
+  key: Buffer
+}
+
 /** How the connections of a server ended. */
 export interface NativeClosed {
   /** Connections that ended by themselves. */
   finished: number
   /** Connections that were cut. */
   cut: number
+}
+
+/** A proxy on the way to a peer, checked in ts/. */
+export interface NativeConnectProxy {
+  address: string
+  /** The names of its headers, and as many values, each character a byte. */
+  names: Array<string>
+  values: Array<string>
+}
+
+/** What concerns HTTP/2 towards clients. */
+export interface NativeHttp2Options {
+  maxConcurrentStreams: number
+  streamWindowBytes: number
+  maxFrameBytes: number
+  sendBufferBytes: number
+  pingIntervalMs: number
+  pingTimeoutMs: number
+  maxResets: number
+  resetsPerSecond: number
+  maxFaultResets: number
+  maxControlFrames: number
 }
 
 /** The options of a service with the demo's origin. */
@@ -91,6 +142,22 @@ export interface NativePeer {
   keepaliveCount?: number
   /** "" = the client's, "=" = the peer's own, anything else as it is. */
   host: string
+  /** `h1`, `h2` or `auto`. */
+  protocol: string
+  h2MaxStreams: number
+  h2PingIntervalMs: number
+  connectProxy?: NativeConnectProxy
+}
+
+/** How handshakes with an origin are done, in PEM. */
+export interface NativePeerTlsOptions {
+  sni?: string
+  ca?: Buffer
+  cert?: Buffer
+  key?: Buffer
+  verifyCert: boolean
+  verifyHostname: boolean
+  alternativeName?: string
 }
 
 /** The connections of a service to its upstreams. */
@@ -126,10 +193,18 @@ export interface NativeProxyOptions {
   maxRetries: number
   upstreamKeepalivePoolSize: number
   upgrades: Array<string>
+  connect: boolean
   tunnelIdleTimeoutMs: number
   h2c: boolean
+  http2: NativeHttp2Options
   halfClose: boolean
   filterOwnResponses: boolean
+}
+
+/** A certificate that has signed itself, and its key, in PEM. */
+export interface NativeSelfSigned {
+  cert: string
+  key: string
 }
 
 /** The options of a server. */
@@ -169,8 +244,34 @@ export interface NativeStarted {
   message?: string
 }
 
+/** What the handshake of a client came to. */
+export interface NativeTlsInfo {
+  version: string
+  cipher: string
+  alpn?: string
+  serverName?: string
+  /** The client's certificates in DER, its own first. */
+  certificates: Array<Buffer>
+}
+
+/** How handshakes with clients are done. Checked and completed in ts/, but for what PEM says. */
+export interface NativeTlsOptions {
+  certificates: Array<NativeCertificate>
+  alpn: Array<string>
+  onlyTls13: boolean
+  clientCa?: Buffer
+  clientRequired: boolean
+  sessionTickets: boolean
+  handshakeTimeoutMs: number
+  sniCacheTtlMs: number
+}
+
 /** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
 export declare function peerEpoch(): number
 
 /** The number of a peer, at least 1. Peers of the same content have the same number. */
-export declare function registerPeer(spec: NativePeer): number
+export declare function registerPeer(spec: NativePeer, tls?: NativePeerTls | undefined | null): number
+
+/** Makes one for these names. What is wrong with them is thrown as `field
+what is wrong`. */
+export declare function selfSigned(names: Array<string>): NativeSelfSigned

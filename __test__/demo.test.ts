@@ -24,26 +24,29 @@ async function demo() {
     })
   })
   await Promise.race([told, ended])
-  const commands = lines.map((line) => line.trim()).filter((line) => line.startsWith('curl '))
-  const [proxy, origin] = lines[0]!.match(/http:[\d.:/]+\d/g)!
-  return { child, ended, lines, commands, proxy: proxy!, origin: origin! }
+  const commands = lines.map((line) => line.trim()).filter((line) => /^(?:curl|node) /.test(line))
+  const [proxy, secure, origin] = lines[0]!.match(/https?:[\d.:/]+\d/g)!
+  return { child, ended, lines, commands, proxy: proxy!, secure: secure!, origin: origin! }
 }
 
-const run = async (command: string) =>
-  (await promisify(execFile)('sh', ['-c', command.replace('curl', 'curl -sS --max-time 15')])).stdout
+/** What curl says when the time is up that its command gives it. */
+const CURL_TIMED_OUT = 28
+
+async function run(command: string): Promise<string> {
+  const quiet = command.replace(/^curl /, 'curl -sS --max-time 15 ')
+  const done = promisify(execFile)('sh', ['-c', quiet], { encoding: 'latin1', timeout: 15_000 })
+  const { stdout } = await done.catch((error) => {
+    if (error.code === CURL_TIMED_OUT && command.includes('--max-time')) return error as { stdout: string }
+    throw error
+  })
+  return stdout
+}
 
 test('each command works as printed, and Ctrl-C ends it with 0', async () => {
   const { child, ended, lines, commands, proxy } = await demo()
-  expect(commands).toHaveLength(6)
+  expect(commands).toHaveLength(10)
   const answers = await Promise.all(commands.map(run))
-  const [page, hello, echo, failover, stream, headers] = answers as [
-    string,
-    string,
-    string,
-    string,
-    string,
-    string,
-  ]
+  const [page, hello, echo, failover, stream, headers, secure, clear, greeting, socket] = answers
 
   expect(page).toContain('<h1>It works</h1>')
   expect(hello).toBe('Hello from requestFilter. No origin was asked.\n')
@@ -53,6 +56,12 @@ test('each command works as printed, and Ctrl-C ends it with 0', async () => {
   expect(headers).toMatch(
     /^HTTP\/1\.1 200 OK\r\n.*\r\nx-tries: 1\r\n.*\r\n\r\nGET \/headers\n.*x-via: millrace\n/s,
   )
+  for (const h2 of [secure, clear])
+    expect(h2).toMatch(/^HTTP\/2 200 \r\n.*\r\nx-tries: 1\r\n.*\r\n\r\nGET \/headers\n.*x-via: millrace\n/s)
+  expect(greeting).toMatch(
+    /^HTTP\/1\.1 101 Switching Protocols\r\n.*\r\n\r\n\x81 Hello\. What you send comes back\n$/s,
+  )
+  expect(socket).toBe('Hello. What you send comes back\n\nhello\n')
   expect(lines.join('\n')).toContain('127.0.0.1:9: CONNECT_REFUSED')
 
   // A request under way is served to its end.
@@ -75,7 +84,7 @@ test('a download arrives line by line', async () => {
 
 test('where its ports are taken it takes others', async () => {
   const [one, two] = await Promise.all([demo(), demo()])
-  const places = new Set([one.proxy, one.origin, two.proxy, two.origin])
-  expect(places.size).toBe(4)
+  const places = new Set([one, two].flatMap(({ proxy, secure, origin }) => [proxy, secure, origin]))
+  expect(places.size).toBe(6)
   for (const { proxy } of [one, two]) expect((await fetch(`${proxy}/hello`)).status).toBe(200)
 })

@@ -60,6 +60,9 @@ const OPTIONS = [
   ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
   ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
+  ['http2', 'ts/http2.ts', 'Http2Options', 'http2Rules'],
+  ['addTls', 'ts/tls/options.ts', 'TlsOptions', 'tlsRules'],
+  ['TLS of a peer', 'ts/tls/peer-tls.ts', 'PeerTlsOptions', 'peerTlsRules'],
   ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],
   ['tcpKeepalive', 'ts/peer.ts', 'TcpKeepalive', 'keepaliveRules'],
   ['DemoOrigin', 'ts/demo-origin.ts', 'DemoOriginOptions', 'rules'],
@@ -68,7 +71,7 @@ const OPTIONS = [
 describe('docs/options.md', () => {
   test.each(OPTIONS)('has each option of %s with its default', (heading, file, type, rules) => {
     const source = read(file)
-    const [, members] = new RegExp(`export interface ${type} {(.+?)\\n}`, 's').exec(source)!
+    const [, members] = new RegExp(`export interface ${type}(?: extends \\w+)? {(.+?)\\n}`, 's').exec(source)!
     const declared = [...members!.matchAll(/\/\*\*((?:(?!\*\/).)+)\*\/\s+(\w+)\?:/gs)].map(
       ([, comment, name]) => [
         name!,
@@ -84,7 +87,7 @@ describe('docs/options.md', () => {
     for (const [, name, fallback] of checked) {
       const value = documented.find(([each]) => each === name)![1]!
       // Absent, or a group of options of its own: the table says in words what that means.
-      if (fallback === 'undefined' || fallback === 'keepaliveRules') continue
+      if (fallback === 'undefined' || /^[A-Z]+$|Rules$/.test(fallback!)) continue
       const [plain] = value.replace(/,(?=\d{3})/g, '').split(/[ ,]/)
       expect([name, plain!.replaceAll("'", '')]).toEqual([name, fallback!.replace(/[_']/g, '')])
     }
@@ -138,9 +141,20 @@ test('the command of README.md compiles the example in a folder of one’s own',
 describe('links', () => {
   const docs = readdirSync('docs').map((name) => `docs/${name}`)
   const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md', ...docs]
+  /** The headings of a document as links name them. */
+  const anchors = (file: string) =>
+    [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+      heading!
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    )
   test.each(files)('of %s lead somewhere', (file) => {
-    for (const [, target] of read(file).matchAll(/\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g))
-      expect(existsSync(join(dirname(file), target!)), `${file}: ${target}`).toBe(true)
+    for (const [, target, anchor] of read(file).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const place = target === '' ? file : join(dirname(file), target!)
+      expect(existsSync(place), `${file}: ${target}`).toBe(true)
+      if (anchor !== undefined) expect(anchors(place), `${file}: ${target}`).toContain(anchor)
+    }
   })
 
   test('docs/life-of-a-request.md names files that are there', () => {

@@ -97,12 +97,6 @@ describe('what is not an option is refused', () => {
     const options = Object.fromEntries(names.map((name) => [name, -1]))
     expect(failure(() => places[1]![1](options)).problems.map(({ path }) => path)).toEqual(names)
   })
-
-  test('TLS is not there yet, and says so', () => {
-    for (const options of [{ tls: true }, { sni: 'a' }, { ca: 'x' }, { protocol: 'h2' }])
-      expect(failure(() => new HttpPeer(DEAD, options as object)).code).toBe('INVALID_OPTIONS')
-    expect(failure(() => new HttpPeer('https://a')).message).toMatch(/TLS/)
-  })
 })
 
 test.skipIf(!linux)('threads and name: so many threads bear the name', async () => {

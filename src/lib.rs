@@ -12,3 +12,4 @@ mod peers;
 mod phases;
 mod scheduling;
 mod server;
+mod tls;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use millrace_demo_origin::OriginOptions;
 use millrace_listeners::Endpoint;
-use millrace_proxy::ProxyOptions;
+use millrace_proxy::{Http2Options, ProxyOptions};
 use millrace_server::{RuntimeKind, RuntimeOptions};
 use millrace_transport::{Keepalive, SocketOptions};
 use napi_derive::napi;
@@ -35,11 +35,28 @@ pub struct NativeProxyOptions {
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,
     pub upgrades: Vec<String>,
+    pub connect: bool,
     pub tunnel_idle_timeout_ms: u32,
     #[napi(js_name = "h2c")]
     pub h2c: bool,
+    pub http2: NativeHttp2Options,
     pub half_close: bool,
     pub filter_own_responses: bool,
+}
+
+/// What concerns HTTP/2 towards clients.
+#[napi(object, object_to_js = false)]
+pub struct NativeHttp2Options {
+    pub max_concurrent_streams: u32,
+    pub stream_window_bytes: u32,
+    pub max_frame_bytes: u32,
+    pub send_buffer_bytes: u32,
+    pub ping_interval_ms: u32,
+    pub ping_timeout_ms: u32,
+    pub max_resets: u32,
+    pub resets_per_second: u32,
+    pub max_fault_resets: u32,
+    pub max_control_frames: u32,
 }
 
 /// The options of a service with the demo's origin.
@@ -102,12 +119,13 @@ impl NativeProxyOptions {
             max_requests_per_connection: self.max_requests_per_connection,
             max_retries: self.max_retries,
             upgrades: self.upgrades.clone(),
+            connect: self.connect,
             tunnel_idle_timeout: limit(self.tunnel_idle_timeout_ms),
             h2c: self.h2c,
+            http2: self.http2.http2(),
             half_close: self.half_close,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
-            ..ProxyOptions::default()
         }
     }
 
@@ -123,6 +141,24 @@ impl NativeProxyOptions {
     /// How many runtimes the service has: a shard of the pool and a router for each.
     pub(crate) fn runtimes(&self) -> usize {
         if self.work_stealing { 1 } else { self.threads as usize }
+    }
+}
+
+impl NativeHttp2Options {
+    fn http2(&self) -> Http2Options {
+        Http2Options {
+            max_concurrent_streams: self.max_concurrent_streams,
+            initial_stream_window: self.stream_window_bytes,
+            max_frame_size: self.max_frame_bytes,
+            max_send_buffer: self.send_buffer_bytes as usize,
+            ping_interval: limit(self.ping_interval_ms),
+            ping_timeout: Duration::from_millis(u64::from(self.ping_timeout_ms)),
+            max_resets: self.max_resets,
+            resets_per_second: self.resets_per_second,
+            max_local_error_reset_streams: self.max_fault_resets as usize,
+            max_control_frames: self.max_control_frames,
+            ..Http2Options::default()
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions};
 use crate::phases::JsPhases;
+use crate::tls::NativeTls;
 
 /// A server and its services.
 #[napi]
@@ -165,13 +166,14 @@ impl NativeServer {
         self.plan(app, options.runtime(), options.max_connections, options.name)
     }
 
-    /// Adds an endpoint to a service; its number within it.
+    /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
     #[napi(catch_unwind)]
     pub fn add_tcp(
         &self,
         service: u32,
         address: String,
         options: NativeSocketOptions,
+        tls: Option<&NativeTls>,
     ) -> Result<u32> {
         let invalid = |_| Error::new(Status::InvalidArg, format!("not an address: {address}"));
         let address: SocketAddr = address.parse().map_err(invalid)?;
@@ -179,7 +181,11 @@ impl NativeServer {
         let Some(service) = services.get_mut(service as usize) else {
             return Err(Error::new(Status::InvalidArg, "no such service".to_owned()));
         };
-        service.endpoints.push(options.endpoint(address));
+        let endpoint = options.endpoint(address);
+        service.endpoints.push(match tls {
+            Some(tls) => endpoint.tls(tls.tls.clone()),
+            None => endpoint,
+        });
         Ok((service.endpoints.len() - 1) as u32)
     }
 

@@ -24,8 +24,8 @@ const rules = {
 /**
  * A small origin, for demos and tests of proxies: something that answers, with nothing to set up.
  * It is no web server for anybody else. `GET /` is a page, `GET /stream` comes line by line,
- * `POST /echo` sends the body back while it arrives, `GET /missing` is a 404, and any other GET shows
- * method, target and headers as they arrived.
+ * `POST /echo` sends the body back while it arrives, `GET /ws` is a WebSocket that sends each message
+ * back, `GET /missing` is a 404, and any other GET shows method, target and headers as they arrived.
  */
 export class DemoOrigin extends Service {
   readonly #options: NativeOriginOptions
@@ -40,6 +40,9 @@ export class DemoOrigin extends Service {
   override get name(): string {
     return this.#options.name
   }
+
+  /** @internal */
+  protected override readonly speaksH2 = false
 
   /** @internal */
   override addTo({ native }: Host): number {

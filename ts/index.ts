@@ -2,7 +2,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export type { ConnectProxy } from './connect-proxy.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
+export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -15,6 +17,7 @@ export {
 } from './errors.js'
 export type { RequestHeader, ResponseHeader } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
+export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
@@ -29,7 +32,7 @@ export {
 } from './phases.js'
 export { HttpProxy, type HttpProxyOptions } from './proxy.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
-export { Endpoint, Service, type SocketOptions } from './service.js'
+export { Service, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,
@@ -37,5 +40,10 @@ export type {
   ResponseView,
   Session,
   Timings,
+  TlsView,
   UpstreamView,
 } from './session.js'
+export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
+export type { PeerTlsOptions } from './tls/peer-tls.js'
+export type { Pem } from './tls/pem.js'
+export { selfSigned } from './tls/self-signed.js'

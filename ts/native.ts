@@ -1,3 +1,18 @@
 /** The native addon. No other file imports it. */
-export type { NativeOriginOptions, NativePeer, NativeProxyOptions, NativeSocketOptions } from '../index.js'
-export { NativeCrossing, NativeServer, peerEpoch, registerPeer } from '../index.js'
+export type {
+  NativeCertificate,
+  NativeOriginOptions,
+  NativePeer,
+  NativeProxyOptions,
+  NativeSocketOptions,
+  NativeTlsInfo,
+} from '../index.js'
+export {
+  NativeCrossing,
+  NativePeerTls,
+  NativeServer,
+  NativeTls,
+  peerEpoch,
+  registerPeer,
+  selfSigned,
+} from '../index.js'

@@ -5,6 +5,8 @@ export interface Rule<T> {
   readonly allowed: string
   /** What an absent option stands for. */
   readonly fallback: T
+  /** It must not be absent. */
+  readonly isRequired?: boolean
   /** Adds to `problems` what is wrong below `path`. */
   check(value: unknown, path: string, problems: OptionProblem[]): T
 }
@@ -30,8 +32,8 @@ export function integer<T extends number | undefined>(fallback: T, min: number, 
 }
 
 /** A time in milliseconds; `zero` says what 0 means. */
-export function ms(fallback: number, zero = 'off'): Rule<number> {
-  const { check } = integer(fallback, 0, MAX_MS)
+export function ms<T extends number | undefined = number>(fallback: T, zero = 'off'): Rule<T> {
+  const { check } = integer<T>(fallback, 0, MAX_MS)
   const allowed = `milliseconds, an integer from 0 (${zero}) to ${MAX_MS}`
   return {
     allowed,
@@ -59,6 +61,15 @@ export function text<T extends string | undefined>(
   return rule(fallback, allowed, (v) => typeof v === 'string' && test(v))
 }
 
+/** One of a few strings. */
+export function oneOf<T extends string, F extends T | undefined>(
+  fallback: F,
+  names: readonly T[],
+): Rule<undefined extends F ? T | undefined : T> {
+  const allowed = names.map((name) => `'${name}'`).join(' or ')
+  return rule(fallback as T, allowed, (v) => names.includes(v as T))
+}
+
 /** The name of a service. */
 export function serviceName(fallback: string): Rule<string> {
   return text(fallback, '1 to 64 printable ASCII characters', (v) => /^[\x20-\x7e]{1,64}$/.test(v))
@@ -76,6 +87,32 @@ export function group<R extends Rules>(rules: R): Rule<Checked<R> | undefined> {
     fallback: undefined,
     check: (value, path, problems) => walk(rules, value, `${path}.`, path, problems),
   }
+}
+
+/** An object with options of its own; what is absent has its default, also where all of it is. */
+export function settings<R extends Rules>(rules: R): Rule<Checked<R>> {
+  const fallback = walk(rules, {}, '', '', [])
+  return { ...group(rules), fallback } as Rule<Checked<R>>
+}
+
+/** A list of objects with options of their own; absent unless given. */
+export function list<R extends Rules>(rules: R): Rule<Checked<R>[] | undefined> {
+  const allowed = 'a list of objects'
+  return {
+    allowed,
+    fallback: undefined,
+    check(value, path, problems) {
+      if (Array.isArray(value))
+        return value.map((one, at) => walk(rules, one, `${path}[${at}].`, `${path}[${at}]`, problems))
+      problems.push({ path, found: value, allowed })
+      return undefined
+    },
+  }
+}
+
+/** The same, for an option that has to be there. */
+export function required<T>(rule: Rule<T>): Rule<Exclude<T, undefined>> {
+  return { ...rule, isRequired: true } as Rule<Exclude<T, undefined>>
 }
 
 type Rules = Record<string, Rule<unknown>>
@@ -104,7 +141,8 @@ function walk<R extends Rules>(
   }
   for (const name of Object.keys(rules)) {
     const found = options[name]
-    const { fallback, check } = rules[name] as Rule<unknown>
+    const { allowed, fallback, isRequired, check } = rules[name] as Rule<unknown>
+    if (found === undefined && isRequired) problems.push({ path: prefix + name, found, allowed })
     checked[name] = found === undefined ? fallback : check(found, prefix + name, problems)
   }
   return checked as Checked<R>
@@ -123,7 +161,18 @@ export function checkOptions<R extends Rules>(
   more: OptionProblem[] = [],
 ): Checked<R> {
   const problems = [...more]
-  const checked = walk(rules, options === undefined ? {} : options, '', 'options', problems)
+  const checked = checkInto(rules, options, problems)
   if (problems.length > 0) throw invalidOptions(what, problems)
   return checked
+}
+
+/** The same, for one who throws the problems later: adds them to `problems`. */
+export function checkInto<R extends Rules>(
+  rules: R,
+  options: unknown,
+  problems: OptionProblem[],
+  path = '',
+): Checked<R> {
+  const prefix = path === '' ? '' : `${path}.`
+  return walk(rules, options === undefined ? {} : options, prefix, path || 'options', problems)
 }

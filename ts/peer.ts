@@ -1,7 +1,9 @@
 import { isIP } from 'node:net'
-import type { OptionProblem } from './errors.js'
-import type { NativePeer } from './native.js'
-import { checkOptions, group, integer, ms, text } from './options.js'
+import { type ConnectProxy, connectProxyRules, nativeProxy } from './connect-proxy.js'
+import { invalidOptions, type OptionProblem } from './errors.js'
+import type { NativePeer, NativePeerTls } from './native.js'
+import { type Checked, checkInto, group, integer, ms, oneOf, text } from './options.js'
+import { makePeerTls, type PeerTlsOptions, peerTlsRules } from './tls/peer-tls.js'
 
 /** When the system probes a silent connection, and when it gives it up. It counts whole seconds. */
 export interface TcpKeepalive {
@@ -14,7 +16,7 @@ export interface TcpKeepalive {
 }
 
 /** How a peer is connected to and spoken to. Times are in milliseconds; 0 is off. */
-export interface HttpPeerOptions {
+export interface HttpPeerOptions extends PeerTlsOptions {
   /** For connecting to one address of the peer. Default: 3,000. */
   connectTimeoutMs?: number
   /** For resolving the name and trying all its addresses. Default: 10,000. */
@@ -31,6 +33,26 @@ export interface HttpPeerOptions {
   tcpKeepalive?: TcpKeepalive
   /** The `host` sent upstream: the client's, the peer's own, or this one. Default: `preserve`. */
   host?: 'preserve' | 'peer' | (string & {})
+  /**
+   * The version of HTTP: `h1`, `h2` (in the clear without asking, by prior knowledge), or `auto`: what
+   * the origin chooses by ALPN, which is `h1` in the clear. Default: `h1`.
+   */
+  protocol?: 'h1' | 'h2' | 'auto'
+  /**
+   * How many requests share a connection of HTTP/2, if the origin allows as many; more connections
+   * are opened beyond. Default: 100.
+   */
+  h2MaxStreams?: number
+  /**
+   * How often a connection of HTTP/2 is pinged, idle or not; it is dropped if nothing comes back for
+   * as long again, or for 5 s if that is less. 0 = never. Default: 30,000.
+   */
+  h2PingIntervalMs?: number
+  /**
+   * A proxy that is connected to in the peer's place and asked for a tunnel to it (CONNECT), so that
+   * a name is resolved there. `session.upstream.address` is the proxy's. Default: none.
+   */
+  connectProxy?: ConnectProxy
 }
 
 /** The rules of {@link TcpKeepalive}. */
@@ -50,11 +72,14 @@ const rules = {
   idleTimeoutMs: ms(4_000, 'no pooling'),
   bindTo: text<string | undefined>(undefined, 'an IP address', (v) => isIP(v) !== 0),
   tcpKeepalive: group(keepaliveRules),
+  protocol: oneOf('h1', ['h1', 'h2', 'auto']),
+  h2MaxStreams: integer<number | undefined>(undefined, 1, 2 ** 31 - 1),
+  h2PingIntervalMs: ms<number | undefined>(undefined, 'never'),
+  connectProxy: group(connectProxyRules),
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
-const ALLOWED =
-  'http://host[:port], host:port, [IPv6]:port or unix:/path (TLS to the origin is not there yet)'
+const ALLOWED = 'http://host[:port], https://host[:port], host:port, [IPv6]:port or unix:/path'
 
 /**
  * Where a request goes, and how. Frozen, and checked when it is made: make it once and keep it.
@@ -64,23 +89,39 @@ export class HttpPeer {
   /** `host:port` or `unix:/path`. */
   readonly address: string
   readonly #spec: NativePeer
+  readonly #tls: NativePeerTls | undefined
   #id = 0
   #epoch = -1
 
   /**
-   * @param address `http://host[:port]`, `host:port`, `[IPv6]:port` or `unix:/path`
+   * Certificates are read and checked at once.
+   *
+   * @param address `http://host[:port]`, `https://host[:port]`, `host:port`, `[IPv6]:port` or `unix:/path`
    * @throws UsageError INVALID_OPTIONS
    */
   constructor(address: string, options: HttpPeerOptions = {}) {
     const problems: OptionProblem[] = []
-    this.address = parseAddress(address, problems)
-    const checked = checkOptions('HttpPeer', rules, options, problems)
-    const { host, bindTo, tcpKeepalive, ...times } = checked
+    const { scheme, place } = parseAddress(address, problems)
+    const { plain, secret } = apart(checkInto({ ...rules, ...peerTlsRules }, options, problems))
+    const { host, bindTo, tcpKeepalive, protocol, h2MaxStreams, h2PingIntervalMs, connectProxy, ...times } =
+      plain
+    if (protocol === 'h1')
+      for (const [path, found] of Object.entries({ h2MaxStreams, h2PingIntervalMs }))
+        if (found !== undefined) problems.push({ path, found, allowed: "nothing with protocol 'h1'" })
+    const placeOf = (address: string) => parseAddress(address, problems, 'connectProxy.address')
+    const proxy = nativeProxy(connectProxy, placeOf, place, problems)
+    this.#tls = makePeerTls(secret, scheme, options, problems)
+    if (problems.length > 0) throw invalidOptions('HttpPeer', problems)
+    this.address = place
     this.#spec = {
-      address: this.address,
+      address: place,
       ...times,
+      protocol,
+      h2MaxStreams: h2MaxStreams ?? 100,
+      h2PingIntervalMs: h2PingIntervalMs ?? 30_000,
       ...(bindTo === undefined ? {} : { bindTo }),
       ...nativeKeepalive(tcpKeepalive),
+      ...proxy,
       host: host === 'preserve' ? '' : host === 'peer' ? '=' : host,
     }
     Object.freeze(this)
@@ -98,7 +139,7 @@ export class HttpPeer {
 
   /** @internal */
   static register(peer: HttpPeer, addon: PeerTable): number {
-    peer.#id = addon.registerPeer(peer.#spec)
+    peer.#id = addon.registerPeer(peer.#spec, peer.#tls)
     peer.#epoch = addon.peerEpoch()
     return peer.#id
   }
@@ -106,7 +147,7 @@ export class HttpPeer {
 
 /** The addon's table of peers. */
 export interface PeerTable {
-  registerPeer(spec: NativePeer): number
+  registerPeer(spec: NativePeer, tls?: NativePeerTls): number
   peerEpoch(): number
 }
 
@@ -117,13 +158,26 @@ export function nativeKeepalive(keepalive: Required<TcpKeepalive> | undefined) {
   return { keepaliveIdleMs: idleMs, keepaliveIntervalMs: intervalMs, keepaliveCount: count }
 }
 
-function parseAddress(address: unknown, problems: OptionProblem[]): string {
+/** The options of TLS, and all others. */
+function apart(checked: Checked<typeof rules & typeof peerTlsRules>) {
+  const { tls, sni, ca, cert, key, verifyCert, verifyHostname, alternativeName, ...plain } = checked
+  return { plain, secret: { tls, sni, ca, cert, key, verifyCert, verifyHostname, alternativeName } }
+}
+
+interface Place {
+  /** Where the address is a URL. */
+  scheme?: 'http' | 'https'
+  /** `host:port` or `unix:/path`. */
+  place: string
+}
+
+function parseAddress(address: unknown, problems: OptionProblem[], path = 'address'): Place {
   const wrong = (allowed = ALLOWED) => {
-    problems.push({ path: 'address', found: address, allowed })
-    return ''
+    problems.push({ path, found: address, allowed })
+    return { place: '' }
   }
   if (typeof address !== 'string') return wrong()
-  if (address.startsWith('unix:')) return /^unix:\/[^\0\n]+$/.test(address) ? address : wrong()
+  if (address.startsWith('unix:')) return /^unix:\/[^\0\n]+$/.test(address) ? { place: address } : wrong()
   const isUrl = address.includes('://')
   let url: URL
   try {
@@ -131,7 +185,8 @@ function parseAddress(address: unknown, problems: OptionProblem[]): string {
   } catch {
     return wrong()
   }
-  if (url.protocol !== 'http:' || url.username !== '' || url.password !== '') return wrong()
+  const scheme = url.protocol === 'https:' ? 'https' : 'http'
+  if (url.protocol !== `${scheme}:` || url.username !== '' || url.password !== '') return wrong()
   if (
     url.pathname !== '/' ||
     url.search !== '' ||
@@ -142,5 +197,6 @@ function parseAddress(address: unknown, problems: OptionProblem[]): string {
     return wrong(`${ALLOWED}; without a path: change the target in upstreamRequestFilter`)
   if (!isUrl && !/^(?:\[[^\]/]+\]|[^:/]+):\d+$/.test(address)) return wrong()
   if (url.hostname === '' || url.port === '0') return wrong()
-  return `${url.hostname}:${url.port || '80'}`
+  const place = `${url.hostname}:${url.port || (scheme === 'https' ? '443' : '80')}`
+  return isUrl ? { scheme, place } : { place }
 }

@@ -2,10 +2,11 @@ import { availableParallelism } from 'node:os'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import type { OptionProblem } from './errors.js'
+import { type Http2Options, http2Rules } from './http2.js'
 import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
-import { checkOptions, flag, integer, ms, serviceName, value } from './options.js'
+import { checkOptions, flag, integer, ms, serviceName, settings, value } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Phase } from './phases.js'
 import { type Host, Service } from './service.js'
@@ -55,10 +56,17 @@ export interface HttpProxyOptions {
    * served as if it had not asked. `[]` = none. Default: `['websocket']`.
    */
   upgrades?: string[]
+  /**
+   * Whether clients may ask for a tunnel (CONNECT). It leads to the peer that `upstreamPeer` chooses,
+   * never by itself to where the client wants to go. Off, CONNECT is a 405. Default: false.
+   */
+  connect?: boolean
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
   /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
   h2c?: boolean
+  /** What concerns HTTP/2 towards clients. Default: as each says. */
+  http2?: Http2Options
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
@@ -88,8 +96,10 @@ const proxyRules = {
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
+  http2: settings(http2Rules),
   halfClose: flag(false),
   filterOwnResponses: flag(false),
 }
@@ -105,7 +115,7 @@ function isUpgrades(list: unknown): boolean {
 
 let proxies = 0
 
-/** A service that proxies HTTP/1.1 with the phases it is given. */
+/** A service that proxies HTTP, to clients and origins of HTTP/1.1 and HTTP/2, with the phases it is given. */
 export class HttpProxy extends Service {
   /** @internal For the server. */
   readonly entry: ProxyEntry
@@ -147,6 +157,9 @@ export class HttpProxy extends Service {
   override get name(): string {
     return this.native.name
   }
+
+  /** @internal */
+  protected override readonly speaksH2 = true
 
   /** @internal */
   override addTo({ native, environment, log, numberOf }: Host): number {

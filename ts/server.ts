@@ -1,10 +1,11 @@
 import { theEnvironment } from './crossing/environment.js'
+import { Endpoint } from './endpoint.js'
 import { invalidOptions, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer, peerEpoch, registerPeer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
 import { HttpPeer } from './peer.js'
-import { Endpoint, Service } from './service.js'
+import { Service } from './service.js'
 
 /** How a server stops and where it logs. */
 export interface ServerOptions {
@@ -143,7 +144,11 @@ export class Server {
       const numberOf = (peer: HttpPeer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
       for (const service of this.#services) {
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
-        for (const { asked, options } of service.endpoints) native.addTcp(number, asked, options)
+        for (const endpoint of service.endpoints) {
+          const { asked, options, tls } = endpoint
+          Endpoint.logsTo(endpoint, this.#log)
+          native.addTcp(number, asked, options, tls?.native)
+        }
         Object.freeze(service.endpoints)
       }
       const { addresses, code, message } = await native.start()

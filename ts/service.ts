@@ -1,12 +1,13 @@
-import { isIP } from 'node:net'
 import type { Crossing } from './crossing/crossing.js'
 import type { Environment } from './crossing/environment.js'
-import { type OptionProblem, UsageError } from './errors.js'
+import { Endpoint, splitAddress, TlsEndpoint } from './endpoint.js'
+import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import type { AnyLog } from './logger.js'
 import type { NativeServer, NativeSocketOptions } from './native.js'
-import { checkOptions, flag, group, integer } from './options.js'
+import { checkInto, flag, group, integer } from './options.js'
 import { type HttpPeer, keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
-import type { Address } from './session.js'
+import { makeTls } from './tls/endpoint-tls.js'
+import type { TlsOptions } from './tls/options.js'
 
 /** What is asked of the system for a listening socket. */
 export interface SocketOptions {
@@ -35,48 +36,6 @@ const socketRules = {
   sendBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
 }
 
-/** Where a service listens. */
-export class Endpoint {
-  /** What was asked for. */
-  readonly asked: string
-  /** @internal */
-  readonly options: NativeSocketOptions
-  #bound: Address | undefined
-
-  /** @internal */
-  constructor(asked: string, options: NativeSocketOptions) {
-    this.asked = asked
-    this.options = options
-  }
-
-  /** What was bound. @throws UsageError NOT_STARTED before `start()` */
-  get address(): Address {
-    if (this.#bound !== undefined) return this.#bound
-    throw new UsageError('NOT_STARTED', `${this.asked} has no address before the server has started`)
-  }
-
-  /** `http://host:port` of what was bound. @throws UsageError NOT_STARTED before `start()` */
-  get url(): string {
-    const { host, port } = this.address
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-  }
-
-  /** @internal */
-  static bound(endpoint: Endpoint, address: string | undefined): void {
-    const parts = address === undefined ? undefined : splitAddress(address)
-    endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
-  }
-}
-
-/** `1.2.3.4:80` or `[::1]:80`, in parts. */
-function splitAddress(address: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
-  if (match === null || Number(match[3]) > 65_535) return undefined
-  const [, six, four, port] = match
-  if (six === undefined ? isIP(four!) !== 4 : isIP(six) !== 6) return undefined
-  return { host: (six ?? four)!, port: Number(port) }
-}
-
 /** @internal What a server offers to a service that it starts. */
 export interface Host {
   readonly native: NativeServer
@@ -94,6 +53,9 @@ export abstract class Service {
   /** Its name, in the log and of its threads. */
   abstract get name(): string
 
+  /** @internal Whether it can be offered by ALPN. */
+  protected abstract readonly speaksH2: boolean
+
   /**
    * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
    *
@@ -101,19 +63,42 @@ export abstract class Service {
    * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
    */
   addTcp(address: string, options: SocketOptions = {}): Endpoint {
+    const problems: OptionProblem[] = []
+    const sockets = this.#check(address, options, '', problems)
+    if (problems.length > 0) throw invalidOptions('addTcp', problems)
+    return this.#add(new Endpoint(address, sockets))
+  }
+
+  /**
+   * Listens with TLS on an IP address and port when the server starts; port 0 is chosen by the
+   * system. Certificates are read and checked at once.
+   *
+   * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
+   */
+  addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
+    const problems: OptionProblem[] = []
+    const sockets = this.#check(address, options, 'options', problems)
+    const made = makeTls(tls, this.speaksH2, problems)
+    if (made === undefined || problems.length > 0) throw invalidOptions('addTls', problems)
+    return this.#add(new TlsEndpoint(address, sockets, made))
+  }
+
+  #check(address: unknown, options: unknown, path: string, problems: OptionProblem[]): NativeSocketOptions {
     if (Object.isFrozen(this.endpoints))
       throw new UsageError('ALREADY_STARTED', 'the server has started: add endpoints before')
-    const problems: OptionProblem[] = []
     if (typeof address !== 'string' || splitAddress(address) === undefined)
       problems.push({
         path: 'address',
         found: address,
         allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
       })
-    const { tcpKeepalive, ...rest } = checkOptions('addTcp', socketRules, options, problems)
+    const { tcpKeepalive, ...rest } = checkInto(socketRules, options, problems, path)
     const native: Record<string, unknown> = { ...nativeKeepalive(tcpKeepalive) }
     for (const [name, value] of Object.entries(rest)) if (value !== undefined) native[name] = value
-    const endpoint = new Endpoint(address, native as unknown as NativeSocketOptions)
+    return native as unknown as NativeSocketOptions
+  }
+
+  #add<E extends Endpoint>(endpoint: E): E {
     ;(this.endpoints as Endpoint[]).push(endpoint)
     return endpoint
   }

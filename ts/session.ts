@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import { type Answer, checkAnswer } from './answer.js'
 import type { Connection, RequestState } from './crossing/state.js'
 import { UsageError } from './errors.js'
@@ -19,7 +20,7 @@ export interface RequestView {
   readonly method: string
   /** As sent: `/a?b`, or in absolute form `http://host/a?b`. */
   readonly target: string
-  /** The target's path, without its query, scheme and authority. */
+  /** The target's path, without its query, scheme and authority; empty for CONNECT. */
   readonly path: string
   /** What follows the first `?` of the target; empty if there is none. */
   readonly query: string
@@ -33,6 +34,21 @@ export interface RequestView {
 export interface ResponseView {
   readonly status: number
   readonly headers: HeaderView
+}
+
+/** What the TLS handshake of a client came to. */
+export interface TlsView {
+  readonly version: 'TLSv1.2' | 'TLSv1.3'
+  /** The cipher suite, by its IANA name. */
+  readonly cipher: string
+  /** The protocol agreed on by ALPN: `h2` or `http/1.1`; undefined if the client asked for none. */
+  readonly alpn: string | undefined
+  /** The name the client asked for (SNI), in lower case. */
+  readonly serverName: string | undefined
+  /** The client's certificate, which is valid; undefined if it showed none. */
+  readonly clientCertificate: X509Certificate | undefined
+  /** That certificate, and those that the client sent along with it. */
+  readonly clientCertificates: readonly X509Certificate[]
 }
 
 /** The connection to the client, for as long as it lives. */
@@ -82,6 +98,8 @@ export interface Session {
   /** Where the client connected to. */
   readonly server: Address
   readonly connection: ConnectionView
+  /** The client's TLS; undefined in the clear. */
+  readonly tls: TlsView | undefined
   /** Undefined until there is a connection. */
   readonly upstream: UpstreamView | undefined
   /** Aborted when the client leaves, or when a phase has taken too long; the reason is a `ProxyError`. */
@@ -139,6 +157,10 @@ export class LiveSession implements Session {
     return live(this.#state).connection()
   }
 
+  get tls(): TlsView | undefined {
+    return live(this.#state).tls()
+  }
+
   get upstream(): UpstreamView | undefined {
     return live(this.#state).upstream()
   }
@@ -192,6 +214,7 @@ class LiveRequest implements RequestView {
 
   get path(): string {
     const target = live(this.#state).target()
+    if (this.#state.method() === 'CONNECT') return ''
     const from = pathStart(target)
     const query = target.indexOf('?', from)
     const path = query < 0 ? (from === 0 ? target : target.substring(from)) : target.substring(from, query)

@@ -4,40 +4,69 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { onTestFinished, vi } from 'vitest'
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+/** Free ports, which differ. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  for (const server of servers) server.close()
+  await Promise.all(servers.map((server) => once(server, 'close')))
+  return ports
 }
 
 /** An example that listens. */
 export interface Example {
-  /** `127.0.0.1:port` */
+  /** `127.0.0.1:port` in place of its port 8000. */
   at: string
+  /** `127.0.0.1:port` in place of its port 8443. */
+  secure: string
   child: ChildProcess
+  /** What it has written to stderr. */
+  stderr(): string
   /** Settles with code and signal. */
   ended: Promise<unknown[]>
 }
 
-/** Runs an example as it stands, but for its port, and with `origin` in place of its origin. */
-export async function runExample(name: string, origin: string): Promise<Example> {
-  const port = await freePort()
+/** Runs an example as it stands, but for its ports, and with `origin` in place of its origin. */
+export async function runExample(
+  name: string,
+  origin: string,
+  env: Record<string, string> = {},
+): Promise<Example> {
+  const ports = await freePorts(2)
   const file = `target/${name}-${process.pid}.mjs`
   const program = readFileSync(`target/examples/${name}.js`, 'utf8')
-  writeFileSync(file, program.replace(':8000', `:${port}`).replace('http://127.0.0.1:3000', origin))
-  const child = spawn(process.execPath, [file], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const used = [':8000', ':8443'].map((port) => program.includes(port))
+  writeFileSync(
+    file,
+    program
+      .replace(':8000', `:${ports[0]}`)
+      .replace(':8443', `:${ports[1]}`)
+      .replace('http://127.0.0.1:3000', origin),
+  )
+  const child = spawn(process.execPath, [file], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
+  })
   const ended = once(child, 'exit')
+  let stderr = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  child.on('close', (code) => {
+    if (code !== 0 && code !== null) console.error(stderr)
+  })
   onTestFinished(() => {
     child.kill('SIGKILL')
     rmSync(file)
   })
-  const listens = async () => {
+  const listens = async (port: number) => {
     const socket = connect(port, '127.0.0.1')
     await once(socket, 'connect').finally(() => socket.destroy())
   }
-  await vi.waitFor(listens, { timeout: 10_000 })
-  return { at: `127.0.0.1:${port}`, child, ended }
+  for (const port of ports.filter((_, at) => used[at])) {
+    await vi.waitFor(() => listens(port), { timeout: 10_000 })
+  }
+  const [at, secure] = ports.map((port) => `127.0.0.1:${port}`) as [string, string]
+  return { at, secure, child, stderr: () => stderr, ended }
 }

@@ -1,4 +1,4 @@
-import type { Answer, AnyPhases, HttpPeer, PhaseName, Session } from '../../ts/index.js'
+import type { Answer, AnyPhases, HttpPeer, HttpProxyOptions, PhaseName, Session } from '../../ts/index.js'
 import { PHASES } from '../../ts/phases.js'
 import { once, type Reply } from './client.js'
 import { startProxy, until } from './proxy.js'
@@ -67,17 +67,21 @@ class Recorder {
   }
 }
 
-export type Through = (script: Script, request: string) => Promise<{ reply: Reply; calls: string[] }>
+export type Through = (
+  script: Script,
+  request: string,
+  options?: HttpProxyOptions,
+) => Promise<{ reply: Reply; calls: string[] }>
 
 /** Sends one request through a proxy with a script: its answer, and which phases ran. */
 function through(isAsync: boolean, isBag: boolean): Through {
-  return async (script, request) => {
+  return async (script, request, options) => {
     const recorder = new Recorder(script, isAsync)
     const bag = () =>
       Object.fromEntries(
         PHASES.map((name) => [name, (...args: unknown[]) => recorder[name](...args)]),
       ) as unknown as AnyPhases
-    const { to } = await startProxy(isBag ? bag() : recorder)
+    const { to } = await startProxy(isBag ? bag() : recorder, options)
     const reply = await once(to, request)
     await until(() => recorder.calls.includes('logging'))
     return { reply, calls: recorder.calls }

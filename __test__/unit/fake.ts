@@ -63,6 +63,10 @@ export class FakeAddon implements CrossingLike {
     return { input: this.input, items: this.items, numbers: this.numbers, records: this.records }
   }
 
+  tls() {
+    return null
+  }
+
   finish(count: number, output: Buffer) {
     this.finishes++
     for (let at = 0; at < count * 8; at += 8) {

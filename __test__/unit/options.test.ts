@@ -52,6 +52,8 @@ test('nested options have their path', () => {
 
 test.each([
   ['http://10.0.0.1', '10.0.0.1:80'],
+  ['https://api.example', 'api.example:443'],
+  ['https://api.example:8443', 'api.example:8443'],
   ['http://api.example:8080/', 'api.example:8080'],
   ['10.0.0.1:8080', '10.0.0.1:8080'],
   ['[::1]:90', '[::1]:90'],
@@ -61,7 +63,7 @@ test.each([
 })
 
 test.each([
-  'https://a',
+  'ftp://a',
   'http://a/path',
   'http://a?q',
   'http://u:p@a',
@@ -72,14 +74,8 @@ test.each([
   'unix:app',
   '',
   'a:1/x',
-  'ftp://a',
 ])('the peer %j is refused', (address) => {
   expect(problemsOf(() => new HttpPeer(address))).toEqual([['address', address]])
-})
-
-test('options that do nothing yet are refused', () => {
-  for (const options of [{ tls: true }, { sni: 'a' }, { protocol: 'h2' }])
-    expect(codeOf(() => new HttpPeer('a:1', options as object))).toBe('INVALID_OPTIONS')
 })
 
 test('a peer is frozen', () => {

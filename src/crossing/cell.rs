@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -27,6 +28,8 @@ struct State {
     waker: Option<Waker>,
     /// The runtime whose router hands the answer out.
     router: usize,
+    /// Of the connection of the request that has the slot.
+    tls: Option<Arc<TlsInfo>>,
 }
 
 impl Cell {
@@ -81,6 +84,11 @@ impl Cell {
         self.complete(seq, Reply::without_words(outcome));
     }
 
+    /// What the handshake of the client came to, if there was one.
+    pub(super) fn tls(&self) -> Option<Arc<TlsInfo>> {
+        self.state.lock().tls.clone()
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
@@ -96,9 +104,15 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(slot: u32, cell: Arc<Cell>, router: usize) -> Self {
+    pub(super) fn new(
+        slot: u32,
+        cell: Arc<Cell>,
+        router: usize,
+        tls: Option<Arc<TlsInfo>>,
+    ) -> Self {
         let seq = {
             let mut state = cell.state.lock();
+            state.tls = tls;
             state.router = router;
             state.reply = None;
             state.begun = None;

@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::log::LogQueue;
+use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
 type Servers = Arc<Mutex<Vec<Weak<Server>>>>;
@@ -101,6 +102,12 @@ impl NativeCrossing {
     #[napi(catch_unwind)]
     pub fn finish(&self, records: u32, output: BufferSlice) {
         self.inner.finish(&self.memory.records(records as usize), &output);
+    }
+
+    /// What the handshake came to of the client whose request has this slot.
+    #[napi(catch_unwind)]
+    pub fn tls(&self, slot: u32) -> Option<NativeTlsInfo> {
+        self.inner.tls(slot).map(|info| NativeTlsInfo::from(&*info))
     }
 
     /// Counters.

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -95,7 +96,12 @@ impl Crossing {
     }
 
     /// Room for a request, unless `max_queued` items wait already.
-    pub(crate) fn lease(&self, router: usize, max_queued: usize) -> Result<Lease, Full> {
+    pub(crate) fn lease(
+        &self,
+        router: usize,
+        max_queued: usize,
+        tls: Option<Arc<TlsInfo>>,
+    ) -> Result<Lease, Full> {
         if self.waiting.load(Relaxed) >= max_queued {
             return Err(Full);
         }
@@ -109,7 +115,7 @@ impl Crossing {
             None => return Err(Full),
         };
         let cell = slots.cells[slot as usize].clone();
-        Ok(Lease::new(slot, cell, router))
+        Ok(Lease::new(slot, cell, router, tls))
     }
 
     /// Queues an item; false when there is no JS any more.
@@ -274,6 +280,11 @@ impl Crossing {
         for cell in cells {
             cell.close();
         }
+    }
+
+    /// What the handshake came to of the client whose request has this slot.
+    pub(super) fn tls(&self, slot: u32) -> Option<Arc<TlsInfo>> {
+        self.slots.lock().cells.get(slot as usize)?.tls()
     }
 
     /// Items that wait, and slots in use.

@@ -152,8 +152,9 @@ impl ProxyHttp for JsPhases {
         _peer: &Arc<Peer>,
         ctx: &JsCtx,
     ) -> Result<()> {
-        // Runs in the crossing of the phase that follows, where that is implemented.
-        if !self.has(phase::CONNECTED_TO_UPSTREAM) || self.has(phase::UPSTREAM_REQUEST_FILTER) {
+        // Runs in the crossing of the phase that follows, where that is implemented and will run.
+        let follows = self.has(phase::UPSTREAM_REQUEST_FILTER) && !ex.is_connect();
+        if !self.has(phase::CONNECTED_TO_UPSTREAM) || follows {
             return Ok(());
         }
         self.connected(ex, ctx).await
@@ -194,8 +195,9 @@ impl ProxyHttp for JsPhases {
         if !self.has(phase::RESPONSE_FILTER) {
             return Ok(None);
         }
-        // An answer of our own has seen no upstream.
-        let upstream = ex.upstream.is_some() && self.has(phase::UPSTREAM_RESPONSE_FILTER);
+        // An answer of our own has seen no upstream, and a CONNECT gets none from there.
+        let upstream =
+            ex.upstream.is_some() && !ex.is_connect() && self.has(phase::UPSTREAM_RESPONSE_FILTER);
         let before = if upstream { bit(phase::UPSTREAM_RESPONSE_FILTER) } else { 0 };
         let mask = before | bit(phase::RESPONSE_FILTER);
         self.filter_response(ex, ctx, mask, response).await

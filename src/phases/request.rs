@@ -133,7 +133,7 @@ impl JsPhases {
             let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
-            let lease = self.crossing.lease(router, bound);
+            let lease = self.crossing.lease(router, bound, ex.connection.tls.clone());
             let overloaded = |Full| Error::new(Code::Overloaded, "too much waits for the phases");
             state.lease = Some(lease.map_err(overloaded)?);
         }

@@ -36,7 +36,11 @@ export class Crossing {
   readonly #table: PeerTable
   readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
-  readonly #shared: Shared = { facts: new Float64Array(FACTS * 256), connections: new Map() }
+  readonly #shared: Shared = {
+    facts: new Float64Array(FACTS * 256),
+    connections: new Map(),
+    tlsOf: (slot) => this.native.tls(slot),
+  }
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array

@@ -2,6 +2,7 @@ import type { CheckedAnswer } from '../answer.js'
 import type { ProxyError } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
+import type { NativeTlsInfo } from '../native.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -11,8 +12,10 @@ import {
   type RequestView,
   type ResponseView,
   type Timings,
+  type TlsView,
   type UpstreamView,
 } from '../session.js'
+import { ClientTls } from '../tls/client-tls.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
@@ -32,6 +35,8 @@ export interface Shared {
   /** Six numbers for each slot: see `Fact`. */
   facts: Float64Array
   readonly connections: Map<string, Connection>
+  /** What the handshake came to of the client whose request has a slot. */
+  readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
 }
 
 /** Numbers of a request, by their place. */
@@ -45,6 +50,8 @@ export class Connection {
   readonly id: string
   requests = 0
   readonly data = new Map<unknown, unknown>()
+  /** Its TLS, null in the clear; undefined until somebody wants to know. */
+  tls: TlsView | null | undefined = undefined
 
   constructor(id: string) {
     this.id = id
@@ -178,6 +185,15 @@ export class RequestState {
     connection.requests = Math.max(connection.requests, Number(this.meta(7)))
     this.#connection = connection
     return connection
+  }
+
+  tls(): TlsView | undefined {
+    const connection = this.connection()
+    if (connection.tls === undefined) {
+      const info = this.#shared.tlsOf(this.slot)
+      connection.tls = info ? new ClientTls(info) : null
+    }
+    return connection.tls ?? undefined
   }
 
   /** Forgets the connection: this was its last request. */

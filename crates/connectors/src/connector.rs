@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use millrace_error::Result;
 
-use crate::dial::dial;
+use crate::dial::{Use, dial};
 use crate::h2::{H2Pool, OldPeers, Reached};
 use crate::pool::Pool;
 use crate::resolve::Resolver;
@@ -104,8 +104,16 @@ impl Connector {
         self.dial(shard, peer).await
     }
 
+    /// Connects as [`Connector::connect`] does, for bytes that are no requests: always anew, and over
+    /// TLS without a word about what they are (ALPN), unless the TLS options have one. Such a
+    /// connection is dropped in the end, not released.
+    pub async fn open(&self, shard: usize, peer: &Peer) -> Result<Connection> {
+        let dialled = dial(&self.resolver, peer, Use::Tunnel).await?;
+        Ok(self.pool.adopt(shard, peer.key.clone(), dialled))
+    }
+
     async fn dial(&self, shard: usize, peer: &Peer) -> Result<Connection> {
-        let dialled = dial(&self.resolver, peer).await?;
+        let dialled = dial(&self.resolver, peer, Use::Http).await?;
         Ok(self.pool.adopt(shard, peer.key.clone(), dialled))
     }
 

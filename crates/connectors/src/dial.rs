@@ -1,6 +1,7 @@
 //! Making connections to peers.
 
 mod failure;
+mod through;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,8 @@ use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::failure::{Failure, failed, unresolved};
+use self::failure::{Failure, failed, place, unresolved};
+use self::through::through;
 use crate::bind::bind;
 use crate::resolve::Resolver;
 use crate::{Peer, PeerAddress, Protocol};
@@ -25,13 +27,22 @@ pub(crate) struct Dialled {
     pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
-/// Connects to a peer: resolves its name and tries its addresses in turn. No request was sent when
-/// it fails, so every error may be retried.
-pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<Dialled> {
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Requests, in the version that the peer's options say.
+    Http,
+    /// Bytes of which nothing is known.
+    Tunnel,
+}
+
+/// Connects to a peer, or to the proxy on the way to it: resolves its name and tries its addresses
+/// in turn. No request was sent when it fails, so every error may be retried.
+pub(crate) async fn dial(resolver: &Resolver, peer: &Peer, purpose: Use) -> Result<Dialled> {
     let clock = Clock::start(peer);
-    let addresses = match &peer.address {
+    let addresses = match peer.dialled() {
         PeerAddress::Unix(path) => {
-            let work = async { secure(unix(path).await?, peer).await };
+            let work = async { ready(unix(path).await?, peer, purpose).await };
             let (stream, tls) = clock.one(work).await.map_err(|error| failed(peer, None, error))?;
             return Ok(Dialled { stream, remote: Address::Unix(path.clone()), tls });
         }
@@ -51,7 +62,7 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<Dialled> {
         if failure.is_some() && clock.is_over() {
             break;
         }
-        let work = async { secure(tcp(address, peer).await?, peer).await };
+        let work = async { ready(tcp(address, peer).await?, peer, purpose).await };
         let cause = match clock.one(work).await {
             Ok((stream, tls)) => {
                 return Ok(Dialled { stream, remote: Address::canonical(address), tls });
@@ -70,7 +81,7 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer) -> Result<Dialled> {
         }
     }
     Err(failure.unwrap_or_else(|| {
-        let message = format!("{}: no address of the family of bindTo", peer.address);
+        let message = format!("{}: no address of the family of bindTo", place(peer));
         Error::new(Code::ConnectFailed, message).retry(true)
     }))
 }
@@ -118,15 +129,27 @@ async fn within<T, E: From<io::Error>>(
     }
 }
 
-/// Does the handshake, if the peer is spoken to over TLS.
-async fn secure(stream: Stream, peer: &Peer) -> Result<(Stream, Option<Arc<TlsInfo>>), Failure> {
+/// What a new connection needs before its first byte: the tunnel of the proxy on the way, if there
+/// is one, and the handshake, if the peer is spoken to over TLS.
+async fn ready(
+    mut stream: Stream,
+    peer: &Peer,
+    purpose: Use,
+) -> Result<(Stream, Option<Arc<TlsInfo>>), Failure> {
+    if let Some(proxy) = &peer.options.connect_proxy {
+        // Boxed, like the handshake: most peers need neither, and they are large.
+        Box::pin(through(&mut stream, peer, proxy)).await?;
+    }
     let Some(tls) = &peer.options.tls else { return Ok((stream, None)) };
     let protocol = peer.options.protocol;
-    // Boxed, as most peers that are connected to need no handshake, and it is large.
+    let alpn = match purpose {
+        Use::Http => protocol.alpn(),
+        Use::Tunnel => &[],
+    };
     let host = peer.tls_host();
-    let handshake = Box::pin(tls.connect(stream, &host, protocol.alpn()));
+    let handshake = Box::pin(tls.connect(stream, &host, alpn));
     let (stream, info) = handshake.await.map_err(Failure::Tls)?;
-    if protocol == Protocol::H2 && !info.is_h2() {
+    if purpose == Use::Http && protocol == Protocol::H2 && !info.is_h2() {
         return Err(Failure::NoH2);
     }
     Ok((stream, Some(Arc::new(info))))

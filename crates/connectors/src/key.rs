@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_tls::ClientTlsOptions;
 use millrace_transport::Keepalive;
 
-use crate::{PeerOptions, Protocol};
+use crate::{ConnectProxy, PeerOptions, Protocol};
 
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,16 @@ impl PeerAddress {
         match bare.parse::<IpAddr>() {
             Ok(ip) => PeerAddress::Ip(SocketAddr::new(ip, port)),
             Err(_) => PeerAddress::Host { name: host.to_ascii_lowercase(), port },
+        }
+    }
+
+    /// The host and the port, an IPv6 address in brackets and without its scope, which means nothing
+    /// on another machine; none of a Unix socket.
+    pub(crate) fn host_and_port(&self) -> Option<String> {
+        match self {
+            PeerAddress::Ip(SocketAddr::V6(ip)) => Some(format!("[{}]:{}", ip.ip(), ip.port())),
+            PeerAddress::Unix(_) => None,
+            other => Some(other.to_string()),
         }
     }
 
@@ -78,6 +88,7 @@ struct Content {
     /// How many streams a connection of HTTP/2 carries, and how often it is pinged.
     h2: Option<(u32, Option<Duration>)>,
     tls: Option<Arc<ClientTlsOptions>>,
+    connect_proxy: Option<ConnectProxy>,
 }
 
 impl PeerKey {
@@ -92,6 +103,7 @@ impl PeerKey {
             h2: (options.protocol != Protocol::H1)
                 .then_some((options.h2_max_streams, options.h2_ping_interval)),
             tls: options.tls.as_ref().map(|tls| tls.options().clone()),
+            connect_proxy: options.connect_proxy.clone(),
         };
         let hash = STATE.get_or_init(RandomState::new).hash_one(&content);
         PeerKey { hash, content: Arc::new(content) }
@@ -170,6 +182,17 @@ mod tests {
         assert_ne!(key("a", 1, &plain), key("a", 1, &bound));
         let kept = PeerOptions { tcp_keepalive: Some(Keepalive::default()), ..plain.clone() };
         assert_ne!(key("a", 1, &plain), key("a", 1, &kept));
+        let through = |port, value: &str| {
+            let fields = vec![("Proxy-Authorization".to_owned(), value.into())];
+            let proxy = ConnectProxy::new(PeerAddress::host("p", port), fields);
+            PeerOptions { connect_proxy: proxy.ok(), ..PeerOptions::default() }
+        };
+        let keys = [plain.clone(), through(1, "x"), through(2, "x"), through(1, "y")];
+        let keys: Vec<PeerKey> = keys.iter().map(|options| key("a", 1, options)).collect();
+        for (at, one) in keys.iter().enumerate() {
+            assert!(keys[..at].iter().all(|other| one != other), "{one:?}");
+        }
+        assert_eq!(keys[1], key("a", 1, &through(1, "x")));
         let slower = PeerOptions { read_timeout: None, ..plain.clone() };
         assert_eq!(key("a", 1, &plain), key("a", 1, &slower));
         // Nothing that HTTP/1.1 has.

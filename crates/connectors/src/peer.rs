@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_tls::ClientTls;
 use millrace_transport::Keepalive;
 
-use crate::{PeerAddress, PeerKey};
+use crate::{ConnectProxy, PeerAddress, PeerKey};
 
 /// What the origin gets to see as `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -34,7 +34,8 @@ pub enum Protocol {
 /// How a peer is connected to and spoken to. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
-    /// For connecting to one address of the peer.
+    /// For connecting to one address of the peer, the answer of a proxy on the way and the handshake
+    /// included.
     pub connect_timeout: Option<Duration>,
     /// For resolving the name and trying all its addresses.
     pub total_connect_timeout: Option<Duration>,
@@ -60,6 +61,9 @@ pub struct PeerOptions {
     pub h2_ping_interval: Option<Duration>,
     /// How handshakes are done with it; none in the clear.
     pub tls: Option<ClientTls>,
+    /// The proxy that is connected to in its place, and asked for a tunnel to it. A peer at a Unix
+    /// socket cannot have one.
+    pub connect_proxy: Option<ConnectProxy>,
 }
 
 impl Protocol {
@@ -89,6 +93,7 @@ impl Default for PeerOptions {
             h2_max_streams: 100,
             h2_ping_interval: Some(Duration::from_secs(30)),
             tls: None,
+            connect_proxy: None,
         }
     }
 }
@@ -121,6 +126,11 @@ impl Peer {
     /// the address holds.
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// What is connected to: the peer's own address, or that of the proxy on the way.
+    pub(crate) fn dialled(&self) -> &PeerAddress {
+        self.options.connect_proxy.as_ref().map_or(&self.address, ConnectProxy::address)
     }
 
     /// The name or the IP address that its certificate has to be for, unless its options say

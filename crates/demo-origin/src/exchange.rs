@@ -11,6 +11,7 @@ use millrace_message::{
 use crate::body::{Incoming, MAX_BODY};
 use crate::connection::{Connection, status_of};
 use crate::pages::{Page, Whole};
+use crate::websocket;
 
 const LINES: usize = 10;
 
@@ -62,6 +63,8 @@ impl Connection<'_> {
                 exchange.send(self, Whole::plain(413)).await
             }
             Page::Echo => exchange.echo(self, &request, framing).await,
+            Page::Socket(_) if body => exchange.ending_if(true).send(self, Whole::plain(400)).await,
+            Page::Socket(accept) => websocket::talk(self, &accept).await,
             // Behind a body that nobody reads no further request is looked for.
             Page::Lines => exchange.ending_if(body).lines(self).await,
             Page::Whole(page) => exchange.ending_if(body).send(self, page).await,
@@ -85,8 +88,8 @@ impl Exchange {
     pub(crate) async fn send(mut self, to: &mut Connection<'_>, page: Whole) -> io::Result<After> {
         let mut head = ResponseHead::new(page.status);
         head.fields.push_unchecked(b"content-type", page.kind.as_bytes());
-        if let Some(allow) = page.allow {
-            head.fields.push_unchecked(b"allow", allow.as_bytes());
+        for (name, value) in page.fields {
+            head.fields.push_unchecked(name.as_bytes(), value.as_bytes());
         }
         let mut out = self.start(head, Size::Known(page.text.len() as u64));
         if !self.head_only {

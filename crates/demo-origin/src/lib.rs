@@ -6,6 +6,7 @@
 //! | `GET /` | a small page |
 //! | `GET /stream` | ten lines, with a pause between them |
 //! | `POST /echo` | the body, sent back while it arrives |
+//! | `GET /ws` | a WebSocket that greets, and sends each message back |
 //! | `GET /missing`, `GET /favicon.ico` | 404 |
 //! | `GET` anything else | method, target and fields of the request, as they arrived |
 //!
@@ -15,6 +16,7 @@ mod body;
 mod connection;
 mod exchange;
 mod pages;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +29,10 @@ use crate::connection::Connection;
 /// How patient an origin is.
 #[derive(Clone, Debug)]
 pub struct OriginOptions {
-    /// For a connection between two requests.
+    /// For a connection between two requests, and for a WebSocket before it is pinged.
     pub idle: Duration,
-    /// For a whole head, for each piece of a body, and for each piece that the client takes.
+    /// For a whole head, for each piece of a body or of a WebSocket's message, for the answer to a
+    /// ping, and for each piece that the client takes.
     pub patience: Duration,
     /// Between two lines of `/stream`.
     pub pause: Duration,

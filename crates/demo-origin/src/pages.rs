@@ -1,5 +1,7 @@
 use millrace_message::{Method, RequestHead, standard_reason};
 
+use crate::websocket;
+
 /// What answers a request.
 #[derive(Debug)]
 pub(crate) enum Page {
@@ -9,6 +11,8 @@ pub(crate) enum Page {
     Echo,
     /// Lines with a pause between them.
     Lines,
+    /// A WebSocket, with the value that accepts it.
+    Socket(String),
 }
 
 /// A page that is there as a whole.
@@ -16,7 +20,7 @@ pub(crate) enum Page {
 pub(crate) struct Whole {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
-    pub(crate) allow: Option<&'static str>,
+    pub(crate) fields: &'static [(&'static str, &'static str)],
     pub(crate) text: String,
 }
 
@@ -25,6 +29,10 @@ const HOME: &str = "<!doctype html>
 <h1>It works</h1>
 <p>This page comes from the demo's origin: an app in Rust, served by a second service of the same server.
 ";
+
+/// What a client of `/ws` has to ask for (RFC 9110 §15.5.22, RFC 6455 §4.4).
+const UPGRADE: &[(&str, &str)] =
+    &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -35,16 +43,16 @@ impl Whole {
     }
 
     fn text(status: u16, text: String) -> Whole {
-        Whole { status, kind: TEXT, allow: None, text }
+        Whole { status, kind: TEXT, fields: &[], text }
     }
 
-    fn only(allow: &'static str) -> Whole {
-        Whole { allow: Some(allow), ..Whole::plain(405) }
+    fn with(status: u16, fields: &'static [(&'static str, &'static str)]) -> Whole {
+        Whole { fields, ..Whole::plain(status) }
     }
 
     fn home() -> Whole {
         let kind = "text/html; charset=utf-8";
-        Whole { status: 200, kind, allow: None, text: HOME.to_owned() }
+        Whole { status: 200, kind, fields: &[], text: HOME.to_owned() }
     }
 }
 
@@ -55,9 +63,13 @@ impl Page {
         let path = request.target.split(|byte| *byte == b'?').next().unwrap_or_default();
         Page::Whole(match path {
             b"/echo" if request.method == Method::POST => return Page::Echo,
-            b"/echo" => Whole::only("POST"),
-            _ if !reads => Whole::only("GET, HEAD"),
+            b"/echo" => Whole::with(405, &[("allow", "POST")]),
+            _ if !reads => Whole::with(405, &[("allow", "GET, HEAD")]),
             b"/stream" => return Page::Lines,
+            b"/ws" => match websocket::accept(request) {
+                Some(accept) => return Page::Socket(accept),
+                None => Whole::with(426, UPGRADE),
+            },
             b"/missing" | b"/favicon.ico" => Whole::plain(404),
             b"/" => Whole::home(),
             _ => Whole::text(200, seen(request)),

@@ -20,7 +20,8 @@ impl RequestHead {
     pub fn target_form(&self) -> Option<TargetForm> {
         if self.method == Method::CONNECT {
             let authority = split_authority(&self.target)?;
-            return authority.port.map(|_| TargetForm::Authority);
+            // Port 0 is none that anything could listen on (RFC 9110 §9.3.6).
+            return authority.port.filter(|port| *port > 0).map(|_| TargetForm::Authority);
         }
         match self.target.as_slice() {
             [b'/', ..] => Some(TargetForm::Origin),
@@ -135,6 +136,8 @@ mod tests {
             ("CONNECT", "/", None, "", None),
             ("CONNECT", "h", None, "", None),
             ("CONNECT", "h:", None, "", None),
+            ("CONNECT", "h:0", None, "", None),
+            ("CONNECT", "[::1]:443", Some(Authority), "", None),
             ("CONNECT", "http://h/", None, "", None),
         ];
         for &(method, target, form, path, query) in table {

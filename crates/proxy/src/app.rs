@@ -11,6 +11,7 @@ use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 
 use crate::h1::{Arrived, H1Connection};
+use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
@@ -44,6 +45,8 @@ pub struct HttpProxy<P> {
     pub(crate) options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
+    /// What it holds of its clients' requests over HTTP/2.
+    pub(crate) unread: Arc<Unread>,
 }
 
 /// A request as it came in: what is known of it before its first phase.
@@ -57,6 +60,36 @@ pub(crate) struct Arrival {
     pub(crate) refused: Option<Error>,
 }
 
+impl Arrival {
+    /// One that is refused with what is known of it.
+    pub(crate) fn refused(
+        request: RequestHead,
+        conn: Arc<ConnInfo>,
+        requests: u32,
+        error: Error,
+    ) -> Self {
+        Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
+    }
+
+    fn begin(self) -> (Exchange, Option<Error>) {
+        let exchange = Exchange {
+            id: next_request(),
+            request: self.request,
+            connection: self.conn,
+            connection_requests: self.requests,
+            upstream: None,
+            response: None,
+            response_started: false,
+            attempt: 0,
+            timings: self.timings,
+            received: 0,
+            sent: 0,
+            last_of_connection: false,
+        };
+        (exchange, self.refused)
+    }
+}
+
 impl<P: ProxyHttp> HttpProxy<P> {
     /// A proxy for a service of `runtimes` runtimes.
     pub fn new(phases: P, options: ProxyOptions, runtimes: usize, log: Arc<dyn Log>) -> Self {
@@ -67,8 +100,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
             shards: runtimes,
             max_header_list: list.try_into().unwrap_or(u32::MAX),
         };
+        let unread = Unread::new(options.http2.max_unread_bytes);
         HttpProxy {
             phases,
+            unread,
             options: Arc::new(options),
             connector: Arc::new(Connector::new(connector)),
             log,
@@ -80,6 +115,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         &self.connector
     }
 
+    /// Bytes of requests over HTTP/2 that are held now; see
+    /// [`crate::Http2Options::max_unread_bytes`].
+    pub fn unread_bytes(&self) -> u64 {
+        self.unread.held()
+    }
+
     /// The phases.
     pub fn phases(&self) -> &P {
         &self.phases
@@ -87,22 +128,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
-        let Arrival { request, timings, conn, requests, refused } = arrival;
-        let shard = conn.runtime;
-        let ex = Exchange {
-            id: next_request(),
-            request,
-            connection: conn,
-            connection_requests: requests,
-            upstream: None,
-            response: None,
-            response_started: false,
-            attempt: 0,
-            timings,
-            received: 0,
-            sent: 0,
-            last_of_connection: false,
-        };
+        let shard = arrival.conn.runtime;
+        let (ex, refused) = arrival.begin();
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -134,6 +161,36 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 }
 
+impl<P: ProxyHttp> HttpProxy<P> {
+    /// Logs what was refused where nothing could be done about it any more, after so many bytes.
+    pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
+        let (mut ex, error) = arrival.begin();
+        let ctx = self.phases.new_ctx(&ex);
+        ex.received = received;
+        self.tell(&mut ex, error.as_ref(), &ctx);
+    }
+
+    /// The end of a request: a line in the log if it failed, and the last phase.
+    fn tell(&self, ex: &mut Exchange, error: Option<&Error>, ctx: &P::Ctx) {
+        ex.timings.total = Some(ex.timings.start.elapsed());
+        if let Some(error) = error
+            && self.log.enabled(Level::Warn)
+        {
+            let Exchange { request, connection, .. } = &*ex;
+            let line = format!(
+                "{} {} {}, Host: {}, client {}: {error}",
+                error.status(),
+                clipped(request.method.as_str().as_bytes()),
+                clipped(&request.target),
+                clipped(request.host().as_bytes()),
+                connection.remote,
+            );
+            self.log.log(Level::Warn, &line);
+        }
+        self.phases.logging(ex, error, ctx);
+    }
+}
+
 /// Sees to it that each request is logged once, even one whose connection is cut.
 struct Record<'a, P: ProxyHttp, D: Downstream> {
     proxy: &'a HttpProxy<P>,
@@ -149,22 +206,7 @@ impl<P: ProxyHttp, D: Downstream> Record<'_, P, D> {
             return;
         }
         (self.ex.received, self.ex.sent) = self.down.transferred();
-        self.ex.timings.total = Some(self.ex.timings.start.elapsed());
-        if let Some(error) = error
-            && self.proxy.log.enabled(Level::Warn)
-        {
-            let Exchange { request, connection, .. } = &self.ex;
-            let line = format!(
-                "{} {} {}, Host: {}, client {}: {error}",
-                error.status(),
-                clipped(request.method.as_str().as_bytes()),
-                clipped(&request.target),
-                clipped(request.host().as_bytes()),
-                connection.remote,
-            );
-            self.proxy.log.log(Level::Warn, &line);
-        }
-        self.proxy.phases.logging(&self.ex, error, &self.ctx);
+        self.proxy.tell(&mut self.ex, error, &self.ctx);
     }
 }
 

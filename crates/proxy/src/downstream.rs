@@ -18,7 +18,8 @@ pub enum Body {
 /// How long a body is, as far as its head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodySize {
-    /// There is none, whatever the fields say: an answer to HEAD, a 204, a 304.
+    /// There is none, whatever the fields say: an answer to HEAD, a 204, a 304; or a head of HTTP/2
+    /// that was the end.
     None,
     /// This many bytes.
     Known(u64),
@@ -50,6 +51,12 @@ pub(crate) fn forbids_body(method: &Method, status: u16) -> bool {
     *method == Method::HEAD || status < 200 || status == 204 || status == 304
 }
 
+/// Whether a response with this status to this method is the last of HTTP on its connection or
+/// stream: what follows it is a tunnel's (RFC 9110 §7.8 and §9.3.6).
+pub(crate) fn opens_tunnel(method: &Method, status: u16) -> bool {
+    status == 101 || (*method == Method::CONNECT && (200..300).contains(&status))
+}
+
 /// The client's side of one request: what the pipeline reads from and writes to. The two
 /// directions are polled by one task, each as far as it goes.
 pub trait Downstream: Send {
@@ -65,7 +72,8 @@ pub trait Downstream: Send {
     /// Whether the client waits for a 100 before it sends the body.
     fn expects_continue(&self) -> bool;
 
-    /// Ready when the client has left. Reads nothing of the body.
+    /// Ready when the client has left. Reads nothing of the body. In a tunnel only what reading and
+    /// writing would not show.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Error>;
 
     /// Sends an interim response, where the client's version has them.
@@ -89,6 +97,17 @@ pub trait Downstream: Send {
 
     /// Ready when all that was taken has left this process.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Whether an origin that has failed so is better passed on to the client as it is, by `abort`,
+    /// than answered for.
+    fn passes_on(&mut self, _error: &Error) -> bool {
+        false
+    }
+
+    /// Whether a response can still reach the client, as far as is known.
+    fn can_answer(&self) -> bool {
+        true
+    }
 
     /// The response cannot be completed: makes sure that the client can tell.
     fn abort(&mut self);

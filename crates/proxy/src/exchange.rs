@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use millrace_connectors::Peer;
-use millrace_message::{RequestHead, ResponseHead};
+use millrace_message::{Method, RequestHead, ResponseHead};
 use millrace_server::ConnInfo;
 use millrace_transport::Address;
 use tokio::time::Instant;
@@ -33,6 +33,14 @@ pub struct Exchange {
     pub sent: u64,
     /// Whether its connection ends with this request.
     pub last_of_connection: bool,
+}
+
+impl Exchange {
+    /// Whether the request asks for a tunnel (CONNECT): nothing of it is sent upstream, and nothing
+    /// that comes from there is a response.
+    pub fn is_connect(&self) -> bool {
+        self.request.method == Method::CONNECT
+    }
 }
 
 /// The upstream side of a try.

@@ -38,6 +38,10 @@ pub struct ProxyOptions {
     /// Protocols that a client of HTTP/1.1 may change to (RFC 9110 §7.8), in lower case; a request for
     /// another is served as if it had not asked. Default: `websocket`.
     pub upgrades: Vec<String>,
+    /// Whether a client may ask for a tunnel (CONNECT, RFC 9110 §9.3.6). It leads to the peer that
+    /// `upstream_peer` chooses, never by itself to where the client wants to go. Off, CONNECT is
+    /// answered with 405. Default: off.
+    pub connect: bool,
     /// How long neither side of a tunnel may send anything. Default: 10 min.
     pub tunnel_idle_timeout: Option<Duration>,
     /// Whether a client may speak HTTP/2 in the clear, by prior knowledge. Default: on.
@@ -66,6 +70,7 @@ impl Default for ProxyOptions {
             half_close: false,
             filter_own_responses: false,
             upgrades: vec!["websocket".to_owned()],
+            connect: false,
             tunnel_idle_timeout: seconds(600),
             h2c: true,
             http2: Http2Options::default(),

@@ -75,7 +75,7 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(Decision::Undecided) }
     }
 
-    /// A connection, new or reused, is there. Default: goes on.
+    /// A connection, new or reused, is there; for CONNECT always a new one. Default: goes on.
     fn connected_to_upstream(
         &self,
         _ex: &Exchange,
@@ -85,7 +85,8 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// May change the request that is sent upstream; runs for each try. Default: as it is.
+    /// May change the request that is sent upstream; runs for each try. Not for CONNECT, of which
+    /// nothing is sent upstream. Default: as it is.
     fn upstream_request_filter(
         &self,
         _ex: &Exchange,
@@ -95,7 +96,8 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// May change the response before a cache would see it. Default: as it is.
+    /// May change the response before a cache would see it. Not for CONNECT, to which no upstream
+    /// responds. Default: as it is.
     fn upstream_response_filter(
         &self,
         _ex: &Exchange,
@@ -105,7 +107,8 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// May change the response, or answer in its place. Default: as it is.
+    /// May change the response, or answer in its place. The head that opens a tunnel, a 101 or the
+    /// 200 to a CONNECT, keeps its status. Default: as it is.
     fn response_filter(
         &self,
         _ex: &Exchange,

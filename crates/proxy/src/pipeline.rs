@@ -140,7 +140,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
                     // Not even connected, so that nothing was sent.
                     return Err(Failed::Connect(error.retry(true)));
                 }
-                let safe = ex.request.method.is_idempotent() && upload.can_replay();
+                let safe = is_repeatable(ex) && upload.can_replay();
                 Err(Failed::While { error: error.retry(safe), replace: false })
             });
             let filtered = match attempt {
@@ -201,6 +201,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         // Nothing has been sent on it yet.
         let unsent = |error| Failed::phase(error, upload.can_replay());
         alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(unsent)?;
+        if ex.is_connect() {
+            // What goes upstream is the tunnel's, and the client's to say.
+            let up = Upstream::tunnel(link, peer, self.options.limits);
+            let (peer, head) = (peer.clone(), ResponseHead::new(200));
+            return Ok(Received { peer, up, head, size: BodySize::Unknown });
+        }
         let mut head = upstream_head(&ex.request, peer, down.expects_continue());
         let upgrade = requested_upgrade(&ex.request, &self.options.upgrades);
         let upgrade = upgrade.filter(|_| down.body_done());
@@ -251,29 +257,41 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if let Some(protocol) = upgrade {
             head.fields.push_unchecked(b"upgrade", &protocol);
         }
-        let is_tunnel = up.is_tunnel();
+        let opens = up.is_tunnel().then_some(head.status);
         let filters = async {
-            self.phases.upstream_response_filter(ex, &mut head, ctx).await?;
+            if !ex.is_connect() {
+                self.phases.upstream_response_filter(ex, &mut head, ctx).await?;
+            }
             let answer = self.phases.response_filter(ex, &mut head, ctx).await?;
-            if !is_tunnel {
-                check_status(head.status)?;
-            } else if head.status != 101 && answer.is_none() {
-                return Err(Error::new(Code::PhaseReturn, "a 101 cannot become another status"));
+            match opens {
+                None => check_status(head.status)?,
+                Some(status) if status != head.status && answer.is_none() => {
+                    let message = format!("a {status} cannot become another status");
+                    return Err(Error::new(Code::PhaseReturn, message));
+                }
+                Some(_) => {}
             }
             Ok(answer)
         };
-        match uploading(down, &mut up, upload, filters).await {
+        let filtered = if opens.is_some() {
+            // What the client sends is the tunnel's, which is not open yet.
+            alive(down, filters).await
+        } else {
+            uploading(down, &mut up, upload, filters).await
+        };
+        match filtered {
             Ok(None) => Ok(Outcome::Received(Received { peer, up, head, size })),
             // The origin's body is not wanted: its connection closes with it.
             Ok(Some(answer)) => Ok(Outcome::Answered(answer)),
             Err(error) => {
-                let safe = ex.request.method.is_idempotent() && upload.can_replay();
+                let safe = is_repeatable(ex) && upload.can_replay();
                 Err(Failed::phase(error, safe))
             }
         }
     }
 
-    /// What to send a request to `peer` on: what is there, or a new connection.
+    /// What to send a request to `peer` on: what is there, or a new connection. For a tunnel always
+    /// a new one.
     async fn connect<D: Downstream>(
         &self,
         shard: usize,
@@ -284,15 +302,30 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<Link, Failed> {
         // What may not be sent twice is not sent on a connection that was not looked at.
         let careful = !ex.request.method.is_idempotent();
-        if !fresh && let Some(link) = self.connector.take(shard, peer, careful) {
+        let is_tunnel = ex.is_connect();
+        if !fresh
+            && !is_tunnel
+            && let Some(link) = self.connector.take(shard, peer, careful)
+        {
             return Ok(link);
         }
         let start = Instant::now();
-        let connecting = async { Ok(self.connector.reach(shard, peer).await) };
+        let connecting = async {
+            Ok(match is_tunnel {
+                true => self.connector.open(shard, peer).await.map(Link::H1),
+                false => self.connector.reach(shard, peer).await,
+            })
+        };
         let link = alive(down, connecting).await.map_err(Failed::Fatal)?;
         ex.timings.connect = link.is_ok().then(|| start.elapsed());
         link.map_err(Failed::Connect)
     }
+}
+
+/// Whether another try is as good as the first, once something may have reached the origin. Of a
+/// CONNECT nothing has before its tunnel is open.
+fn is_repeatable(ex: &Exchange) -> bool {
+    ex.is_connect() || ex.request.method.is_idempotent()
 }
 
 /// Whether the client takes trailers and said so.

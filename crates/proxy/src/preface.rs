@@ -12,8 +12,9 @@ use crate::ProxyOptions;
 use crate::timer::Timer;
 use crate::wire::poll_read;
 
-/// What a client of HTTP/2 sends first. No request of HTTP/1.1 begins like it.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first line of what a client of HTTP/2 sends first. No request of HTTP/1.1 begins like it, so
+/// that whatever follows is for HTTP/2 to deal with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// What a client turned out to speak, with the bytes that said so.
 pub(crate) enum Spoken {
@@ -23,8 +24,8 @@ pub(crate) enum Spoken {
     Nothing,
 }
 
-/// Reads until the first byte that is not the preface's, or to the preface's end. A client that
-/// stops in the middle of it is HTTP/1.1's to deal with, whose header time-out then starts.
+/// Reads until the first byte that is not the preface's, or to the end of its first line. A client
+/// that stops in the middle of that is HTTP/1.1's to deal with, whose header time-out then starts.
 pub(crate) async fn listen(
     stream: &mut Stream,
     options: &ProxyOptions,

@@ -3,6 +3,7 @@
 use millrace_error::{Code, Error, Result, Source};
 use millrace_message::Method;
 
+use crate::downstream::opens_tunnel;
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed};
 use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
@@ -32,7 +33,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex: &mut Exchange,
         answer: Answer,
     ) -> Result<()> {
-        check_status(answer.head.status)?;
+        check_answer(ex, answer.head.status)?;
         let Answer { mut head, body } = answer;
         // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
         let bodiless = head.status == 304 || ex.request.method == Method::HEAD;
@@ -62,7 +63,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) {
         let unreachable = error.source() == Source::Downstream
             && matches!(error.code(), Code::ClientAborted | Code::WriteTimeout);
-        if ex.response_started || unreachable {
+        let passes_on = down.passes_on(error);
+        if ex.response_started || unreachable || !down.can_answer() {
             down.abort();
             return;
         }
@@ -71,8 +73,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
             // A failure of this phase leaves the plain page; the first error is the one to log.
             answer = alive(down, self.phases.fail_to_proxy(ex, error, ctx)).await.unwrap_or(None);
         }
-        let answer = answer.filter(|answer| check_status(answer.head.status).is_ok());
-        let status = if check_status(error.status()).is_ok() { error.status() } else { 500 };
+        let answer = answer.filter(|answer| check_answer(ex, answer.head.status).is_ok());
+        if answer.is_none() && passes_on {
+            down.abort();
+            return;
+        }
+        let status = if check_answer(ex, error.status()).is_ok() { error.status() } else { 500 };
         let mut answer = answer.unwrap_or_else(|| Answer::plain(status));
         if status == 405 && !answer.head.fields.contains("allow") {
             answer
@@ -84,6 +90,15 @@ impl<P: ProxyHttp> HttpProxy<P> {
             down.abort();
         }
     }
+}
+
+/// Refuses a status of our own that says what is not so: of a CONNECT, that there is a tunnel.
+fn check_answer(ex: &Exchange, status: u16) -> Result<()> {
+    if opens_tunnel(&ex.request.method, status) {
+        let message = format!("{status} would say that there is a tunnel");
+        return Err(Error::new(Code::PhaseReturn, message));
+    }
+    check_status(status)
 }
 
 /// Refuses a status that does not end a request, or is none: the client would wait for another, or

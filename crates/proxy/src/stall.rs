@@ -35,6 +35,13 @@ impl Stall {
         self.rest();
     }
 
+    /// The other side had something to wait for itself: its pause begins anew.
+    pub(crate) fn restart(&mut self) {
+        let waits = self.since.is_some();
+        self.rest();
+        self.since = waits.then(Instant::now);
+    }
+
     /// The other side is no longer waited for.
     pub(crate) fn rest(&mut self) {
         if let Some(since) = self.since.take() {

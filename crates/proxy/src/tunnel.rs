@@ -1,7 +1,8 @@
-//! After a 101: bytes go both ways as they come, until both sides have ended theirs.
+//! After a 101, or the 200 to a CONNECT: bytes go both ways as they come, until both sides have ended
+//! theirs.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millrace_error::{Code, Error, Source};
@@ -21,45 +22,28 @@ pub(crate) async fn tunnel<D: Downstream>(
     idle: Option<Duration>,
 ) -> Result<(), Broken> {
     upload.become_tunnel();
+    let mut far = FarEnd { up, ended: false, whole: false };
     let mut timer = Timer::default();
     let mut moved = down.transferred();
     let mut last = Instant::now();
-    let mut origin_ended = false;
     poll_fn(|cx| {
-        let client_ended = match upload.poll(cx, down, up) {
+        let sent = match upload.poll(cx, down, far.up) {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Downstream(error))),
-            Poll::Ready(Ok(())) => true,
-            Poll::Pending => false,
+            sent => sent.is_ready(),
         };
         if let Some(error) = upload.failure() {
             return Poll::Ready(Err(Broken::Upstream(error)));
         }
-        let flushed = loop {
-            let room = if origin_ended { down.poll_flush(cx) } else { down.poll_ready(cx) };
-            match room {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Downstream(error))),
-                Poll::Pending => break false,
-                Poll::Ready(Ok(())) if origin_ended => break true,
-                Poll::Ready(Ok(())) => {}
-            }
-            match up.poll_body(cx) {
-                Poll::Ready(Ok(Body::Data(data))) => down.send_data(data),
-                Poll::Ready(Ok(Body::Trailers(_))) => {}
-                Poll::Ready(Ok(Body::End)) => {
-                    down.finish(None);
-                    origin_ended = true;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),
-                Poll::Pending => {
-                    if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
-                        return Poll::Ready(Err(Broken::Downstream(error)));
-                    }
-                    break false;
-                }
-            }
+        let received = match far.poll(cx, down) {
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+            received => received.is_ready(),
         };
-        if client_ended && flushed {
+        if sent && received {
+            far.whole = true;
             return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(error) = down.poll_gone(cx) {
+            return Poll::Ready(Err(Broken::Downstream(error)));
         }
         let now_moved = down.transferred();
         if now_moved != moved {
@@ -72,4 +56,56 @@ pub(crate) async fn tunnel<D: Downstream>(
         })
     })
     .await
+}
+
+/// The origin's end of a tunnel. Dropped before both sides have ended, whether the client broke or
+/// the server stopped, it is reset, so that what came through is not taken for all.
+struct FarEnd<'a> {
+    up: &'a mut Upstream,
+    /// The origin has sent all.
+    ended: bool,
+    /// Both sides have ended.
+    whole: bool,
+}
+
+impl FarEnd<'_> {
+    /// Moves what the origin sends as far as it goes; ready when the client has all of it.
+    fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+    ) -> Poll<Result<(), Broken>> {
+        while !self.ended {
+            match down.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Downstream(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+            match self.up.poll_body(cx) {
+                Poll::Ready(Ok(Body::Data(data))) => down.send_data(data),
+                Poll::Ready(Ok(Body::Trailers(_))) => {}
+                Poll::Ready(Ok(Body::End)) => {
+                    down.finish(None);
+                    self.ended = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),
+                Poll::Pending => {
+                    // Nothing is held back while the origin is silent.
+                    return match down.poll_flush(cx) {
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
+                        _ => Poll::Pending,
+                    };
+                }
+            }
+        }
+        down.poll_flush(cx).map_err(Broken::Downstream)
+    }
+}
+
+impl Drop for FarEnd<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.up.abort();
+        }
+    }
 }

@@ -3,45 +3,20 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/paused.rs"]
+mod paused;
 mod support;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use millrace_error::NoLog;
-use millrace_proxy::HttpProxy;
-use millrace_server::{ConnInfo, ServerApp, Shutdown};
-use millrace_transport::Stream;
+use paused::{serve, took};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-/// A client of a proxy that runs on this runtime and its clock.
-fn serve(mut phases: TestPhases, options: ProxyOptions) -> (UnixStream, Receiver<Logged>) {
-    let (log, logs) = channel();
-    phases.log = Some(log);
-    let (client, server) = UnixStream::pair().unwrap();
-    let stream = Stream::Unix(server);
-    let conn = ConnInfo {
-        id: 1,
-        local: stream.local_address().unwrap(),
-        remote: stream.remote_address().unwrap(),
-        runtime: 0,
-        accepted: Instant::now(),
-        tls: None,
-    };
-    let app = Arc::new(HttpProxy::new(phases, options, 1, Arc::new(NoLog)));
-    tokio::spawn(async move {
-        let (_trigger, shutdown) = Shutdown::new();
-        app.process_new(stream, &conn, &shutdown).await;
-    });
-    (client, logs)
-}
 
 async fn origin(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,13 +35,6 @@ async fn status(client: &mut UnixStream) -> String {
     let mut buf = [0; 12];
     client.read_exact(&mut buf).await.unwrap();
     String::from_utf8(buf[9..].to_vec()).unwrap()
-}
-
-/// Whether so many seconds have gone by, give or take one.
-#[track_caller]
-fn took(since: Instant, seconds: u64) {
-    let elapsed = since.elapsed().as_millis() as u64;
-    assert!(elapsed.abs_diff(seconds * 1000) <= 1000, "{elapsed} ms in place of {seconds} s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ fn requests_that_are_ambiguous_or_garbage_are_refused_and_never_forwarded() {
             Code::BadRequest,
         ),
         ("GET / HTTP/2.0\r\n\r\n".into(), 505, Code::VersionNotSupported),
-        ("PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n".into(), 505, Code::VersionNotSupported),
+        ("PRI / HTTP/2.0\r\n\r\nSX\r\n\r\n".into(), 505, Code::VersionNotSupported),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n".into(), 405, Code::MethodNotAllowed),
         ("GET x HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, Code::BadRequest),
         ("GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, Code::BadRequest),

@@ -183,7 +183,9 @@ fn a_request_that_panics_loses_its_stream_alone() {
     client.get(3, "/", &[]);
     assert_eq!(client.until(Frames::HEADERS).stream, 3);
     assert_eq!(proxy.logged().code, Some(Code::Internal));
+    eventually("it is counted", || proxy.counters().panicked() == 1);
     eventually("it is reported", || {
-        proxy.lines.0.lock().unwrap().iter().any(|line| line.contains("panicked"))
+        proxy.lines.0.lock().unwrap().iter().any(|line| line.ends_with("panic: as it was told"))
     });
+    assert_eq!(proxy.counters().open(), 1);
 }

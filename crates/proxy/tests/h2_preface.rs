@@ -70,10 +70,6 @@ fn a_preface_that_stops_is_logged_as_a_head_that_stopped() {
         ProxyOptions { request_header_timeout: Some(millis(100)), ..ProxyOptions::default() };
     let proxy = proxy(options);
     let mut client = proxy.client();
-    client.send("PRI * HTTP/2.0\r\n\r\nSM");
-    assert_eq!(client.response().status, 505);
-    assert_eq!(proxy.logged().code, Some(Code::VersionNotSupported));
-    let mut client = proxy.client();
     client.send("PRI * HT");
     assert_eq!(client.response().status, 408);
     assert_eq!(proxy.logged().code, Some(Code::RequestTimeout));
@@ -85,6 +81,33 @@ fn a_preface_that_stops_is_logged_as_a_head_that_stopped() {
     proxy.client().ended();
     eventually("all are closed", || proxy.counters().open() == 0);
     assert_eq!(proxy.close().len(), 0);
+}
+
+/// Whoever has said that it speaks HTTP/2 could make nothing of an answer in HTTP/1.1.
+#[test]
+fn a_preface_that_goes_wrong_after_its_first_line_is_a_fault_of_http_2() {
+    let options =
+        ProxyOptions { request_header_timeout: Some(millis(100)), ..ProxyOptions::default() };
+    let proxy = proxy(options);
+    for rest in ["\r\nSM\r\n\rX", "Host: a\r\n\r\n", "X", "\r\nSM", ""] {
+        let mut client = Frames { wire: proxy.client() };
+        client.wire.send(format!("PRI * HTTP/2.0\r\n{rest}"));
+        let kinds: Vec<u8> = client.rest().iter().map(|frame| frame.kind).collect();
+        assert_eq!(kinds, [Frames::SETTINGS], "{rest:?}");
+    }
+    eventually("all are closed", || proxy.counters().open() == 0);
+    // A line for each that was wrong, and none for those that fell silent.
+    assert_eq!(proxy.close().len(), 3);
+}
+
+#[test]
+fn a_preface_after_a_request_is_no_request() {
+    let proxy = proxy(ProxyOptions::default());
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    client.send(PREFACE);
+    assert_eq!(client.response().status, 505);
+    client.ended();
 }
 
 #[test]

@@ -152,7 +152,12 @@ fn a_body_that_is_not_as_long_as_it_says_never_ends_for_the_origin() {
         client.send(Frames::DATA, 1, 1, last.as_bytes());
         assert_eq!(client.until(Frames::RST_STREAM).code(), Frames::PROTOCOL_ERROR);
         is_seen.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(proxy.logged().code, Some(Code::ClientAborted));
+        let logged = proxy.logged();
+        assert_eq!(
+            (logged.code, logged.source),
+            (Some(Code::BadRequest), Some(Source::Downstream))
+        );
+        assert_eq!(logged.status, None);
     }
 }
 

@@ -66,7 +66,8 @@ impl<A: ServerApp> Acceptors<A> {
         };
         let runtime = self.place(own);
         let (id, accepted) = (next_id(), Instant::now());
-        let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None };
+        let counters = self.tally.counters.clone();
+        let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None, counters };
         if let Err(error) = self.spawn(stream, tls, conn, open, own) {
             self.complain(|| format!("a connection was lost: {error}"));
         }

@@ -1,10 +1,12 @@
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
+use millrace_error::{Level, Log};
 use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::time::Instant;
 
-use crate::Shutdown;
+use crate::{Counters, Shutdown};
 
 /// What is known of a connection when it comes in.
 #[derive(Clone, Debug)]
@@ -21,6 +23,25 @@ pub struct ConnInfo {
     pub accepted: Instant,
     /// What its TLS handshake came to; none in the clear.
     pub tls: Option<Arc<TlsInfo>>,
+    /// What its service has done so far.
+    pub counters: Arc<Counters>,
+}
+
+impl ConnInfo {
+    /// Counts and logs a panic that was kept to this connection, or to one request of it.
+    pub fn report_panic(&self, payload: Box<dyn Any + Send>, log: &dyn Log) {
+        self.counters.count_panic();
+        let ConnInfo { id, remote, .. } = self;
+        let what = text_of(payload);
+        log.log(Level::Error, &format!("connection {id} from {remote}: panic: {what}"));
+    }
+}
+
+fn text_of(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("unknown").to_owned(),
+    }
 }
 
 /// What a service does with its connections.

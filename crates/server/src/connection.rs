@@ -29,7 +29,6 @@ pub(crate) async fn serve<A: ServerApp>(
     log: Arc<dyn Log>,
 ) {
     let shutdown = open.tally().shutdown.clone();
-    let (id, remote) = (conn.id, conn.remote.clone());
     let work = async {
         let stream = match tls {
             None => Some(stream),
@@ -38,14 +37,13 @@ pub(crate) async fn serve<A: ServerApp>(
         };
         process(&app, stream, &conn, &shutdown).await;
     };
-    match (Contained { work, cut: shutdown.cut() }).await {
+    let ended = Contained { work, cut: shutdown.cut() }.await;
+    match ended {
         Ended::Cut => {}
         Ended::Done => open.finished(),
-        Ended::Panicked(what) => {
+        Ended::Panicked(payload) => {
             open.finished();
-            open.tally().counters.count_panic();
-            let line = format!("connection {id} from {remote}: panic: {what}");
-            log.log(Level::Error, &line);
+            conn.report_panic(payload, &*log);
         }
     }
 }
@@ -97,7 +95,7 @@ async fn process<A: ServerApp>(
 enum Ended {
     Done,
     Cut,
-    Panicked(String),
+    Panicked(Box<dyn Any + Send>),
 }
 
 pin_project! {
@@ -120,14 +118,7 @@ impl<F: Future<Output = ()>> Future for Contained<F> {
         match catch_unwind(AssertUnwindSafe(|| this.work.poll(cx))) {
             Ok(Poll::Ready(())) => Poll::Ready(Ended::Done),
             Ok(Poll::Pending) => this.cut.poll(cx).map(|()| Ended::Cut),
-            Err(payload) => Poll::Ready(Ended::Panicked(text_of(payload))),
+            Err(payload) => Poll::Ready(Ended::Panicked(payload)),
         }
-    }
-}
-
-fn text_of(payload: Box<dyn Any + Send>) -> String {
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("unknown").to_owned(),
     }
 }

@@ -31,7 +31,8 @@ impl Counters {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Connections that ended in a panic.
+    /// Panics that were kept to a connection, which ended with it, or to one request of several on a
+    /// connection.
     pub fn panicked(&self) -> u64 {
         self.panicked.load(Ordering::Relaxed)
     }

@@ -2,6 +2,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use millrace_error::{Code, Error, Source};
+use millrace_http1::ParseError;
 use millrace_tls::HandshakeError;
 
 use crate::{Peer, PeerAddress};
@@ -14,6 +15,12 @@ pub(super) enum Failure {
     Tls(HandshakeError),
     /// The origin does not speak HTTP/2.
     NoH2,
+    /// The proxy on the way answered with this status.
+    Refused(u16),
+    /// The proxy on the way answered with what is no response of HTTP/1.1.
+    Answer(ParseError),
+    /// The peer is not at a place that a proxy can be asked for.
+    NoTarget,
 }
 
 impl From<io::Error> for Failure {
@@ -22,9 +29,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Self {
+        Failure::Answer(error)
+    }
+}
+
 impl Failure {
-    /// Whether another address of the peer would fail in the same way: it would be the same
-    /// origin with the same certificate.
+    /// Whether another address would fail in the same way: it would be the same origin with the
+    /// same certificate, or the same proxy with the same rules.
     pub(super) fn is_final(&self) -> bool {
         !matches!(self, Failure::Connect(_) | Failure::Tls(HandshakeError::Io(_)))
     }
@@ -36,14 +49,27 @@ pub(super) fn unresolved(peer: &Peer, error: io::Error) -> Error {
         ErrorKind::TimedOut => Code::ConnectTimeout,
         _ => Code::DnsFailed,
     };
-    Error::new(code, format!("{}: name not resolved", peer.address)).because(error).retry(true)
+    let message = format!("{}: name not resolved", place(peer));
+    Error::new(code, message).because(error).retry(true)
+}
+
+/// What is connected to: the peer, or the proxy on the way to it.
+pub(super) fn place(peer: &Peer) -> String {
+    match &peer.options.connect_proxy {
+        Some(proxy) => format!("{} through the proxy {}", peer.address, proxy.address()),
+        None => peer.address.to_string(),
+    }
 }
 
 /// What is said of an address that did not do; of one of several, which.
 pub(super) fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure) -> Error {
-    let message = match (&peer.address, address) {
-        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", peer.address),
-        _ => peer.address.to_string(),
+    let message = match (peer.dialled(), address) {
+        (PeerAddress::Host { .. }, Some(address)) => format!("{} at {address}", place(peer)),
+        _ => place(peer),
+    };
+    let refused = |why: String| {
+        let message = format!("{message}: {why}");
+        Error::new(Code::ConnectFailed, message).retry(true)
     };
     let error = match failure {
         Failure::Connect(error) => error,
@@ -53,6 +79,11 @@ pub(super) fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure)
         Failure::NoH2 => {
             let message = format!("{message}: it does not speak HTTP/2");
             return Error::new(Code::TlsFailed, message).retry(true);
+        }
+        Failure::Refused(status) => return refused(format!("it answered {status}")),
+        Failure::Answer(error) => return refused(format!("not an answer: {error}")),
+        Failure::NoTarget => {
+            return refused("it cannot be asked for".to_owned()).from_source(Source::Internal);
         }
     };
     let code = match error.kind() {

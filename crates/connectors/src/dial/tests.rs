@@ -14,7 +14,7 @@ async fn dial_all(
     let resolver = Resolver::default();
     resolver.remember("many.test", &ips(addresses));
     let peer = Peer::new(1, PeerAddress::host("many.test", port), options);
-    dial(&resolver, &peer).await.map(|dialled| (dialled.stream, dialled.remote))
+    dial(&resolver, &peer, Use::Http).await.map(|dialled| (dialled.stream, dialled.remote))
 }
 
 #[tokio::test]
@@ -118,4 +118,28 @@ async fn a_lost_handshake_leads_to_the_next_address_and_a_refused_one_to_none() 
     let error = dial_all(&["127.0.0.6", "127.0.0.7"], port, trusting()).await.unwrap_err();
     assert_eq!((error.code(), error.can_retry()), (Code::TlsFailed, true));
     assert!(error.message().contains("127.0.0.6"), "{error}");
+}
+
+#[tokio::test]
+async fn every_address_of_a_proxy_is_tried_until_one_answers() {
+    use crate::ConnectProxy;
+    use tokio::io::AsyncWriteExt;
+    let listener = TcpListener::bind("127.0.0.7:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 407 No\r\n\r\n"] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let resolver = Resolver::default();
+    resolver.remember("proxy.test", &ips(&["127.0.0.6", "127.0.0.7", "127.0.0.8"]));
+    let proxy = ConnectProxy::new(PeerAddress::host("proxy.test", port), Vec::new());
+    let options = PeerOptions { connect_proxy: proxy.ok(), ..PeerOptions::default() };
+    let peer = Peer::new(1, PeerAddress::host("far.invalid", 80), options);
+    let dialled = dial(&resolver, &peer, Use::Http).await.unwrap();
+    assert_eq!(dialled.remote.to_string(), format!("127.0.0.7:{port}"));
+    let error = dial(&resolver, &peer, Use::Http).await.err().unwrap();
+    let says = format!("far.invalid:80 through the proxy proxy.test:{port} at 127.0.0.7:{port}");
+    assert!(error.message().contains(&format!("{says}: it answered 407")), "{error}");
 }

@@ -37,6 +37,9 @@ impl Downstream for H1Connection {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.current.tunnel {
+            return Poll::Pending;
+        }
         self.poll_left(cx)
     }
 

@@ -6,7 +6,7 @@ use millrace_message::{ResponseHead, Version};
 use super::H1Connection;
 use crate::BodySize;
 use crate::date::http_date;
-use crate::downstream::forbids_body;
+use crate::downstream::{forbids_body, opens_tunnel};
 
 /// An unread body up to this size is drained so that its connection can go on.
 pub(super) const DRAIN: u64 = 64 * 1024;
@@ -14,7 +14,7 @@ pub(super) const DRAIN: u64 = 64 * 1024;
 impl H1Connection {
     /// Decides whether the connection goes on, and sets all that belongs to it on the head.
     pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
-        if head.status == 101 {
+        if opens_tunnel(&self.current.method, head.status) {
             return self.open_tunnel(head);
         }
         let draining = self.shutdown.is_draining();
@@ -54,12 +54,16 @@ impl H1Connection {
         self.current.received += (before - self.input.len()) as u64;
     }
 
-    /// After this head the connection speaks another protocol (RFC 9110 §7.8).
+    /// After this head the connection is a tunnel.
     fn open_tunnel(&mut self, head: &mut ResponseHead) {
         for name in ["content-length", "transfer-encoding", "connection", "keep-alive"] {
             head.fields.remove(name);
         }
-        head.fields.push_unchecked(b"connection", b"upgrade");
+        if head.status == 101 {
+            head.fields.push_unchecked(b"connection", b"upgrade");
+        } else if !head.fields.contains("date") {
+            head.fields.push_unchecked(b"date", &http_date());
+        }
         let current = &mut self.current;
         (current.head_sent, current.persistent) = (true, false);
         (current.tunnel, current.until_close) = (true, true);

@@ -19,7 +19,7 @@ use crate::timer::Timer;
 use crate::wire::WriteQueue;
 use crate::{BodySize, ProxyOptions};
 
-pub(crate) use next::{Arrived, too_large};
+pub(crate) use next::{Arrived, guess, too_large};
 
 /// A connection of a client.
 pub(crate) struct H1Connection {

@@ -131,6 +131,9 @@ impl H1Connection {
         let current = &mut self.current;
         current.closed_by_client = !is_persistent(request.version, &request.fields);
         current.persistent = !current.closed_by_client && (limit == 0 || self.requests < limit);
+        // Refused, too, a CONNECT is the last: the client may have sent the first bytes of its tunnel
+        // along, and they must not be read as a request of its own (RFC 9931 §8).
+        current.persistent &= request.method != Method::CONNECT;
         current.size = match framing {
             Framing::None => BodySize::None,
             Framing::Length(length) => BodySize::Known(length),
@@ -149,7 +152,13 @@ impl H1Connection {
         check_host(request).map_err(bad)?;
         let framing = request_framing(request).map_err(parse_failed)?;
         if request.method == Method::CONNECT {
-            return Err(Error::new(Code::MethodNotAllowed, "CONNECT is not enabled"));
+            if !self.options.connect {
+                return Err(Error::new(Code::MethodNotAllowed, "CONNECT is not enabled"));
+            }
+            // What some take for a body others take for the first bytes of the tunnel.
+            if !matches!(framing, Framing::None | Framing::Length(0)) {
+                return Err(bad("a CONNECT with a body"));
+            }
         }
         match (framing, self.options.max_request_body) {
             (Framing::Length(length), Some(limit)) if length > limit => Err(too_large(limit)),
@@ -200,7 +209,7 @@ fn parse_failed(error: ParseError) -> Error {
 
 /// What the log shall say of a request that could not be parsed: method and target if its first
 /// words look like them, `-` otherwise. Never forwarded.
-fn guess(bytes: &[u8]) -> RequestHead {
+pub(crate) fn guess(bytes: &[u8]) -> RequestHead {
     let line = &bytes[..bytes.len().min(1024)];
     let line = line.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or(line);
     let mut words = line.split(|byte| *byte == b' ');

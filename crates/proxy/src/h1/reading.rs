@@ -26,9 +26,10 @@ impl H1Connection {
                 Poll::Ready(Err(Error::new(Code::ClientAborted, "the client left")))
             }
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-            // Over TLS many clients end without saying so. What they send has its length.
+            // Over TLS many clients end without saying so. What they send has its length; but what
+            // a tunnel carries has none, unless the origin has ended it already.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.current.end_of_input = true;
+                self.current.end_of_input = !self.current.tunnel || self.current.finished;
                 Poll::Ready(Err(left(error)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(left(error))),

@@ -1,4 +1,5 @@
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,18 +9,19 @@ use bytes::{Bytes, BytesMut};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use millrace_error::Level;
+use millrace_error::{Code, Error, Source};
+use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, Reached, Shutdown};
 use millrace_transport::Stream;
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::io::Watched;
 use super::options::builder;
-use super::pings::{Liveness, Pings, after};
-use super::request::{content_length, request_head};
+use super::pings::{Liveness, Pings, after, passed};
+use super::refused;
+use super::request::{content_length, head_size, request_head};
 use super::shared::Shared;
 use super::stream::H2Stream;
 use crate::app::Arrival;
@@ -39,28 +41,35 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     shutdown: &Shutdown,
 ) {
     let options = proxy.options.clone();
-    let frames = Arc::new(Mutex::new(Frames::new(options.http2.max_control_frames)));
-    let io = Watched::new(stream, input, frames.clone());
+    let frames = Frames::new(options.http2.max_control_frames, proxy.unread.clone());
+    let shared = Shared::new(&options.http2, frames);
+    let io = Watched::new(stream, input, shared.clone(), options.clone());
     let deadline = after(conn.accepted, options.request_header_timeout);
     let mut draining = pin!(shutdown.draining());
     let mut handshake = pin!(builder(&options).handshake::<_, Bytes>(io));
     let handshake = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(h2) => Poll::Ready(h2.ok()),
+        Poll::Ready(h2) => Poll::Ready(Some(h2)),
         Poll::Pending => draining.as_mut().poll(cx).map(|()| None),
     });
-    let Some(Some(mut h2)) = within(deadline, handshake).await else { return };
+    let mut h2 = match within(deadline, handshake).await.flatten() {
+        Some(Ok(h2)) => h2,
+        Some(Err(error)) => {
+            return log_fault(proxy, &Arc::new(conn.clone()), 0, refused::fault(error));
+        }
+        None => return,
+    };
     let mut connection = H2Connection {
         proxy: proxy.clone(),
         info: Arc::new(conn.clone()),
-        shared: Shared::new(&options.http2),
+        shared,
         pings: h2.ping_pong().map(Pings::new),
         options,
-        frames,
         streams: JoinSet::new(),
         requests: 0,
         idle_since: Instant::now(),
         closing: None,
         is_final: false,
+        fault: Fault::default(),
         timer: Timer::default(),
     };
     poll_fn(|cx| connection.poll(cx, &mut h2, draining.as_mut())).await;
@@ -68,6 +77,21 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     // What is left of the streams finds out that the connection is gone, and is logged.
     drop(h2);
     while connection.streams.join_next().await.is_some() {}
+    let H2Connection { info, requests, fault, .. } = connection;
+    log_fault(proxy, &info, requests, fault.error);
+}
+
+/// Logs that a connection has ended for a fault of its client's, as a request of which nothing is
+/// known.
+fn log_fault<P: ProxyHttp>(
+    proxy: &HttpProxy<P>,
+    conn: &Arc<ConnInfo>,
+    requests: u32,
+    fault: Option<Error>,
+) {
+    if let Some(error) = fault {
+        proxy.refused(Arrival::refused(refused::unknown(), conn.clone(), requests, error), 0);
+    }
 }
 
 /// What a connection is beside its `h2`.
@@ -76,7 +100,6 @@ struct H2Connection<P: ProxyHttp> {
     options: Arc<ProxyOptions>,
     info: Arc<ConnInfo>,
     shared: Arc<Shared>,
-    frames: Arc<Mutex<Frames>>,
     pings: Option<Pings>,
     streams: JoinSet<()>,
     /// Requests accepted so far.
@@ -86,7 +109,16 @@ struct H2Connection<P: ProxyHttp> {
     closing: Option<Instant>,
     /// The connection ends now, whatever is open.
     is_final: bool,
+    fault: Fault,
     timer: Timer,
+}
+
+/// A fault of the client's that has ended the connection.
+#[derive(Default)]
+struct Fault {
+    is_logged: bool,
+    /// It is to be logged at the end.
+    error: Option<Error>,
 }
 
 type Server = Connection<Watched, Bytes>;
@@ -99,18 +131,20 @@ impl<P: ProxyHttp> H2Connection<P> {
         h2: &mut Server,
         draining: Pin<&mut Reached>,
     ) -> Poll<()> {
-        self.frames.lock().in_this_poll = 0;
+        self.shared.frames.lock().in_this_poll = 0;
         if self.closing.is_none() && !self.is_final && draining.poll(cx).is_ready() {
             self.go_away(h2);
         }
         loop {
             while let Poll::Ready(Some(ended)) = self.streams.poll_join_next(cx) {
-                if ended.is_err_and(|error| error.is_panic()) {
-                    let ConnInfo { id, remote, .. } = &*self.info;
-                    let line = format!("connection {id} from {remote}: a request panicked");
-                    self.proxy.log.log(Level::Error, &line);
+                if let Some(payload) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                    self.info.report_panic(payload, &*self.proxy.log);
                 }
                 self.idle_since = Instant::now();
+            }
+            if self.shared.was_abused() {
+                // Before it is given any more.
+                self.check(cx, h2);
             }
             // A stream that the client has reset makes room at once for `h2`, but its task has yet
             // to end: without this there could be any number of them.
@@ -118,14 +152,15 @@ impl<P: ProxyHttp> H2Connection<P> {
                 self.streams.len() < self.options.http2.max_concurrent_streams.max(1) as usize;
             let accepted = match room {
                 true => h2.poll_accept(cx),
-                false => match h2.poll_closed(cx) {
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => Poll::Pending,
-                },
+                false => h2.poll_closed(cx).map(|ended| ended.err().map(Err)),
             };
             match accepted {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin(h2, request, respond),
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Ready(ended) => {
+                    self.ended(ended.and_then(Result::err));
+                    return Poll::Ready(());
+                }
+                Poll::Pending if self.log_seen(room) => {}
                 Poll::Pending if self.check(cx, h2) => {}
                 Poll::Pending => {
                     let deadline = self.deadline(h2);
@@ -138,46 +173,112 @@ impl<P: ProxyHttp> H2Connection<P> {
         }
     }
 
+    /// The connection has ended.
+    fn ended(&mut self, error: Option<h2::Error>) {
+        let in_block = self.shared.frames.lock().block_since.is_some();
+        let left = || Error::new(Code::ClientAborted, "the client left in mid-head");
+        let fault = error.and_then(refused::fault);
+        if !self.is_final && !self.fault.is_logged {
+            self.fault.error = fault.or_else(|| in_block.then(left));
+        }
+    }
+
+    /// Logs what `h2` was seen to do; whether there was anything. `room`: all requests that were to
+    /// be handed out are, so that the others were refused.
+    fn log_seen(&mut self, room: bool) -> bool {
+        let (goaway, refused) = {
+            let mut frames = self.shared.frames.lock();
+            let refused = if room { frames.take_refused() } else { Vec::new() };
+            (frames.goaway.take(), refused)
+        };
+        let mut any = !refused.is_empty();
+        if let Some(code) = goaway.filter(|_| !self.is_final && !self.fault.is_logged) {
+            any = true;
+            self.log_fault(refused::broken(code));
+        }
+        for (asked, why) in refused {
+            self.requests = self.requests.saturating_add(1);
+            let error = refused::error(why);
+            // A client may well open more streams than it knew that it may.
+            if error.code() != Code::Overloaded {
+                self.shared.count_reset();
+            }
+            self.log(refused::head(&asked), asked.bytes, error);
+        }
+        any
+    }
+
     /// Looks at all that may end the connection; whether `h2` has something to do because of it.
     fn check(&mut self, cx: &mut Context<'_>, h2: &mut Server) -> bool {
         if self.is_final {
             return false;
         }
-        let (is_broken, is_flooded, head_since, has_settings) = {
-            let frames = self.frames.lock();
-            (frames.is_broken, frames.is_flooded, frames.block_since, frames.has_settings)
-        };
         let now = Instant::now();
-        let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let header_timeout = self.options.request_header_timeout;
-        if is_broken {
-            return self.end(h2, Reason::PROTOCOL_ERROR);
-        }
-        if is_flooded || self.shared.is_abused(cx.waker()) {
-            return self.end(h2, Reason::ENHANCE_YOUR_CALM);
-        }
-        if passed(head_since.and_then(|since| after(since, header_timeout))) {
-            return self.end(h2, Reason::ENHANCE_YOUR_CALM);
-        }
-        if !has_settings && passed(after(self.info.accepted, header_timeout)) {
-            return self.end(h2, Reason::SETTINGS_TIMEOUT);
+        if let Some((reason, error)) = self.find_fault(cx, now) {
+            self.shared.frames.lock().closes_at_once = error.code() == Code::WriteTimeout;
+            self.log_fault(error);
+            return self.end(h2, reason);
         }
         let is_idle = self.is_idle(h2);
         let is_over = self.closing.is_some()
-            || passed(after(self.idle_since, self.options.keep_alive_timeout));
+            || self.shared.input_ended()
+            || passed(after(self.idle_since, self.options.keep_alive_timeout), now);
         if is_idle && is_over {
-            self.frames.lock().closes_at_once = true;
+            self.shared.frames.lock().closes_at_once = true;
             return self.end(h2, Reason::NO_ERROR);
         }
-        let last_read = self.frames.lock().last_read;
+        let last_read = self.shared.frames.lock().last_read;
         match self.pings.as_mut().map(|pings| pings.poll(cx, &self.options, last_read, now)) {
+            // A client that has ended its side cannot answer.
+            _ if self.shared.input_ended() => false,
             Some(Liveness::Sent) => true,
             Some(Liveness::Dead) => {
-                self.frames.lock().closes_at_once = true;
+                self.shared.frames.lock().closes_at_once = true;
                 self.end(h2, Reason::NO_ERROR)
             }
             _ => false,
         }
+    }
+
+    /// What the client has done that ends the connection, and what it is told.
+    fn find_fault(&self, cx: &Context<'_>, now: Instant) -> Option<(Reason, Error)> {
+        let bad = |why: &'static str| Error::new(Code::BadRequest, why);
+        let late = |why: &'static str| Error::new(Code::RequestTimeout, why);
+        let frames = self.shared.frames.lock();
+        let calm = Reason::ENHANCE_YOUR_CALM;
+        if frames.is_broken {
+            return Some((Reason::PROTOCOL_ERROR, bad("the client sent no settings")));
+        }
+        if frames.is_flooded {
+            return Some((calm, bad("too many frames that carry nothing")));
+        }
+        if passed(self.head_deadline(&frames), now) {
+            return Some((calm, late("the head took too long")));
+        }
+        if passed(self.settings_deadline(&frames), now) {
+            return Some((Reason::SETTINGS_TIMEOUT, late("the settings took too long")));
+        }
+        if passed(self.write_deadline(&frames), now) {
+            let error = Error::new(Code::WriteTimeout, "the client took its responses too slowly");
+            return Some((Reason::NO_ERROR, error.from_source(Source::Downstream)));
+        }
+        drop(frames);
+        self.shared.is_abused(cx.waker()).then(|| (calm, bad("too many streams were reset")))
+    }
+
+    fn head_deadline(&self, frames: &Frames) -> Option<Instant> {
+        after(frames.block_since?, self.options.request_header_timeout)
+    }
+
+    fn settings_deadline(&self, frames: &Frames) -> Option<Instant> {
+        let limit = self.options.request_header_timeout.filter(|_| !frames.has_settings);
+        after(self.info.accepted, limit)
+    }
+
+    /// Until when the client may take nothing of what waits for it. A response that is over for its
+    /// stream may wait in `h2` for the socket, or for a window that the client has made smaller.
+    fn write_deadline(&self, frames: &Frames) -> Option<Instant> {
+        frames.blocked_until.or_else(|| after(frames.waits_since()?, self.options.write_timeout))
     }
 
     fn is_idle(&self, h2: &Server) -> bool {
@@ -190,18 +291,15 @@ impl<P: ProxyHttp> H2Connection<P> {
         if self.is_final {
             return self.closing;
         }
-        let (head_since, has_settings, last_read) = {
-            let frames = self.frames.lock();
-            (frames.block_since, frames.has_settings, frames.last_read)
-        };
-        let head = head_since.and_then(|since| after(since, options.request_header_timeout));
-        let settings = (!has_settings)
-            .then(|| after(self.info.accepted, options.request_header_timeout))
-            .flatten();
         let idle =
             self.is_idle(h2).then(|| after(self.idle_since, options.keep_alive_timeout)).flatten();
-        let ping = self.pings.as_ref().and_then(|pings| pings.deadline(options, last_read));
-        [head, settings, idle, ping].into_iter().flatten().min()
+        let frames = self.shared.frames.lock();
+        let ping = self.pings.as_ref().filter(|_| !self.shared.input_ended());
+        let ping = ping.and_then(|pings| pings.deadline(options, frames.last_read));
+        let head = self.head_deadline(&frames);
+        let settings = self.settings_deadline(&frames);
+        let write = self.write_deadline(&frames);
+        [head, settings, write, idle, ping].into_iter().flatten().min()
     }
 
     /// Takes no more requests; those that are served go on.
@@ -222,17 +320,41 @@ impl<P: ProxyHttp> H2Connection<P> {
         true
     }
 
+    /// Resets a stream that is safe for the client to send elsewhere (RFC 9113 §8.7).
+    fn refuse(&self, id: u32, mut respond: SendResponse<Bytes>) {
+        respond.send_reset(Reason::REFUSED_STREAM);
+        let mut frames = self.shared.frames.lock();
+        frames.accept(id, 0);
+        frames.done(id);
+    }
+
+    /// Logs a request that is not served, of which so many bytes have come.
+    fn log(&self, request: RequestHead, received: u64, error: Error) {
+        let arrival = Arrival::refused(request, self.info.clone(), self.requests, error);
+        let log = || self.proxy.refused(arrival, received);
+        // The other streams have nothing to do with a phase that panics here.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(log)) {
+            self.info.report_panic(payload, &*self.proxy.log);
+        }
+    }
+
+    /// Logs a fault that ends the connection.
+    fn log_fault(&mut self, error: Error) {
+        self.fault.is_logged = true;
+        self.log(refused::unknown(), 0, error);
+    }
+
     /// A request has come.
     fn begin(
         &mut self,
         h2: &mut Server,
         request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
+        respond: SendResponse<Bytes>,
     ) {
+        let id = respond.stream_id().as_u32();
         let limit = self.options.max_requests_per_connection;
         if self.is_final || (limit > 0 && self.requests >= limit) {
-            // Safe for the client to send elsewhere (RFC 9113 §8.7).
-            return respond.send_reset(Reason::REFUSED_STREAM);
+            return self.refuse(id, respond);
         }
         self.requests = self.requests.saturating_add(1);
         if self.requests == limit {
@@ -240,7 +362,17 @@ impl<P: ProxyHttp> H2Connection<P> {
         }
         let timings = Timings::start();
         let (parts, body) = request.into_parts();
-        let (request, checked) = request_head(&parts, &self.options.limits);
+        let (request, checked) = request_head(&parts, &self.options.limits, self.options.connect);
+        let accepted = self.shared.frames.lock().accept(id, head_size(&request));
+        if accepted.is_too_much {
+            let error = Error::new(Code::Overloaded, "the client's connection holds too much");
+            self.log(request, 0, error);
+            return self.refuse(id, respond);
+        }
+        let checked = match accepted.wrong {
+            Some(why) => checked.and(Err(Error::new(Code::BadRequest, why))),
+            None => checked,
+        };
         let length = checked.and_then(|()| content_length(&request));
         let refused = match (&length, self.options.max_request_body) {
             (Ok(Some(length)), Some(limit)) if *length > limit => Some(crate::h1::too_large(limit)),

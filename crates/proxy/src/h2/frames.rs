@@ -1,37 +1,44 @@
-//! Looks at the frames that come in, which `h2` shows nobody: what kind they are and when they
-//! came, never what is in them. For the time-outs of a connection, and against floods of frames
-//! that cost the client nothing.
+//! Looks at the frames that come in and go out, which `h2` shows nobody. For the time-outs of a
+//! connection, for what it holds, for requests that `h2` refuses, and against floods of frames that
+//! cost the client nothing.
+
+use std::sync::Arc;
+use std::task::Waker;
 
 use tokio::time::Instant;
 
+use super::block::Fragment;
 use super::bucket::Bucket;
+use super::hpack::Blocks;
+use super::opened::{Asked, Opened, Trailers, Why};
+use super::reading::{MAX_TRAILER_BYTES, MAX_TRAILERS};
+use super::scan::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEADERS, RST_STREAM, SETTINGS,
+    Scanner, Seen, WINDOW_UPDATE,
+};
+use super::unread::{Held, Unread};
 
 /// What a client sends before its first frame.
 const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
 
 /// How often a client may enlarge a window for each KiB that it is sent.
 const WINDOWS_PER_KIB: u64 = 8;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+/// What a frame of a body takes beside its bytes, or in place of fewer.
+const LEAST_DATA: u64 = 256;
+/// The buffer that a frame of a body may keep from being freed, for as much of it as other frames
+/// have filled.
+const MOST_BESIDE: u64 = 64 * 1024;
 
 /// What was seen of a connection's frames so far.
 pub(super) struct Frames {
-    head: [u8; FRAME_HEAD],
-    /// Bytes of the next frame's head that have come.
-    have: usize,
-    /// Bytes to come that are looked at by nobody here.
-    skip: usize,
-    /// The frame that is coming in ends a block of fields.
-    ends_block: bool,
+    incoming: Scanner,
+    outgoing: Scanner,
+    /// Reads the blocks of fields that come in.
+    blocks: Blocks,
+    fragment: Fragment,
+    /// The stream of the block.
+    block_stream: u32,
     /// When the block of fields that is coming in began.
     pub(super) block_since: Option<Instant>,
     /// The client has sent its settings.
@@ -44,28 +51,62 @@ pub(super) struct Frames {
     pub(super) last_read: Instant,
     /// What ends the connection is no fault of the client's, so that nothing of it is read after.
     pub(super) closes_at_once: bool,
+    /// The client takes nothing: when that has been for too long.
+    pub(super) blocked_until: Option<Instant>,
+    /// When the client last did so.
+    pub(super) last_blocked: Option<Instant>,
     control: Bucket,
     windows: Bucket,
     /// There were more of these frames than are taken.
     pub(super) is_flooded: bool,
+    opened: Opened,
+    held: Held,
+    /// Bytes since the last DATA that were none.
+    beside: u64,
+    /// The last four bytes of the RST_STREAM, or of the first eight of the GOAWAY, that goes out.
+    code: u32,
+    /// Bytes of it that have gone.
+    code_length: usize,
+    /// The code of a GOAWAY that has gone, if it is one of an error.
+    pub(super) goaway: Option<u32>,
+    /// To be woken when the connection may read again.
+    paused: Option<Waker>,
+}
+
+/// A request that `h2` has handed out.
+pub(super) struct Accepted {
+    /// What is wrong with it and cannot be seen in what was handed out.
+    pub(super) wrong: Option<&'static str>,
+    /// Too much is held already.
+    pub(super) is_too_much: bool,
 }
 
 impl Frames {
-    pub(super) fn new(max_control_frames: u32) -> Self {
+    pub(super) fn new(max_control_frames: u32, unread: Arc<Unread>) -> Self {
         Frames {
-            head: [0; FRAME_HEAD],
-            have: 0,
-            skip: PREFACE,
-            ends_block: false,
+            incoming: Scanner::after(PREFACE),
+            outgoing: Scanner::after(0),
+            blocks: Blocks::new(),
+            fragment: Fragment::default(),
+            block_stream: 0,
             block_since: None,
             has_settings: false,
             is_broken: false,
             in_this_poll: 0,
             last_read: Instant::now(),
             closes_at_once: false,
+            blocked_until: None,
+            last_blocked: None,
             control: Bucket::new(max_control_frames, max_control_frames / 10),
             windows: Bucket::new(max_control_frames, max_control_frames / 10),
             is_flooded: false,
+            opened: Opened::default(),
+            held: Held::new(unread),
+            beside: 0,
+            code: 0,
+            code_length: 0,
+            goaway: None,
+            paused: None,
         }
     }
 
@@ -75,52 +116,195 @@ impl Frames {
             return;
         }
         self.last_read = Instant::now();
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if self.skip == 0 && std::mem::take(&mut self.ends_block) {
-                self.block_since = None;
-            }
-            if bytes.is_empty() {
-                return;
-            }
-            let count = (FRAME_HEAD - self.have).min(bytes.len());
-            self.head[self.have..][..count].copy_from_slice(&bytes[..count]);
-            self.have += count;
-            bytes = &bytes[count..];
-            if self.have == FRAME_HEAD {
-                self.have = 0;
-                self.frame();
+        while let Some(seen) = self.incoming.next(&mut bytes) {
+            match seen {
+                Seen::Head(frame) => self.begins(frame),
+                Seen::Payload(frame, piece, is_last) => match frame.kind {
+                    HEADERS | CONTINUATION => self.block(frame, piece, is_last),
+                    RST_STREAM if is_last => self.opened.ended(frame.stream),
+                    _ => {}
+                },
             }
         }
-    }
-
-    /// Bytes of any frames went out.
-    pub(super) fn wrote(&mut self, count: usize) {
-        self.control.give(count as u64);
-        self.windows.give((count as u64).saturating_mul(WINDOWS_PER_KIB));
     }
 
     /// The head of a frame is there.
-    fn frame(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.skip = length;
+    fn begins(&mut self, frame: FrameHead) {
+        let FrameHead { length, kind, stream, .. } = frame;
         self.in_this_poll = self.in_this_poll.saturating_add(1);
         self.is_broken |= !self.has_settings && kind != SETTINGS;
         match kind {
-            DATA if length > 0 || flags & END_STREAM != 0 => self.control.give(length as u64),
-            HEADERS | CONTINUATION => {
+            DATA if length > 0 || frame.has(END_STREAM) => self.control.give(length as u64),
+            HEADERS => {
                 self.block_since.get_or_insert(self.last_read);
-                self.ends_block = flags & END_HEADERS != 0;
+                self.fragment = Fragment::of(frame);
+                self.block_stream = stream;
+                self.blocks.begin();
             }
-            // Counted where it is known what they ended.
-            RST_STREAM => {}
+            CONTINUATION => {}
             WINDOW_UPDATE => self.is_flooded |= !self.windows.take(self.last_read),
             _ => self.is_flooded |= !self.control.take(self.last_read),
         }
+        if kind == DATA {
+            self.hold(stream, length as u64);
+        } else {
+            self.beside = self.beside.saturating_add(length as u64);
+        }
         self.has_settings |= kind == SETTINGS;
+    }
+
+    /// A piece of a block of fields.
+    fn block(&mut self, frame: FrameHead, piece: &[u8], is_last: bool) {
+        let piece = match frame.kind {
+            HEADERS => self.fragment.of_piece(frame, piece),
+            _ => piece,
+        };
+        self.blocks.read(piece);
+        if !is_last || !frame.has(END_HEADERS) {
+            return;
+        }
+        self.block_since = None;
+        let block = &self.blocks.block;
+        if let Some(open) = self.opened.get(self.block_stream) {
+            let are_too_large = block.fields > MAX_TRAILERS || block.bytes > MAX_TRAILER_BYTES;
+            open.trailers = Trailers { are_too_large, have_pseudo: block.has_pseudo };
+        } else {
+            self.is_flooded |= !self.opened.open(self.block_stream, block);
+        }
+    }
+
+    /// Bytes went out.
+    pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
+        self.control.give(bytes.len() as u64);
+        self.windows.give((bytes.len() as u64).saturating_mul(WINDOWS_PER_KIB));
+        while let Some(seen) = self.outgoing.next(&mut bytes) {
+            match seen {
+                Seen::Head(_) => self.code_length = 0,
+                Seen::Payload(frame, piece, is_last) => {
+                    if let RST_STREAM | GOAWAY = frame.kind {
+                        self.read_code(frame.kind, piece);
+                    }
+                    if is_last {
+                        self.sent(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A piece of what tells the client of an error goes out.
+    fn read_code(&mut self, kind: u8, piece: &[u8]) {
+        // A GOAWAY begins with a stream, and may end with a text.
+        let end = if kind == GOAWAY { 8 } else { 4 };
+        for byte in piece.iter().take(end - self.code_length.min(end)) {
+            self.code = self.code << 8 | u32::from(*byte);
+            self.code_length += 1;
+        }
+    }
+
+    /// All of a frame has gone.
+    fn sent(&mut self, frame: FrameHead) {
+        match frame.kind {
+            RST_STREAM => self.opened.answered(frame.stream, Why::Reset(self.code)),
+            HEADERS => self.opened.answered(frame.stream, Why::TooLarge),
+            GOAWAY if self.code != 0 => self.goaway = Some(self.code),
+            _ => {}
+        }
+        if frame.kind == RST_STREAM || (frame.kind <= HEADERS && frame.has(END_STREAM)) {
+            self.opened.ended(frame.stream);
+        }
+    }
+
+    /// A piece of a body is coming in.
+    fn hold(&mut self, stream: u32, length: u64) {
+        let beside = std::mem::take(&mut self.beside);
+        if let Some(open) = self.opened.get(stream).filter(|open| open.is_wanted()) {
+            let bytes = length.max(LEAST_DATA) + beside.min(MOST_BESIDE);
+            open.unread += bytes;
+            self.held.add(bytes);
+        }
+    }
+
+    /// A piece of a body was taken.
+    pub(super) fn took(&mut self, stream: u32, length: usize) {
+        self.release(stream, |unread| unread.saturating_sub((length as u64).max(LEAST_DATA)));
+    }
+
+    /// All of a body that had come was taken. What is on its way from the socket to `h2` may be
+    /// forgotten with it, but for the frame that is not complete.
+    pub(super) fn took_all(&mut self, stream: u32) {
+        let coming = self.incoming.unfinished_data().filter(|(of, _)| *of == stream);
+        let left = coming.map_or(0, |(_, length)| (length as u64).max(LEAST_DATA));
+        self.release(stream, |unread| unread.min(left));
+    }
+
+    fn release(&mut self, stream: u32, left: impl Fn(u64) -> u64) {
+        let Some(open) = self.opened.get(stream).filter(|open| open.unread > 0) else { return };
+        let before = open.unread;
+        open.unread = left(before);
+        let released = before - open.unread;
+        // Nobody can blame a client that we do not read from for its silence.
+        if released > 0 && self.paused.is_some() {
+            self.last_read = Instant::now();
+        }
+        self.held.sub(released);
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        if !self.held.is_too_much()
+            && let Some(waker) = self.paused.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Whether nothing may be read now. Wakes `waker` when this connection has given enough back;
+    /// what others give back is to be looked for.
+    pub(super) fn is_paused(&mut self, waker: &Waker) -> bool {
+        let is_paused = self.held.is_too_much();
+        match &self.paused {
+            _ if !is_paused => self.paused = None,
+            Some(known) if known.will_wake(waker) => {}
+            _ => self.paused = Some(waker.clone()),
+        }
+        is_paused
+    }
+
+    /// `h2` has handed out a request with a head of so many bytes.
+    pub(super) fn accept(&mut self, stream: u32, head: u64) -> Accepted {
+        let mut wrong = None;
+        if let Some(open) = self.opened.accept(stream) {
+            wrong = open.wrong;
+            open.head = head;
+            self.held.add(head);
+        }
+        Accepted { wrong, is_too_much: self.held.is_too_much() }
+    }
+
+    /// A request is over.
+    pub(super) fn done(&mut self, stream: u32) {
+        let held = self.opened.done(stream);
+        self.held.sub(held);
+        self.resume();
+    }
+
+    /// What is wrong with the trailers of a request.
+    pub(super) fn trailers(&mut self, stream: u32) -> Trailers {
+        self.opened.get(stream).map(|open| open.trailers).unwrap_or_default()
+    }
+
+    /// The requests that `h2` has refused since this was asked last.
+    pub(super) fn take_refused(&mut self) -> Vec<(Asked, Why)> {
+        let (refused, held) = self.opened.take_refused();
+        self.held.sub(held);
+        refused
+    }
+
+    /// Since when a response waits in `h2` though the socket would take it: for a window.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let since = self.opened.waits_since().filter(|_| self.blocked_until.is_none())?;
+        Some(self.last_blocked.map_or(since, |blocked| blocked.max(since)))
     }
 }
 
@@ -132,12 +316,16 @@ mod tests {
         let length_bytes = (length as u32).to_be_bytes();
         let mut frame = vec![length_bytes[1], length_bytes[2], length_bytes[3], kind, flags];
         frame.extend([0, 0, 0, 1]);
-        frame.resize(FRAME_HEAD + length, 0xff);
+        frame.resize(9 + length, 0x82);
         frame
     }
 
+    fn frames(max_control_frames: u32) -> Frames {
+        Frames::new(max_control_frames, Unread::new(u64::MAX))
+    }
+
     #[test]
-    fn frames_are_found_however_they_are_cut() {
+    fn a_block_begins_and_ends_however_its_frames_are_cut() {
         let bytes = [
             vec![b'P'; PREFACE],
             frame(SETTINGS, 0, 6),
@@ -148,7 +336,7 @@ mod tests {
         ]
         .concat();
         for step in 1..bytes.len() {
-            let mut frames = Frames::new(10);
+            let mut frames = frames(10);
             for piece in bytes.chunks(step) {
                 frames.read(piece);
             }
@@ -162,7 +350,7 @@ mod tests {
 
     #[test]
     fn settings_come_first() {
-        let mut frames = Frames::new(10);
+        let mut frames = frames(10);
         frames.read(&[vec![b'P'; PREFACE], frame(HEADERS, END_HEADERS, 1)].concat());
         assert!(frames.is_broken);
     }
@@ -170,11 +358,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn control_frames_are_counted_against_what_is_sent() {
         let ping = frame(6, 0, 8);
-        let mut frames = Frames::new(10);
+        let mut frames = frames(10);
         frames.read(&[vec![b'P'; PREFACE], frame(SETTINGS, 0, 0)].concat());
         frames.read(&ping.repeat(9));
         assert!(!frames.is_flooded);
-        frames.wrote(5 * 1024);
+        frames.wrote(&frame(DATA, 0, 5 * 1024));
         frames.read(&ping.repeat(5));
         assert!(!frames.is_flooded);
         tokio::time::advance(std::time::Duration::from_secs(2)).await;
@@ -182,5 +370,42 @@ mod tests {
         assert!(!frames.is_flooded);
         frames.read(&ping);
         assert!(frames.is_flooded);
+    }
+
+    #[test]
+    fn what_is_held_of_a_body_is_counted_until_it_is_taken() {
+        let unread = Unread::new(u64::MAX);
+        let mut frames = Frames::new(10, unread.clone());
+        frames.read(&[vec![b'P'; PREFACE], frame(SETTINGS, 0, 0)].concat());
+        frames.read(&frame(HEADERS, END_HEADERS, 10));
+        frames.accept(1, 100);
+        // With the frames in front of it, which lie in the same buffer.
+        frames.read(&frame(DATA, 0, 1000));
+        assert_eq!(unread.held(), 100 + 10 + 1000);
+        frames.read(&frame(DATA, 0, 1));
+        frames.read(&frame(DATA, 0, 2000)[..20]);
+        assert_eq!(unread.held(), 100 + 10 + 1000 + 256 + 2000);
+        frames.took(1, 1000);
+        assert_eq!(unread.held(), 100 + 10 + 256 + 2000);
+        frames.took_all(1);
+        assert_eq!(unread.held(), 100 + 2000);
+        frames.done(1);
+        assert_eq!(unread.held(), 0);
+        frames.read(&[0; 2000 - 11]);
+        frames.read(&frame(DATA, 0, 1000));
+        assert_eq!(unread.held(), 0);
+    }
+
+    #[test]
+    fn what_h2_refuses_is_found_in_what_it_sends() {
+        let mut frames = frames(10);
+        frames.read(&[vec![b'P'; PREFACE], frame(SETTINGS, 0, 0)].concat());
+        frames.read(&frame(HEADERS, END_HEADERS, 2));
+        let mut reset = frame(RST_STREAM, 0, 4);
+        reset[9..].copy_from_slice(&[0, 0, 0, 7]);
+        reset.chunks(1).for_each(|piece| frames.wrote(piece));
+        let refused = frames.take_refused();
+        assert_eq!(refused[0].0.line, b"GET ");
+        assert_eq!(refused[0].1, Why::Reset(7));
     }
 }

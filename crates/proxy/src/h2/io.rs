@@ -1,5 +1,5 @@
 use std::future::Future;
-use std::io::{IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -7,25 +7,31 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use millrace_transport::Stream;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::frames::Frames;
+use super::shared::Shared;
+use crate::ProxyOptions;
+use crate::stall::Stall;
 use crate::timer::Timer;
 
 /// Frames that are read in one poll of a connection before other tasks have their turn.
-const FRAMES_PER_POLL: u32 = 512;
+const FRAMES_PER_POLL: u32 = 128;
 /// How long, and for how many bytes, a connection that was closed for its client's faults still
 /// reads: closing with bytes unread makes the system send a reset, which can destroy the GOAWAY.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// How often a connection that may not read looks whether it may again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The connection as `h2` has it: with what was read of it before, and watched.
 pub(super) struct Watched {
     stream: Stream,
     before: BytesMut,
-    frames: Arc<Mutex<Frames>>,
+    shared: Arc<Shared>,
+    options: Arc<ProxyOptions>,
+    pause: Timer,
+    write_stall: Stall,
     /// How far closing has come, once it has begun.
     closing: Option<Closing>,
 }
@@ -39,8 +45,63 @@ struct Closing {
 }
 
 impl Watched {
-    pub(super) fn new(stream: Stream, before: BytesMut, frames: Arc<Mutex<Frames>>) -> Self {
-        Watched { stream, before, frames, closing: None }
+    pub(super) fn new(
+        stream: Stream,
+        before: BytesMut,
+        shared: Arc<Shared>,
+        options: Arc<ProxyOptions>,
+    ) -> Self {
+        let (pause, write_stall) = Default::default();
+        Watched { stream, before, shared, options, pause, write_stall, closing: None }
+    }
+
+    /// Whether the next bytes have to wait: for other tasks, or for those that hold too much.
+    fn waits(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut frames = self.shared.frames.lock();
+        if frames.in_this_poll > FRAMES_PER_POLL {
+            // Woken again when the runtime has looked at its other sockets: to wake ourselves would
+            // let it look at them only now and then.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return true;
+        }
+        let is_paused = frames.is_paused(cx.waker());
+        if is_paused && self.pause.poll(cx, Some(Instant::now() + LOOK_AGAIN)).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        is_paused
+    }
+
+    /// Bytes went out, as many as `written` says.
+    fn wrote<'a>(
+        &mut self,
+        bufs: impl IntoIterator<Item = &'a [u8]>,
+        written: Poll<Result<usize>>,
+    ) -> Poll<Result<usize>> {
+        let shared = self.shared.clone();
+        let mut frames = shared.frames.lock();
+        match &written {
+            Poll::Ready(Ok(count)) => {
+                let mut left = *count;
+                for buf in bufs {
+                    let piece = &buf[..left.min(buf.len())];
+                    left -= piece.len();
+                    frames.wrote(piece);
+                }
+                self.write_stall.progress(*count);
+                if frames.blocked_until.take().is_some() {
+                    frames.last_blocked = Some(Instant::now());
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => frames.blocked_until = self.blocked_until(),
+        }
+        written
+    }
+
+    /// The client takes nothing: how long it may.
+    fn blocked_until(&mut self) -> Option<Instant> {
+        let ProxyOptions { write_timeout, min_bytes_per_second, .. } = &*self.options;
+        self.write_stall.wait(*write_timeout, *min_bytes_per_second)
     }
 }
 
@@ -51,13 +112,24 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
-        if this.frames.lock().in_this_poll > FRAMES_PER_POLL {
-            cx.waker().wake_by_ref();
+        if this.shared.input_ended() || this.waits(cx) {
             return Poll::Pending;
         }
         let start = buf.filled().len();
         if this.before.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+            let is_end = match &read {
+                Ok(()) => buf.filled().len() == start && buf.remaining() > 0,
+                // Over TLS many clients end without saying so.
+                Err(error) => error.kind() == ErrorKind::UnexpectedEof,
+            };
+            if is_end && this.options.half_close {
+                // `h2` would give up all streams. The connection ends when they have.
+                this.shared.end_input();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            read?;
         } else {
             let count = this.before.len().min(buf.remaining());
             buf.put_slice(&this.before[..count]);
@@ -66,7 +138,7 @@ impl AsyncRead for Watched {
                 this.before = BytesMut::new();
             }
         }
-        this.frames.lock().read(&buf.filled()[start..]);
+        this.shared.frames.lock().read(&buf.filled()[start..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -74,9 +146,8 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.frames.lock().wrote(count);
-        Poll::Ready(Ok(count))
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.wrote([buf], written)
     }
 
     fn poll_write_vectored(
@@ -85,9 +156,8 @@ impl AsyncWrite for Watched {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
-        this.frames.lock().wrote(count);
-        Poll::Ready(Ok(count))
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.wrote(bufs.iter().map(|buf| &**buf), written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -95,7 +165,18 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if this.stream.needs_flush() {
+            let blocked_until = if flushed.is_pending() { this.blocked_until() } else { None };
+            let mut frames = this.shared.frames.lock();
+            if flushed.is_ready() && frames.blocked_until.is_some() {
+                this.write_stall.rest();
+                frames.last_blocked = Some(Instant::now());
+            }
+            frames.blocked_until = blocked_until;
+        }
+        flushed
     }
 
     /// Ends our side, and then waits for the client to end its own, for a while.
@@ -112,7 +193,7 @@ impl AsyncWrite for Watched {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             closing.shut_down = true;
         }
-        if this.frames.lock().closes_at_once {
+        if this.shared.frames.lock().closes_at_once {
             return Poll::Ready(Ok(()));
         }
         loop {

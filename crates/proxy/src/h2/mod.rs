@@ -3,22 +3,29 @@
 //! `connection` accepts streams and keeps the connection's own time-outs and bounds; each stream
 //! is a [`crate::Downstream`] of its own, served by the same pipeline as every other request.
 //!
-//! What `h2` refuses before it makes a request of it reaches no phase and no log: heads that are
-//! malformed (RST_STREAM or GOAWAY), and those far beyond the limits (431). A client that ends its
-//! side of the socket counts as leaving, whatever `half_close` says.
+//! What `h2` does by itself is seen in the frames alone, which `scan` finds in the bytes and `frames`
+//! keeps count of: so requests that it refuses are logged (`refused`), and what it holds for clients
+//! is bounded (`unread`).
 
+mod block;
 mod bucket;
 mod connection;
 mod frames;
+mod hpack;
 mod io;
+mod opened;
 mod options;
 mod pings;
 mod reading;
+mod refused;
 mod request;
 mod response;
+mod scan;
 mod shared;
 mod stream;
+mod unread;
 mod writing;
 
 pub(crate) use connection::serve_connection;
 pub use options::Http2Options;
+pub(crate) use unread::Unread;

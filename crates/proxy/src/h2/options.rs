@@ -12,7 +12,8 @@ pub struct Http2Options {
     pub max_concurrent_streams: u32,
     /// How many bytes of a request's body a client may send ahead of its origin. The window of the
     /// connection is this times `max_concurrent_streams`, so that streams that stall never stop
-    /// the others; it is also what a connection may take of memory. Default: 256 KiB.
+    /// the others; what all connections together may take of memory is `max_unread_bytes`.
+    /// Default: 256 KiB.
     pub initial_stream_window: u32,
     /// The largest frame that is taken, 16 KiB to 16 MiB. Default: 16 KiB.
     pub max_frame_size: u32,
@@ -37,6 +38,12 @@ pub struct Http2Options {
     /// Each second allows for a tenth of that more, and each KiB of data, either way, for one.
     /// WINDOW_UPDATE frames are counted apart, and each KiB sent allows for eight. Default: 10,000.
     pub max_control_frames: u32,
+    /// Bytes of requests that are held for all clients of a service together: those of bodies that
+    /// were received and not yet passed on, and those of heads while their request is served. While
+    /// there are more, connections that hold more than an equal share of it, and more than 16 KiB,
+    /// are not read from, and their new requests are refused with REFUSED_STREAM. So it is at most
+    /// twice this, or 16 KiB for each connection where that is more. Default: 256 MiB.
+    pub max_unread_bytes: u64,
 }
 
 impl Default for Http2Options {
@@ -54,6 +61,7 @@ impl Default for Http2Options {
             max_resets: 200,
             resets_per_second: 33,
             max_control_frames: 10_000,
+            max_unread_bytes: 256 * 1024 * 1024,
         }
     }
 }

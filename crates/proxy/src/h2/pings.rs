@@ -63,3 +63,8 @@ impl Pings {
 pub(super) fn after(start: Instant, limit: Option<Duration>) -> Option<Instant> {
     limit.and_then(|limit| start.checked_add(limit))
 }
+
+/// Whether there is an end, and it is behind us.
+pub(super) fn passed(end: Option<Instant>, now: Instant) -> bool {
+    end.is_some_and(|end| end <= now)
+}

@@ -15,8 +15,13 @@ const CONNECTION_SPECIFIC: [&str; 5] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// A request's head in the form that it would have in HTTP/1.1: the authority is the Host field,
-/// in front of all others, and cookies are one field. What is refused comes with the reason.
-pub(super) fn request_head(parts: &Parts, limits: &HeadLimits) -> (RequestHead, Result<()>) {
+/// in front of all others, and cookies are one field. What is refused comes with the reason;
+/// CONNECT is, unless `connect`.
+pub(super) fn request_head(
+    parts: &Parts,
+    limits: &HeadLimits,
+    connect: bool,
+) -> (RequestHead, Result<()>) {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let is_connect = parts.method == http::Method::CONNECT;
     let target = match (is_connect, parts.uri.path_and_query()) {
@@ -27,8 +32,11 @@ pub(super) fn request_head(parts: &Parts, limits: &HeadLimits) -> (RequestHead, 
     let method = Method::new(parts.method.as_str().as_bytes()).unwrap_or(Method::GET);
     let mut head = RequestHead::new(method, target);
     head.version = Version::H2;
-    head.fields = fields_of(&parts.headers, authority.filter(|_| !is_connect));
-    let checked = check(parts, &head, limits);
+    head.fields = fields_of(&parts.headers, authority);
+    let checked = check(parts, &head, limits).and_then(|()| match is_connect {
+        true => check_connect(&head, connect),
+        false => Ok(()),
+    });
     (head, checked)
 }
 
@@ -67,13 +75,25 @@ fn check(parts: &Parts, head: &RequestHead, limits: &HeadLimits) -> Result<()> {
     if let Err(why) = check_host(head) {
         return bad(why);
     }
-    if head.method == Method::CONNECT {
-        return Err(Error::new(Code::MethodNotAllowed, "CONNECT is not enabled"));
-    }
     match head.target_form() {
         Some(TargetForm::Origin | TargetForm::Asterisk) if validate_target(&head.target) => Ok(()),
+        Some(TargetForm::Authority) => Ok(()),
+        None if head.method == Method::CONNECT => bad(":authority is not a host and a port"),
         _ => bad(":path has no valid form"),
     }
+}
+
+/// `h2` has seen to it that there are neither `:scheme` nor `:path` (RFC 9113 §8.5). A stream with
+/// `:protocol` (RFC 8441) it resets, as nothing of ours says that it could be used.
+fn check_connect(head: &RequestHead, connect: bool) -> Result<()> {
+    if !connect {
+        return Err(Error::new(Code::MethodNotAllowed, "CONNECT is not enabled"));
+    }
+    // `h2` would hold the tunnel to it.
+    if head.fields.contains("content-length") {
+        return Err(Error::new(Code::BadRequest, "a CONNECT with a length"));
+    }
+    Ok(())
 }
 
 /// The fields of a head, the authority in front in place of the Host field.
@@ -119,6 +139,17 @@ pub(super) fn expects_continue(head: &RequestHead) -> bool {
     has_token(head.fields.get_all("expect"), "100-continue")
 }
 
+/// Whether the body is messages of gRPC. They come when there is something to say, so that their
+/// rate says nothing about who sends them.
+pub(super) fn is_grpc(head: &RequestHead) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    head.fields.get("content-type").and_then(|kind| kind.split_at_checked(GRPC.len())).is_some_and(
+        |(kind, rest)| {
+            kind.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';'))
+        },
+    )
+}
+
 /// What Content-Length says; none without it.
 pub(super) fn content_length(head: &RequestHead) -> Result<Option<u64>> {
     let Some(value) = head.fields.get("content-length") else { return Ok(None) };
@@ -139,9 +170,12 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (parts, ()) = builder.body(()).unwrap().into_parts();
-        let (head, checked) = request_head(&parts, &HeadLimits::default());
+        let (head, checked) = request_head(&parts, &HeadLimits::default(), fields != CLOSED);
         (head, checked.err().map(|error| error.code()))
     }
+
+    /// Stands for a proxy that takes no CONNECT.
+    const CLOSED: [(&str, &str); 1] = [("x-closed", "1")];
 
     #[test]
     fn the_authority_becomes_host_in_front_and_cookies_are_joined() {
@@ -175,7 +209,16 @@ mod tests {
         for (uri, method, fields) in bad {
             assert_eq!(head(uri, method, fields).1, Some(Code::BadRequest), "{uri} {fields:?}");
         }
-        assert_eq!(head("a:443", "CONNECT", &[]).1, Some(Code::MethodNotAllowed));
+        for target in ["a", "a:", "a:0", "u@a:1"] {
+            assert_eq!(head(target, "CONNECT", &[]).1, Some(Code::BadRequest), "{target}");
+        }
+        let length = [("content-length", "0")];
+        assert_eq!(head("a:443", "CONNECT", &length).1, Some(Code::BadRequest));
+        assert_eq!(head("a:443", "CONNECT", &[("host", "b:443")]).1, Some(Code::BadRequest));
+        assert_eq!(head("a:443", "CONNECT", &CLOSED).1, Some(Code::MethodNotAllowed));
+        let (open, refused) = head("a:443", "CONNECT", &[("host", "A:443")]);
+        assert_eq!((refused, open.host(), open.target.as_slice()), (None, "a:443", &b"a:443"[..]));
+        assert_eq!(open.fields.get("host"), Some(&b"a:443"[..]));
         assert_eq!(head("*", "OPTIONS", &[]).1, None);
         assert_eq!(head("/", "GET", &[]).1, None);
         assert_eq!(head("http://a/", "GET", &[("te", "trailers")]).1, None);

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -9,14 +9,15 @@ use http::{HeaderMap, Response};
 use millrace_error::{Code, Error};
 use millrace_message::{Method, RequestHead};
 
-use super::request::{expects_continue, head_size};
-use super::shared::Shared;
+use super::request::{expects_continue, head_size, is_grpc};
+use super::shared::{InputEnd, Shared};
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::{BodySize, ProxyOptions};
 
 /// One request of a client, and its response.
 pub(super) struct H2Stream {
+    pub(super) id: u32,
     pub(super) options: Arc<ProxyOptions>,
     pub(super) shared: Arc<Shared>,
     pub(super) method: Method,
@@ -27,6 +28,8 @@ pub(super) struct H2Stream {
     pub(super) sent: u64,
     /// The client, or its faults, ended the stream before its time.
     pub(super) is_reset: bool,
+    /// The stream is a tunnel: bytes go through as they come, until each side ends.
+    pub(super) tunnel: bool,
 }
 
 /// The request's body.
@@ -40,8 +43,10 @@ pub(super) struct Incoming {
     pub(super) bytes: u64,
     /// The client waits for a 100; none has been sent.
     pub(super) expects_continue: bool,
+    pub(super) is_grpc: bool,
     pub(super) stall: Stall,
     pub(super) timer: Timer,
+    pub(super) input_end: Option<InputEnd>,
 }
 
 /// The response, as far as `h2` has not taken it.
@@ -62,8 +67,9 @@ pub(super) struct Outgoing {
     pub(super) ended: bool,
     /// It holds what cannot be sent.
     pub(super) invalid: bool,
-    /// The client took too little for too long.
-    pub(super) stalled: bool,
+    /// If it is reset, then with CANCEL: the client took too little for too long, or the origin has
+    /// said so.
+    pub(super) is_cancelled: bool,
     /// Interim responses so far.
     pub(super) interim: u32,
     pub(super) stall: Stall,
@@ -87,6 +93,7 @@ impl H2Stream {
             None => BodySize::Unknown,
         };
         H2Stream {
+            id: respond.stream_id().as_u32(),
             options,
             shared,
             method: head.method.clone(),
@@ -96,15 +103,18 @@ impl H2Stream {
                 done,
                 at_trailers: false,
                 bytes: 0,
-                expects_continue: !done && expects_continue(head),
+                expects_continue: !done && head.method != Method::CONNECT && expects_continue(head),
+                is_grpc: is_grpc(head),
                 stall: Stall::default(),
                 timer: Timer::default(),
+                input_end: None,
             },
             outgoing: Outgoing::default(),
             respond,
             received: head_size(head),
             sent: 0,
             is_reset: false,
+            tunnel: false,
         }
     }
 
@@ -114,26 +124,52 @@ impl H2Stream {
             Some(body) => body.poll_reset(cx),
             None => self.respond.poll_reset(cx),
         };
-        reset.map(|reset| {
-            let error = match reset {
-                Ok(reason) => {
+        let reset = ready!(reset);
+        self.outgoing.ended = true;
+        Poll::Ready(match reset {
+            Ok(reason) => match self.poll_why(cx) {
+                Some(error) => self.failed(error),
+                None => {
                     self.count_reset();
                     let reason = reason.description();
                     Error::new(Code::ClientAborted, format!("the stream was reset: {reason}"))
                 }
-                Err(error) => left(error),
-            };
-            self.outgoing.ended = true;
-            error
+            },
+            Err(error) => left(error),
         })
+    }
+
+    /// Whose doing a reset was, as far as `h2` says: only where the body was still coming in. What is
+    /// left of the body is lost with it.
+    fn poll_why(&mut self, cx: &mut Context<'_>) -> Option<h2::Error> {
+        loop {
+            match self.incoming.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Some(error),
+                Poll::Ready(None) | Poll::Pending => return None,
+            }
+        }
     }
 
     /// What a failed call of `h2` means: the client left, or has broken the rules.
     pub(super) fn failed(&mut self, error: h2::Error) -> Error {
         if error.is_reset() {
             self.count_reset();
+            if error.is_library() {
+                let message = "the client broke the rules of the stream";
+                return Error::new(Code::BadRequest, message).because(error);
+            }
         }
         left(error)
+    }
+
+    /// The client has broken a rule that `h2` does not hold it to, which ends the stream
+    /// (RFC 9113 §8.1.1).
+    pub(super) fn malformed(&mut self, why: &'static str) -> Error {
+        self.count_reset();
+        self.outgoing.ended = true;
+        self.respond.send_reset(Reason::PROTOCOL_ERROR);
+        Error::new(Code::BadRequest, why)
     }
 
     fn count_reset(&mut self) {
@@ -142,12 +178,23 @@ impl H2Stream {
         }
     }
 
+    /// Whether something is to come that will not come if the stream ends now: what is left of the
+    /// response, and in a tunnel of what the client sends.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let is_open = self.tunnel && !self.incoming.done && !self.is_reset;
+        !self.outgoing.ended || is_open
+    }
+
     /// Ends the stream so that the client can tell that its response is not complete.
     pub(super) fn reset(&mut self) {
-        if !std::mem::replace(&mut self.outgoing.ended, true) {
-            let reason =
-                if self.outgoing.stalled { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
-            self.respond.send_reset(reason);
+        if self.is_cut_short() {
+            (self.outgoing.ended, self.incoming.done) = (true, true);
+            self.respond.send_reset(match (self.outgoing.is_cancelled, self.tunnel) {
+                (true, _) => Reason::CANCEL,
+                // RFC 9113 §8.5.
+                (false, true) => Reason::CONNECT_ERROR,
+                (false, false) => Reason::INTERNAL_ERROR,
+            });
         }
     }
 }
@@ -156,6 +203,7 @@ impl Drop for H2Stream {
     /// Without it `h2` would say CANCEL of a stream whose task has failed.
     fn drop(&mut self) {
         self.reset();
+        self.shared.frames.lock().done(self.id);
     }
 }
 

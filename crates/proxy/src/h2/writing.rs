@@ -9,7 +9,7 @@ use millrace_message::{Fields, RequestHead, ResponseHead};
 use super::response::{fields_size, header_map, response, strip_connection};
 use super::stream::H2Stream;
 use crate::date::http_date;
-use crate::downstream::forbids_body;
+use crate::downstream::{forbids_body, opens_tunnel};
 use crate::{Body, BodySize, Downstream};
 
 /// From this much on, or this many pieces, what waits is sent before more is taken.
@@ -92,7 +92,7 @@ impl H2Stream {
         let out = &mut self.outgoing;
         let deadline = out.stall.wait(options.write_timeout, options.min_bytes_per_second);
         ready!(out.timer.poll(cx, deadline));
-        out.stalled = true;
+        out.is_cancelled = true;
         let error = Error::new(Code::WriteTimeout, "the client took the response too slowly");
         Poll::Ready(Err(error.from_source(Source::Downstream)))
     }
@@ -144,13 +144,20 @@ impl Downstream for H2Stream {
     fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _streaming: bool) {
         strip_connection(&mut head.fields);
         let no_body = forbids_body(&self.method, head.status);
+        self.tunnel = opens_tunnel(&self.method, head.status);
+        let is_declared = head.fields.contains("content-length");
         size.declare(head, no_body);
+        if size == BodySize::None && !is_declared {
+            // END_STREAM says it. Where an answer of gRPC is all trailers the field would be handed
+            // to the caller.
+            head.fields.remove("content-length");
+        }
         if !head.fields.contains("date") {
             head.fields.push_unchecked(b"date", &http_date());
         }
         let out = &mut self.outgoing;
         out.head_sent = true;
-        out.no_body = no_body;
+        out.no_body = no_body || size == BodySize::None;
         out.head = response(head);
         out.invalid = out.head.is_none();
         self.sent += fields_size(&head.fields) + b"HTTP/1.1 200\r\n".len() as u64;
@@ -164,6 +171,8 @@ impl Downstream for H2Stream {
     }
 
     fn send_data(&mut self, data: Bytes) {
+        // A client that listens may have nothing to say meanwhile.
+        self.incoming.stall.restart();
         if !self.outgoing.no_body && !data.is_empty() {
             self.outgoing.queued += data.len();
             self.outgoing.queue.push_back(data);
@@ -191,6 +200,19 @@ impl Downstream for H2Stream {
         self.poll_send(cx)
     }
 
+    /// The end of a deadline comes from the client and from the origin, whose servers say CANCEL:
+    /// gRPC tells by that, and by the clock, what it was.
+    fn passes_on(&mut self, error: &Error) -> bool {
+        let is_cancelled =
+            self.incoming.is_grpc && error.source() == Source::Upstream && was_cancelled(error);
+        self.outgoing.is_cancelled |= is_cancelled;
+        is_cancelled
+    }
+
+    fn can_answer(&self) -> bool {
+        !self.is_reset
+    }
+
     fn abort(&mut self) {
         // What waits may still go; `close` then resets the stream.
         self.outgoing.queue.clear();
@@ -206,4 +228,18 @@ impl Downstream for H2Stream {
     fn is_last(&self) -> bool {
         self.shared.is_closing()
     }
+}
+
+/// Whether the origin has cancelled the stream.
+fn was_cancelled(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_reset()
+                && error.is_remote()
+                && error.reason() == Some(h2::Reason::CANCEL);
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -49,6 +49,15 @@ impl Upstream {
         }
     }
 
+    /// A tunnel from its first byte, on a connection of its own.
+    pub(crate) fn tunnel(link: Link, peer: &Peer, limits: HeadLimits) -> Self {
+        let mut up = Upstream::new(link, peer, limits);
+        if let Upstream::H1(exchange) = &mut up {
+            exchange.become_tunnel();
+        }
+        up
+    }
+
     /// Whether a byte of the request may have reached the origin.
     pub(crate) fn sent_any(&self) -> bool {
         either!(self, exchange => exchange.sent_any())
@@ -66,7 +75,8 @@ impl Upstream {
         }
     }
 
-    /// Whether the origin has changed to the protocol that was asked for.
+    /// Whether bytes go through as they come: the origin has changed to the protocol that was asked
+    /// for, or the client has asked for a tunnel.
     pub(crate) fn is_tunnel(&self) -> bool {
         matches!(self, Upstream::H1(exchange) if exchange.is_tunnel())
     }
@@ -128,6 +138,13 @@ impl Upstream {
     /// Other work goes on: the origin is not waited for.
     pub(crate) fn rest(&mut self) {
         either!(self, exchange => exchange.rest());
+    }
+
+    /// A tunnel has failed: makes sure that the origin can tell.
+    pub(crate) fn abort(&mut self) {
+        if let Upstream::H1(exchange) = self {
+            exchange.abort();
+        }
     }
 
     /// The response is complete: keeps the connection if both sides ended cleanly. A stream is

@@ -82,6 +82,7 @@ impl Frames {
     pub const SETTINGS_TIMEOUT: u32 = 4;
     pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;
+    pub const CONNECT_ERROR: u32 = 10;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
     pub const HTTP_1_1_REQUIRED: u32 = 13;
 

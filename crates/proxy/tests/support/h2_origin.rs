@@ -55,7 +55,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(socket: std::net::TcpStream) -> Link {
+    pub fn new(socket: std::net::TcpStream) -> Link {
         Link { socket: Arc::new(socket), end: Arc::default(), ended: Arc::default() }
     }
 

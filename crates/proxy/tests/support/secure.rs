@@ -106,13 +106,18 @@ impl Certs {
         TlsClient { config: Arc::new(config), name: name.to_owned() }
     }
 
+    /// What an origin with this certificate accepts handshakes with.
+    pub fn accepting(&self, own: &Issued) -> Arc<ServerConfig> {
+        config(own, &[])
+    }
+
     /// An origin over TLS with this certificate.
     pub fn origin(
         &self,
         own: &Issued,
         script: impl Fn(usize, Wire) + Send + Sync + 'static,
     ) -> Origin {
-        let config = config(own, &[]);
+        let config = self.accepting(own);
         Origin::new(move |number, wire| {
             script(number, wire.over(|stream| secured(&config, stream)));
         })

@@ -286,6 +286,43 @@ impl Wire {
     pub fn end_sending(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
+
+    /// Ends this side as it should be ended.
+    pub fn end(&mut self) {
+        match &mut self.secure {
+            Some(secure) => secure.goodbye(),
+            None => self.end_sending(),
+        }
+    }
+
+    /// Makes the end of this side a reset.
+    pub fn kill(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Returns whatever comes until it ends.
+    pub fn echo(&mut self) {
+        loop {
+            match self.piece() {
+                piece if piece.is_empty() => return,
+                piece => self.send(piece),
+            }
+        }
+    }
+
+    /// Sends for as long as it is taken; how many bytes were.
+    pub fn flood(&mut self) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let piece = vec![b'x'; 64 * 1024];
+        let mut total = 0;
+        loop {
+            match self.stream.write(&piece) {
+                Ok(count) => total += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+                Err(error) => panic!("{error}, after {total} bytes"),
+            }
+        }
+    }
 }
 
 /// A server whose every connection is played by a script on a thread of its own.

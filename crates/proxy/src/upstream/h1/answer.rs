@@ -49,7 +49,8 @@ impl H1Exchange {
     fn take_head(&mut self, head: ResponseHead) -> Result<Head> {
         if head.status == 101 {
             if self.upgrade.as_ref().is_some_and(|asked| accepts_upgrade(&head.fields, asked)) {
-                return Ok(self.open_tunnel(head));
+                self.become_tunnel();
+                return Ok(Head::Final(head, BodySize::Unknown));
             }
             return Err(Error::new(Code::UpstreamInvalid, "a 101 that was not asked for"));
         }
@@ -72,13 +73,6 @@ impl H1Exchange {
             idle_hint: keep_alive_hint(&head.fields),
         });
         Ok(Head::Final(head, size))
-    }
-
-    fn open_tunnel(&mut self, head: ResponseHead) -> Head {
-        (self.tunnel, self.request_done) = (true, false);
-        let body = BodyDecoder::new(Framing::UntilClose);
-        self.response = Some(Incoming { body, persistent: false, idle_hint: None });
-        Head::Final(head, BodySize::Unknown)
     }
 
     /// The next piece of the response's body.

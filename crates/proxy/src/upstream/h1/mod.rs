@@ -10,7 +10,8 @@ use bytes::Bytes;
 use millrace_connectors::{Connection, Connector, Peer};
 use millrace_error::{Code, Error, Result};
 use millrace_http1::{
-    CHUNK_END, HeadLimits, write_chunk_start, write_last_chunk, write_request_head,
+    BodyDecoder, CHUNK_END, Framing, HeadLimits, write_chunk_start, write_last_chunk,
+    write_request_head,
 };
 use millrace_message::{Fields, Method, RequestHead};
 use tokio::io::AsyncWrite;
@@ -31,7 +32,7 @@ pub(crate) struct H1Exchange {
     request_done: bool,
     /// The protocol that the request asks to change to.
     upgrade: Option<Vec<u8>>,
-    /// It has been changed to: bytes go through as they come, until each side ends.
+    /// Bytes go through as they come, until each side ends.
     tunnel: bool,
     /// Our side of the tunnel has ended.
     shut: bool,
@@ -100,7 +101,14 @@ impl H1Exchange {
         self.upgrade = Some(protocol);
     }
 
-    /// Whether the origin has changed to the protocol that was asked for.
+    /// What is sent and received from now on is a tunnel's.
+    pub(crate) fn become_tunnel(&mut self) {
+        (self.tunnel, self.request_done) = (true, false);
+        let body = BodyDecoder::new(Framing::UntilClose);
+        self.response = Some(Incoming { body, persistent: false, idle_hint: None });
+    }
+
+    /// Whether it is a tunnel.
     pub(crate) fn is_tunnel(&self) -> bool {
         self.tunnel
     }
@@ -195,6 +203,12 @@ impl H1Exchange {
             shut.map_err(|error| closed("before its end of the tunnel", error))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Makes the end of the connection a reset: the origin shall not take what it got for all.
+    pub(crate) fn abort(&mut self) {
+        // Fails where the connection has ended by itself.
+        let _ = self.connection.stream.reset_on_drop();
     }
 
     /// Other work goes on: the origin is not waited for.

@@ -42,8 +42,8 @@ impl H2Exchange {
         self.no_body = response::has_no_body(&self.method, head.status);
         let size = match response::length(&head)? {
             _ if self.no_body => BodySize::None,
+            Some(0) | None if body.is_end_stream() => BodySize::None,
             Some(length) => BodySize::Known(length),
-            None if body.is_end_stream() => BodySize::Known(0),
             None => BodySize::Unknown,
         };
         self.body = Some(body);

@@ -1,0 +1,243 @@
+// gRPC through the proxy: grpc-go's published client and server of its interoperability tests, and
+// origins and clients on Node's HTTP/2 for what those do not show.
+import { constants, type ServerHttp2Stream } from 'node:http2'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { HttpPeer, type HttpPeerOptions, type ProxyError, type Session } from '../ts/index.js'
+import { runExample } from './support/example.js'
+import { end, GoTools, type InteropServer } from './support/go.js'
+import { call, message, messageAfter, session } from './support/grpc.js'
+import { DEAD } from './support/origin.js'
+import { startProxy, until } from './support/proxy.js'
+import { ca, startTls, startTlsOrigin } from './support/tls.js'
+
+const go = await GoTools.build()
+const withGo = describe.skipIf(go.missing !== undefined)
+
+const SERVICE = '/grpc.testing.TestService'
+
+// Left out are those that need an account with a cloud (compute_engine_creds, service_account_creds,
+// jwt_token_creds, per_rpc_creds, oauth2_auth_token, google_default_credentials,
+// compute_engine_channel_credentials), and pick_first_unary, see below.
+const CASES = [
+  'empty_unary',
+  'large_unary',
+  'client_streaming',
+  'server_streaming',
+  'ping_pong',
+  'empty_stream',
+  'timeout_on_sleeping_server',
+  'cancel_after_begin',
+  'cancel_after_first_response',
+  'status_code_and_message',
+  'special_status_message',
+  'custom_metadata',
+  'unimplemented_method',
+  'unimplemented_service',
+  'orca_per_rpc',
+  'orca_oob',
+  'rpc_soak',
+  'channel_soak',
+]
+/** In these the client ends a stream before its time, which may come before the proxy has seen it. */
+const CANCELS = [
+  'timeout_on_sleeping_server',
+  'cancel_after_begin',
+  'cancel_after_first_response',
+  'orca_oob',
+]
+
+function argsOf(testCase: string): string[] {
+  if (testCase.startsWith('orca'))
+    return ['-service_config_json={"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}']
+  if (testCase.endsWith('soak'))
+    return [
+      ...['-soak_iterations', '40', '-soak_num_threads', '4', '-soak_overall_timeout_seconds', '60'],
+      ...['-soak_per_iteration_max_acceptable_latency_ms', '30000'],
+    ]
+  return []
+}
+
+/** A proxy to an origin of gRPC, with what its phases saw. */
+async function proxied(peer: HttpPeer, isTls = false) {
+  const logged: { path: string; version: string; code: string | undefined }[] = []
+  const phases = {
+    upstreamPeer: () => peer,
+    logging: ({ request }: Session, error?: ProxyError) =>
+      void logged.push({ path: request.path, version: request.version, code: error?.code }),
+  }
+  const { to } = isTls ? await startTls(undefined, phases) : await startProxy(phases)
+  return { port: to.port, url: `http://127.0.0.1:${to.port}`, logged }
+}
+
+describe.each([
+  { transport: 'in the clear', isTls: false },
+  { transport: 'over TLS', isTls: true },
+])('$transport', ({ isTls }) => {
+  withGo(go.named('the interoperability tests of grpc-go'), () => {
+    let server: InteropServer
+    beforeAll(async () => {
+      server = await go.interopServer(isTls)
+    })
+    afterAll(() => end(server.child))
+
+    const origin = () =>
+      isTls
+        ? new HttpPeer(`https://localhost:${server.port}`, { protocol: 'h2', ca })
+        : new HttpPeer(`127.0.0.1:${server.port}`, { protocol: 'h2' })
+
+    test.each(CASES)('%s', async (testCase) => {
+      const { port, logged } = await proxied(origin(), isTls)
+      expect(await go.interop(testCase, port, isTls, argsOf(testCase))).toMatchObject({ code: 0 })
+      if (CANCELS.includes(testCase)) return
+      expect(logged.length).toBeGreaterThan(0)
+      for (const one of logged)
+        expect(one).toEqual({ path: expect.stringMatching(/^\/grpc\./), version: '2', code: undefined })
+    })
+
+    test('pick_first_unary fails without a proxy as well: the server does not say who it is', async () => {
+      const { code, output } = await go.interop('pick_first_unary', server.port, isTls)
+      expect([code, output]).toEqual([1, expect.stringContaining('got empty server ID')])
+    })
+  })
+})
+
+withGo(go.named('in front of the server of grpc-go'), () => {
+  let server: InteropServer
+  beforeAll(async () => {
+    server = await go.interopServer(false)
+  })
+  afterAll(() => end(server.child))
+  const origin = (options: HttpPeerOptions = {}) =>
+    new HttpPeer(`127.0.0.1:${server.port}`, { protocol: 'h2', ...options })
+
+  test('an answer that is all trailers stays one HEADERS frame, and others keep their trailers', async () => {
+    const { url } = await proxied(origin())
+    const client = session(url)
+    const { head, isAll, body } = await call(client, '/grpc.testing.Nobody/Knows')
+    expect([isAll, head[':status'], head['grpc-status'], body.length]).toEqual([true, 200, '12', 0])
+    expect(Object.keys(head).sort()).toEqual([
+      ':status',
+      'content-type',
+      'date',
+      'grpc-message',
+      'grpc-status',
+    ])
+    const known = await call(client, `${SERVICE}/EmptyCall`)
+    expect([known.isAll, known.head['grpc-status'], known.body]).toEqual([false, undefined, message()])
+    expect(known.trailers['grpc-status']).toBe('0')
+  })
+
+  test('a stream may be idle, but not while its origin is pinged more often than gRPC allows', async () => {
+    const after = messageAfter(3_000)
+    const quiet = session((await proxied(origin({ h2PingIntervalMs: 0 }))).url)
+    const { url, logged } = await proxied(origin({ h2PingIntervalMs: 100 }))
+    const [left, pinged] = await Promise.all([
+      call(quiet, `${SERVICE}/StreamingOutputCall`, after),
+      call(session(url), `${SERVICE}/StreamingOutputCall`, after),
+    ])
+    expect([left.reset, left.trailers['grpc-status']]).toEqual([0, '0'])
+    expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
+    expect(pinged.trailers).toEqual({})
+  })
+
+  test('examples/grpc.ts lets in who has the token', async () => {
+    const { at, child, ended } = await runExample('grpc', `http://127.0.0.1:${server.port}`)
+    const port = Number(at.split(':')[1])
+    const refused = await go.interop('empty_unary', port, false)
+    expect(refused.output).toContain('code = Unauthenticated desc = a token is needed')
+    const token = ['-additional_metadata', 'authorization:Bearer secret']
+    for (const testCase of ['empty_unary', 'ping_pong'])
+      expect(await go.interop(testCase, port, false, token)).toMatchObject({ code: 0 })
+    child.kill('SIGTERM')
+    expect(await ended).toEqual([0, null])
+  })
+})
+
+withGo(go.named('the client of grpc-go'), () => {
+  test.each([
+    [400, 'Internal'],
+    [401, 'Unauthenticated'],
+    [403, 'PermissionDenied'],
+    [404, 'Unimplemented'],
+    [408, 'Unknown'],
+    [429, 'Unavailable'],
+    [500, 'Unknown'],
+    [502, 'Unavailable'],
+    [503, 'Unavailable'],
+    [504, 'Unavailable'],
+  ])('takes the status %i for %s', async (status, code) => {
+    const { to } = await startProxy({ upstreamPeer: new HttpPeer(DEAD), requestFilter: () => status })
+    const { output } = await go.interop('empty_unary', to.port, false)
+    expect(output).toContain(
+      `code = ${code} desc = unexpected HTTP status code received from server: ${status}`,
+    )
+  })
+
+  test('takes an origin that is not there for Unavailable', async () => {
+    const { port, logged } = await proxied(new HttpPeer(DEAD, { protocol: 'h2' }))
+    const { output } = await go.interop('empty_unary', port, false)
+    expect(output).toContain(
+      'code = Unavailable desc = unexpected HTTP status code received from server: 502',
+    )
+    expect(logged).toMatchObject([{ code: 'CONNECT_REFUSED' }])
+  })
+
+  test('takes an answer of a phase that speaks gRPC as it is meant', async () => {
+    const headers = {
+      'content-type': 'application/grpc',
+      'grpc-status': '8',
+      'grpc-message': 'come back later',
+    }
+    const requestFilter = () => ({ status: 200, headers })
+    const { http, to } = await startProxy({ upstreamPeer: new HttpPeer(DEAD), requestFilter })
+    const { output } = await go.interop('empty_unary', to.port, false)
+    expect(output).toContain('code = ResourceExhausted desc = come back later')
+    expect((await call(session(http.url), `${SERVICE}/EmptyCall`)).isAll).toBe(true)
+  })
+
+  /** An origin whose calls get a head and, if they are to, one message; then `then` is told. */
+  async function beginning(isAnswered: boolean, then: (stream: ServerHttp2Stream) => void = () => {}) {
+    const seen: { path: string; timeout: unknown; te: unknown; stream: ServerHttp2Stream }[] = []
+    const { port } = await startTlsOrigin('clear', (req, { stream }) => {
+      stream.on('error', () => {})
+      req.resume()
+      const { te, 'grpc-timeout': timeout } = req.headers
+      seen.push({ path: req.url, timeout, te, stream })
+      if (!isAnswered) return
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+      stream.write(message(), () => then(stream))
+    })
+    return { seen, ...(await proxied(new HttpPeer(`127.0.0.1:${port}`, { protocol: 'h2' }))) }
+  }
+
+  test('gives up at its deadline, and the origin is told', async () => {
+    const { port, seen, logged } = await beginning(false)
+    const soak = ['-soak_iterations', '1', '-soak_overall_timeout_seconds', '1', '-soak_max_failures', '1']
+    await go.interop('rpc_soak', port, false, soak)
+    await until(() => seen[0]!.stream.closed)
+    const { path, timeout, te, stream } = seen[0]!
+    expect([path, te]).toEqual([`${SERVICE}/UnaryCall`, 'trailers'])
+    expect(timeout).toMatch(/^\d+[mun]$/)
+    expect([stream.aborted, stream.rstCode]).toEqual([true, constants.NGHTTP2_CANCEL])
+    expect(logged).toMatchObject([{ code: 'CLIENT_ABORTED' }])
+  })
+
+  test('cancels in the middle, and the origin is told', async () => {
+    const { port, seen, logged } = await beginning(true)
+    expect(await go.interop('cancel_after_first_response', port, false)).toMatchObject({ code: 0 })
+    await until(() => seen[0]!.stream.closed)
+    const { stream } = seen[0]!
+    expect([stream.aborted, stream.rstCode]).toEqual([true, constants.NGHTTP2_CANCEL])
+    expect(logged).toMatchObject([{ code: 'CLIENT_ABORTED' }])
+  })
+
+  test.each([
+    ['is reset by the origin', (stream: ServerHttp2Stream) => stream.close(constants.NGHTTP2_CANCEL)],
+    ['ends with the origin’s connection', (stream: ServerHttp2Stream) => stream.session!.destroy()],
+  ])('takes a stream that %s for Internal', async (_, then) => {
+    const { port, logged } = await beginning(true, then)
+    const { code, output } = await go.interop('server_streaming', port, false)
+    expect([code, output]).toEqual([1, expect.stringMatching(/code = Internal desc = .*RST_STREAM/)])
+    expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
+  })
+})

@@ -1,0 +1,34 @@
+// A proxy for gRPC, in the clear on both sides: docs/grpc.md says what changes with TLS.
+import { HttpPeer, HttpProxy, type ProxyHttp, Server, type Session } from 'millrace'
+
+const origin = new HttpPeer('http://127.0.0.1:3000', {
+  protocol: 'h2',
+  readTimeoutMs: 0, // a stream may be silent for as long as it likes
+  h2PingIntervalMs: 0, // servers of gRPC close connections that are pinged often
+  tcpKeepalive: {}, // finds out about origins that are gone
+})
+
+class Gateway implements ProxyHttp {
+  requestFilter(session: Session) {
+    if (session.request.headers.get('authorization') === 'Bearer secret') return
+    session.respond({
+      status: 200,
+      headers: {
+        'content-type': 'application/grpc',
+        'grpc-status': '16', // UNAUTHENTICATED
+        'grpc-message': 'a token is needed',
+      },
+    })
+  }
+  upstreamPeer() {
+    return origin
+  }
+  logging(session: Session) {
+    console.log(session.summary())
+  }
+}
+
+const server = new Server()
+const proxy = server.addService(new HttpProxy(new Gateway(), { bodyReadTimeoutMs: 0 }))
+proxy.addTcp('127.0.0.1:8000')
+await server.run()

@@ -1,0 +1,68 @@
+import { invalidOptions, type OptionProblem } from '../errors.js'
+import { type AnyLog, makeLog } from '../logger.js'
+import { NativeTls } from '../native.js'
+import { checkOptions, list } from '../options.js'
+import { type Certificate, certificateRules, checkTls, pemRules } from './options.js'
+import { problemWith } from './pem.js'
+import { askFor } from './sni.js'
+
+/** The TLS of an endpoint. */
+export interface EndpointTls {
+  readonly native: NativeTls
+  /** The server's, once it has started. */
+  log: AnyLog
+}
+
+/** Checks the options of an endpoint and reads its certificates; adds what is wrong to `problems`. */
+export function makeTls(
+  given: unknown,
+  speaksH2: boolean,
+  problems: OptionProblem[],
+): EndpointTls | undefined {
+  const before = problems.length
+  const options = checkTls(given, speaksH2, problems)
+  if (problems.length > before) return undefined
+  const { cert, key, clientAuth, sniCallback, handshakeTimeoutMs } = options
+  const isSingle = cert !== undefined && key !== undefined
+  const certificates = isSingle ? [{ names: [], cert, key }] : (options.certificates ?? [])
+  let tls: EndpointTls | undefined
+  const ask = (question: number, name: string) => {
+    if (tls && sniCallback) void askFor(tls, sniCallback, question, name, handshakeTimeoutMs)
+  }
+  try {
+    const native = new NativeTls(
+      {
+        certificates: certificates.map((one) => ({ ...one, names: [...one.names] })),
+        alpn: [...options.protocols],
+        onlyTls13: options.minVersion === 'TLSv1.3',
+        ...(clientAuth === undefined ? {} : { clientCa: clientAuth.ca }),
+        clientRequired: clientAuth?.mode === 'require',
+        sessionTickets: options.sessionTickets,
+        handshakeTimeoutMs,
+        sniCacheTtlMs: options.sniCacheTtlMs,
+      },
+      sniCallback === undefined ? undefined : ask,
+    )
+    tls = { native, log: makeLog(undefined) }
+  } catch (error) {
+    const asGiven = isSingle ? { certificates: [given], ...(given as object) } : given
+    const problem = problemWith(error, pemRules, asGiven)
+    problems.push({
+      ...problem,
+      path: isSingle ? problem.path.replace('certificates[0].', '') : problem.path,
+    })
+  }
+  return tls
+}
+
+/** Replaces the certificates of an endpoint. @throws UsageError INVALID_OPTIONS */
+export function updateTls(tls: EndpointTls, certificates: Certificate | readonly Certificate[]): void {
+  const given = { certificates: Array.isArray(certificates) ? certificates : [certificates] }
+  const rules = { certificates: list(certificateRules) }
+  const checked = checkOptions('updateCertificates', rules, given).certificates!
+  try {
+    tls.native.updateCertificates(checked.map((one) => ({ ...one, names: [...one.names] })))
+  } catch (error) {
+    throw invalidOptions('updateCertificates', [problemWith(error, pemRules, given)])
+  }
+}
