@@ -129,7 +129,7 @@ withGo(go.named('in front of the server of grpc-go'), () => {
   })
 
   test('a stream may be idle, but not while its origin is pinged more often than gRPC allows', async () => {
-    const after = messageAfter(3_000)
+    const after = { sent: messageAfter(3_000) }
     const quiet = session((await proxied(origin({ h2PingIntervalMs: 0 }))).url)
     const { url, logged } = await proxied(origin({ h2PingIntervalMs: 100 }))
     const [left, pinged] = await Promise.all([
@@ -142,14 +142,38 @@ withGo(go.named('in front of the server of grpc-go'), () => {
     expect(pinged.trailers).toEqual({})
   })
 
+  test('a deadline that the server ends is a reset, which clients take for what it is', async () => {
+    const { url, logged } = await proxied(origin())
+    const late = { sent: messageAfter(60_000), headers: { 'grpc-timeout': '100m' } }
+    const { head, reset } = await call(session(url), `${SERVICE}/StreamingOutputCall`, late)
+    expect([head, reset]).toEqual([{}, constants.NGHTTP2_CANCEL])
+    await until(() => logged.length === 1)
+    expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
+  })
+
+  test('a peer that is spoken to in HTTP/1.1 is unavailable', async () => {
+    const { port, logged } = await proxied(new HttpPeer(`127.0.0.1:${server.port}`))
+    const { output } = await go.interop('empty_unary', port, false)
+    expect(output).toContain(
+      'code = Unavailable desc = unexpected HTTP status code received from server: 502',
+    )
+    await until(() => logged.length > 0)
+    expect(logged[0]!.code).toMatch(/^UPSTREAM_/)
+  })
+
   test('examples/grpc.ts lets in who has the token', async () => {
-    const { at, child, ended } = await runExample('grpc', `http://127.0.0.1:${server.port}`)
+    const { at, secure, child, ended } = await runExample('grpc', `http://127.0.0.1:${server.port}`)
     const port = Number(at.split(':')[1])
     const refused = await go.interop('empty_unary', port, false)
     expect(refused.output).toContain('code = Unauthenticated desc = a token is needed')
     const token = ['-additional_metadata', 'authorization:Bearer secret']
     for (const testCase of ['empty_unary', 'ping_pong'])
       expect(await go.interop(testCase, port, false, token)).toMatchObject({ code: 0 })
+    const client = session(`https://${secure}`, { rejectUnauthorized: false })
+    const headers = { authorization: 'Bearer secret' }
+    const { trailers } = await call(client, `${SERVICE}/EmptyCall`, { headers })
+    expect(trailers['grpc-status']).toBe('0')
+    client.destroy()
     child.kill('SIGTERM')
     expect(await ended).toEqual([0, null])
   })
@@ -233,3 +257,17 @@ async function endless(isAnswering: boolean) {
   })
   return { calls, ...(await proxied(new HttpPeer(`127.0.0.1:${port}`, { protocol: 'h2' }))) }
 }
+
+test.each([
+  ['is reset by the origin', (stream: ServerHttp2Stream) => stream.destroy(new Error('enough'))],
+  ['ends with the origin’s connection', (stream: ServerHttp2Stream) => stream.session!.destroy()],
+])('a stream that %s is reset, and never ends as if it were whole', async (_, end) => {
+  const { url, calls, logged } = await endless(true)
+  const called = await call(session(url), `${SERVICE}/FullDuplexCall`, {
+    onData: () => end(calls[0]!.stream),
+  })
+  expect([called.head[':status'], called.body, called.trailers]).toEqual([200, message(), {}])
+  expect(called.reset).toBe(constants.NGHTTP2_INTERNAL_ERROR)
+  await until(() => logged.length === 1)
+  expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
+})

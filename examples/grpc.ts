@@ -1,5 +1,5 @@
-// A proxy for gRPC, in the clear on both sides: docs/grpc.md says what changes with TLS.
-import { HttpPeer, HttpProxy, type ProxyHttp, Server, type Session } from 'millrace'
+// A proxy for gRPC, in the clear and over TLS, that asks for a token. docs/grpc.md says more.
+import { HttpPeer, HttpProxy, type ProxyHttp, Server, type Session, selfSigned } from 'millrace'
 
 const origin = new HttpPeer('http://127.0.0.1:3000', {
   protocol: 'h2',
@@ -31,4 +31,5 @@ class Gateway implements ProxyHttp {
 const server = new Server()
 const proxy = server.addService(new HttpProxy(new Gateway(), { bodyReadTimeoutMs: 0 }))
 proxy.addTcp('127.0.0.1:8000')
+proxy.addTls('127.0.0.1:8443', selfSigned('localhost', '127.0.0.1'))
 await server.run()

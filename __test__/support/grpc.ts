@@ -1,6 +1,12 @@
 // gRPC by hand, on Node's HTTP/2: what the published clients do not show or cannot be told.
-import { once } from 'node:events'
-import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Session,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
+} from 'node:http2'
 import { onTestFinished } from 'vitest'
 
 /** A message with the five bytes that say how long it is. */
@@ -35,25 +41,32 @@ export interface Called {
 }
 
 /** A connection of HTTP/2. It is closed with the test. */
-export function session(url: string): ClientHttp2Session {
-  const client = connect(url)
+export function session(url: string, options: SecureClientSessionOptions = {}): ClientHttp2Session {
+  const client = connect(url, options)
   client.on('error', () => {})
   onTestFinished(() => client.destroy())
   return client
 }
 
-/** Calls a method with one message, and waits for the end; `onData` is told of each piece that comes. */
+/**
+ * Calls a method with one message and waits for the end, whatever the deadline in `headers`; `onData`
+ * is told of each piece that comes.
+ */
 export async function call(
   client: ClientHttp2Session,
   path: string,
-  sent = message(),
-  onData: () => void = () => {},
+  {
+    sent = message(),
+    headers = {},
+    onData = () => {},
+  }: { sent?: Buffer; headers?: OutgoingHttpHeaders; onData?: () => void } = {},
 ): Promise<Called> {
   const stream = client.request({
     ':method': 'POST',
     ':path': path,
     'content-type': 'application/grpc',
     te: 'trailers',
+    ...headers,
   })
   stream.on('error', () => {})
   const called: Called = { head: {}, isAll: false, body: Buffer.alloc(0), trailers: {}, reset: 0 }
@@ -69,7 +82,7 @@ export async function call(
     onData()
   })
   stream.end(sent)
-  await once(stream, 'close')
+  await new Promise<void>((resolve) => stream.on('close', resolve))
   called.reset = stream.rstCode
   return called
 }
