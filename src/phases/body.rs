@@ -74,8 +74,7 @@ impl JsPhases {
         ctx: &JsCtx,
     ) -> Option<Box<dyn BodyFilter>> {
         let wanted = ctx.state.lock().body;
-        let phases =
-            bit(phase::UPSTREAM_RESPONSE_BODY_FILTER) | bit(phase::RESPONSE_BODY_FILTER);
+        let phases = bit(phase::UPSTREAM_RESPONSE_BODY_FILTER) | bit(phase::RESPONSE_BODY_FILTER);
         let mask = if wanted.skips_phases() { 0 } else { self.mask & phases };
         let flags = if wanted.changes() { flag::CHANGE } else { 0 };
         (mask != 0 || flags != 0).then(|| self.body(ex, ctx, mask, flags, wanted.is_whole()))
@@ -199,9 +198,9 @@ impl JsBody {
         let lease = lease.lock().take();
         let mut lease = match lease {
             Some(lease) => lease,
-            None => crossing
-                .lease(self.router, self.max_queued, None)
-                .map_err(|Full| overloaded())?,
+            None => {
+                crossing.lease(self.router, self.max_queued, None).map_err(|Full| overloaded())?
+            }
         };
         let seq = lease.next_seq();
         let mut item = Item::new(lease.slot(), *proxy, Kind::Body, seq, self.mask);

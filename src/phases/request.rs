@@ -181,8 +181,7 @@ pub(super) fn thrown(reply: Reply) -> (Error, Option<Answer>) {
     // Whatever the code, it was a phase that failed.
     let error = error.from_source(millrace_error::Source::Internal);
     let shown = reply.value & SHOWN != 0;
-    let Some(status) =
-        u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
+    let Some(status) = u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
     else {
         return (error, None);
     };
@@ -194,9 +193,9 @@ pub(super) fn thrown(reply: Reply) -> (Error, Option<Answer>) {
         // The plain page, with the fields and the words that the error brought along.
         let mut page = Answer::plain(status);
         let named = own.head.fields;
-        page.head.fields.retain(|name, _| {
-            std::str::from_utf8(name).is_ok_and(|name| !named.contains(name))
-        });
+        page.head
+            .fields
+            .retain(|name, _| std::str::from_utf8(name).is_ok_and(|name| !named.contains(name)));
         for (name, value) in named.iter() {
             page.head.fields.push_unchecked(name, value);
         }

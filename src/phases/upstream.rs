@@ -6,8 +6,8 @@ use millrace_message::{RequestHead, ResponseHead};
 use millrace_proxy::{Answer, Decision, Exchange, UpstreamInfo};
 use millrace_transport::Address;
 
-use super::phase::{self, bit};
 use super::body::Wanted;
+use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Item, Kind, Outcome, Section};
 
