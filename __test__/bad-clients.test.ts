@@ -127,6 +127,6 @@ test('10,000 bad clients: a defined answer or none, one line in the log each, an
   const after = { ...(await memory()), descriptors: descriptors() }
   expect(after.descriptors - before.descriptors).toBeLessThanOrEqual(4)
   expect(after.heap - before.heap).toBeLessThan(6)
-  expect(after.rss - before.rss).toBeLessThan(32)
+  expect(after.rss - before.rss).toBeLessThan(48)
   expect((await once(to, get('/'))).body).toBe('ok')
 }, 90_000)

@@ -16,7 +16,16 @@ const dead = new HttpPeer(DEAD)
 
 const REQUEST_SIDE = ['newCtx', 'earlyRequestFilter', 'requestFilter', 'proxyUpstreamFilter', 'upstreamPeer']
 const CONNECTED = ['connectedToUpstream', 'upstreamRequestFilter']
-const RESPONSE_SIDE = ['upstreamResponseFilter', 'responseFilter']
+const RESPONSE_SIDE = [
+  'upstreamResponseFilter',
+  'responseFilter',
+  'upstreamResponseBodyFilter',
+  'responseBodyFilter',
+]
+
+/** The calls, where a body that comes in several pieces counts as one. */
+const inOrder = (calls: string[]) =>
+  calls.filter((name, at) => !(name.endsWith('BodyFilter') && calls.indexOf(name) < at))
 
 describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
   test('they run in order', async () => {
@@ -24,7 +33,7 @@ describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
     const peer = new HttpPeer(origin.address)
     const { reply, calls } = await through({ upstreamPeer: () => peer }, get('/a?b'))
     expect([reply.status, reply.body]).toEqual([200, 'GET /a?b '])
-    expect(calls).toEqual([...REQUEST_SIDE, ...CONNECTED, ...RESPONSE_SIDE, 'logging'])
+    expect(inOrder(calls)).toEqual([...REQUEST_SIDE, ...CONNECTED, ...RESPONSE_SIDE, 'logging'])
   })
 
   test.each(['requestFilter', 'proxyUpstreamFilter'] as const)(
@@ -54,11 +63,12 @@ describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
     )
     expect([reply.status, reply.body]).toEqual([200, 'POST / body'])
     expect(failed).toEqual([dead, 'CONNECT_REFUSED', true, undefined])
-    expect(calls).toEqual([
+    expect(inOrder(calls)).toEqual([
       ...REQUEST_SIDE,
       'failToConnect',
       'upstreamPeer',
       ...CONNECTED,
+      'requestBodyFilter',
       ...RESPONSE_SIDE,
       'logging',
     ])
@@ -104,7 +114,7 @@ describe.each(WAYS_TO_WRITE)('%s', (_name, through) => {
     )
     expect([reply.status, reply.body]).toEqual([200, 'GET /x '])
     expect(errors).toEqual(['UPSTREAM_CLOSED', true, 1])
-    expect(calls).toEqual([
+    expect(inOrder(calls)).toEqual([
       ...REQUEST_SIDE,
       ...CONNECTED,
       'errorWhileProxy',

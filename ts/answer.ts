@@ -1,3 +1,4 @@
+import { type BodySource, SourceStage } from './bodies/source.js'
 import { show, UsageError } from './errors.js'
 import { checkValue, type HeaderInput, headerFields, isOurs } from './headers.js'
 
@@ -14,8 +15,8 @@ export type Answer =
       status: number
       /** Default: none. */
       headers?: HeaderInput
-      /** Default: empty. */
-      body?: string | Uint8Array
+      /** What is made piece by piece is sent as fast as the client takes it. Default: empty. */
+      body?: string | Uint8Array | BodySource
     }
 
 /** An answer, checked, as it crosses. */
@@ -26,6 +27,8 @@ export class CheckedAnswer {
   body: string | Uint8Array
   /** Where the body is still being read: settles when `body` is there. */
   reading: Promise<void> | null = null
+  /** What makes the body piece by piece. */
+  source: SourceStage | null = null
 
   constructor(status: number, fields: string, body: string | Uint8Array) {
     this.status = status
@@ -51,10 +54,11 @@ export function checkAnswer(value: Answer, method: string): CheckedAnswer {
   for (const key of Object.keys(value))
     if (key !== 'status' && key !== 'headers' && key !== 'body')
       throw invalid(`there is no field ${show(key)} of an answer`)
-  const body = checkBody(value.body)
-  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
   const headers = splitLength(value.headers ?? {})
   const bodiless = method === 'HEAD' || !hasBody(status)
+  if (isMade(value.body)) return fromSource(value.body, status, headers)
+  const body = checkBody(value.body)
+  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
   if (headers.length !== undefined && !bodiless && headers.length !== String(length))
     throw invalid(`content-length is ${headers.length}, but the body has ${length} bytes`)
   let { fields } = headers
@@ -74,6 +78,26 @@ function checkStatus(status: number): number {
 /** Whether an answer with this status may have a body. */
 function hasBody(status: number): boolean {
   return status !== 204 && status !== 205 && status !== 304
+}
+
+/** Whether a body is made piece by piece. */
+function isMade(body: unknown): body is BodySource {
+  return typeof body === 'object' && body !== null && !(body instanceof Uint8Array)
+}
+
+function fromSource(
+  body: BodySource,
+  status: number,
+  headers: ReturnType<typeof splitLength>,
+): CheckedAnswer {
+  const { length } = headers
+  if (length !== undefined && !/^\d{1,15}$/.test(length)) throw invalid(`content-length is ${show(length)}`)
+  // The length that was promised is checked when all has been sent.
+  const fields = length === undefined ? headers.fields : `${headers.fields}content-length\0${length}\n`
+  const answer = new CheckedAnswer(status, fields, '')
+  answer.source = SourceStage.of(body)
+  if (!hasBody(status)) answer.source.cancel()
+  return answer
 }
 
 function checkBody(body: unknown): string | Uint8Array {
@@ -119,11 +143,39 @@ function fromResponse(response: Response, status: number): CheckedAnswer {
       fields.push([name, value])
   }
   const answer = new CheckedAnswer(status, headerFields(fields), '')
-  if (response.body !== null && hasBody(status))
-    answer.reading = response.arrayBuffer().then((bytes) => {
-      answer.body = new Uint8Array(bytes)
-    })
+  if (response.body !== null && hasBody(status)) answer.reading = readResponse(response.body, answer)
   return answer
+}
+
+/** Takes a body whole that is there at once; any other is sent as it comes. */
+async function readResponse(body: ReadableStream<Uint8Array>, answer: CheckedAnswer): Promise<void> {
+  const reader = body.getReader()
+  const pieces: Uint8Array[] = []
+  const reads: Promise<IteratorResult<unknown>>[] = []
+  for (let length = 0; length < AT_ONCE; ) {
+    const read = reader.read()
+    reads.push(read as Promise<IteratorResult<unknown>>)
+    const now = await Promise.race([read, nextTurn()])
+    if (now === undefined) break
+    if (now.done) {
+      answer.body = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+      return
+    }
+    if (!(now.value instanceof Uint8Array)) break
+    pieces.push(now.value)
+    length += now.value.byteLength
+  }
+  answer.source = new SourceStage(
+    () => reads.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
+    () => reader.cancel(),
+  )
+}
+
+/** The longest body that is waited for to be whole. */
+const AT_ONCE = 64 * 1024
+
+function nextTurn(): Promise<undefined> {
+  return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
 function invalid(message: string): UsageError {

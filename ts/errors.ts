@@ -157,6 +157,8 @@ export type UsageCode =
   | 'INVALID_HEADER'
   /** What was given to answer with is not an answer. */
   | 'INVALID_ANSWER'
+  /** A part of a body was to be changed as a whole. */
+  | 'PARTIAL_CONTENT'
   /** This request has its answer already. */
   | 'ALREADY_ANSWERED'
   /** The head of the response has gone out. */

@@ -1,4 +1,7 @@
-import { UsageError } from './errors.js'
+import type { BodyStage } from './bodies/stage.js'
+import { StreamStage, type StreamTransform } from './bodies/streamed.js'
+import { canDecode, type Transform, WholeStage } from './bodies/whole.js'
+import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import {
   allFields,
   allValues,
@@ -10,6 +13,7 @@ import {
   joinedValue,
   needle,
 } from './headers.js'
+import { checkInto, flag, integer } from './options.js'
 
 /** The head of the request that goes upstream. Usable while its phase runs. */
 export interface RequestHeader {
@@ -27,6 +31,33 @@ export interface ResponseHeader {
   /** 200 to 599. */
   status: number
   readonly headers: HeaderEdit
+  /** Whether the body phases run on this response's body. Default: true. */
+  filterBody: boolean
+  /**
+   * Makes the body's stream into another, such as `(stream) => stream.pipeThrough(…)`. It stands
+   * behind the body phases, and is read as fast as the client takes it. Default: none.
+   */
+  body: StreamTransform | undefined
+  /**
+   * Changes the body as a whole, behind the body phases. The head waits for it, so that its length
+   * is known, and if it fails `failToProxy` can still answer.
+   *
+   * @throws UsageError PARTIAL_CONTENT for a 206, INVALID_OPTIONS
+   */
+  transformBody(options: TransformOptions, transform: Transform): void
+}
+
+/** How a body is given to be changed as a whole. */
+export interface TransformOptions {
+  /** Whether gzip, deflate and br are undone first; the body is sent without them then. Default: true. */
+  decode?: boolean
+  /** The largest body, decoded or not, in bytes; for a larger one the client gets a 502. Default: 1,048,576. */
+  maxBytes?: number
+}
+
+const transformRules = {
+  decode: flag(true),
+  maxBytes: integer(1_048_576, 0, 2 ** 31 - 1),
 }
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
@@ -47,6 +78,9 @@ export class Head implements HeaderView {
   status: number
   /** Names that were edited (as `\nname:`), with the values they have now. */
   changed: Map<string, string[]> | null = null
+  /** What is wanted of the body, in bits: 1 = no body phases, 2 = changed by `stage`, 4 = as a whole. */
+  wanted = 0
+  stage: BodyStage | undefined = undefined
 
   constructor(text: string, start: number, status: number) {
     this.text = text
@@ -97,6 +131,14 @@ export class Head implements HeaderView {
       left.delete(key)
     }
     for (const [key, values] of left) for (const value of values) yield [key.slice(1, -1), value]
+  }
+
+  /** The function given as `body`. */
+  streamed: StreamTransform | undefined = undefined
+
+  /** Deletes a field, if it is there. */
+  drop(name: string): void {
+    if (this.has(name)) this.change(`\n${name}:`, [], `-${name}\0\n`)
   }
 
   change(key: string, values: string[], edit: string): void {
@@ -248,6 +290,69 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
     head.status = value
     head.edits += `S\0${value}\n`
   }
+
+  get filterBody(): boolean {
+    return (headOf(this).wanted & Wanted.noPhases) === 0
+  }
+
+  set filterBody(value: boolean) {
+    const head = headOf(this)
+    if (value) head.wanted &= ~Wanted.noPhases
+    else head.wanted |= Wanted.noPhases
+  }
+
+  get body(): StreamTransform | undefined {
+    return headOf(this).streamed
+  }
+
+  set body(transform: StreamTransform | undefined) {
+    const head = headOf(this)
+    if (transform !== undefined && typeof transform !== 'function') {
+      const allowed = 'a function from a ReadableStream to another, or undefined'
+      throw invalidOptions('response', [{ path: 'body', found: transform, allowed }])
+    }
+    head.streamed = transform
+    head.wanted &= ~(Wanted.change | Wanted.whole)
+    if (transform === undefined) return
+    head.stage = new StreamStage(transform)
+    head.wanted |= Wanted.change
+    contentChanges(head)
+  }
+
+  transformBody(options: TransformOptions, transform: Transform): void {
+    const head = headOf(this)
+    const problems: OptionProblem[] = []
+    const { decode, maxBytes } = checkInto(transformRules, options, problems)
+    if (typeof transform !== 'function')
+      problems.push({ path: 'transform', found: transform, allowed: 'a function' })
+    if (problems.length > 0) throw invalidOptions('transformBody', problems)
+    if (head.status === 206) {
+      const message = 'a part of a body cannot be changed as a whole: delete range in upstreamRequestFilter'
+      throw new UsageError('PARTIAL_CONTENT', message)
+    }
+    const coding = head.get('content-encoding')?.trim().toLowerCase()
+    const decoded = decode && coding !== undefined && canDecode(coding)
+    head.stage = new WholeStage(transform, decoded ? coding : undefined, maxBytes)
+    head.streamed = undefined
+    head.wanted |= Wanted.change | Wanted.whole
+    contentChanges(head)
+    if (decoded) head.drop('content-encoding')
+  }
+}
+
+const Wanted = { noPhases: 1, change: 2, whole: 4 } as const
+
+/** The body will be another: takes out what speaks of the old one, and weakens its tag (RFC 9110 §8.8.1). */
+function contentChanges(head: Head): void {
+  for (const name of ['accept-ranges', 'content-md5', 'digest', 'content-digest', 'repr-digest'])
+    head.drop(name)
+  const tag = head.get('etag')
+  if (tag?.startsWith('"')) head.change('\netag:', [`W/${tag}`], `=etag\0W/${tag}\n`)
+}
+
+/** What the trailer phases get. */
+export function trailersOf(head: Head): HeaderEdit {
+  return new Editor(head)
 }
 
 /** `*` stands for the server as a whole, which only OPTIONS asks about (RFC 9112 §3.2.4). */

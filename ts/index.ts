@@ -2,6 +2,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export type { BodySource } from './bodies/source.js'
+export type { StreamTransform } from './bodies/streamed.js'
+export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
@@ -15,7 +18,7 @@ export {
   type UsageCode,
   UsageError,
 } from './errors.js'
-export type { RequestHeader, ResponseHeader } from './head.js'
+export type { RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
@@ -23,6 +26,7 @@ export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
   type AnyPhases,
   type Awaitable,
+  type BodyResult,
   type Decision,
   definePhases,
   PHASES,

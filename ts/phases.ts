@@ -1,11 +1,15 @@
 import type { Answer } from './answer.js'
 import type { ProxyError } from './errors.js'
 import type { RequestHeader, ResponseHeader } from './head.js'
+import type { HeaderEdit } from './headers.js'
 import type { HttpPeer } from './peer.js'
 import type { Session } from './session.js'
 
 /** A value, or a promise of it. */
 export type Awaitable<T> = T | PromiseLike<T>
+
+/** What goes on in the place of a piece of a body. */
+export type BodyResult = void | null | string | Uint8Array | { chunk?: string | Uint8Array; end: true }
 
 /** Whether to try again, from `upstreamPeer` on, or to give up. Nothing: the default. */
 export type Decision = 'retry' | 'fail'
@@ -51,6 +55,14 @@ export interface Phases<Ctx> {
   /** May change the head that is sent upstream; runs for each try. Default: as it is. */
   upstreamRequestFilter?(session: Session, request: RequestHeader, ctx: Ctx): Awaitable<void>
 
+  /**
+   * Sees the request's body on its way upstream, a piece at a time, at most 64 KiB; `end` with the
+   * last, which may be empty. Nothing = as it is, null = dropped, a string or bytes = in its place,
+   * `{ chunk, end: true }` = the body ends here. Each piece passes once, however often the request is
+   * tried. Not called for requests without a body. Default: as it is.
+   */
+  requestBodyFilter?(session: Session, chunk: Buffer, end: boolean, ctx: Ctx): Awaitable<BodyResult>
+
   /** May change the head the origin sent, before anything else looks at it. Default: as it is. */
   upstreamResponseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<void>
 
@@ -59,6 +71,21 @@ export interface Phases<Ctx> {
    * one's own only with `filterOwnResponses`. Default: as it is.
    */
   responseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<Answer | void>
+
+  /**
+   * Sees the response's body as the origin sent it, in the same way. Not called for responses without
+   * one, such as those to HEAD, nor with `response.filterBody = false`. Default: as it is.
+   */
+  upstreamResponseBodyFilter?(session: Session, chunk: Buffer, end: boolean, ctx: Ctx): Awaitable<BodyResult>
+
+  /** Sees the response's body on its way to the client, in the same way, after that. Default: as it is. */
+  responseBodyFilter?(session: Session, chunk: Buffer, end: boolean, ctx: Ctx): Awaitable<BodyResult>
+
+  /** May change the trailers that the origin sent, if it sent any. Default: as they are. */
+  upstreamResponseTrailerFilter?(session: Session, trailers: HeaderEdit, ctx: Ctx): Awaitable<void>
+
+  /** May change the trailers that go to the client, after that. Default: as they are. */
+  responseTrailerFilter?(session: Session, trailers: HeaderEdit, ctx: Ctx): Awaitable<void>
 
   /**
    * A try failed after its connection was there. `'retry'` leads back to `upstreamPeer`, and is
@@ -108,8 +135,13 @@ export const PHASES = [
   'failToConnect',
   'connectedToUpstream',
   'upstreamRequestFilter',
+  'requestBodyFilter',
   'upstreamResponseFilter',
   'responseFilter',
+  'upstreamResponseBodyFilter',
+  'responseBodyFilter',
+  'upstreamResponseTrailerFilter',
+  'responseTrailerFilter',
   'errorWhileProxy',
   'failToProxy',
   'logging',
@@ -128,11 +160,16 @@ export const Phase = {
   failToConnect: 5,
   connectedToUpstream: 6,
   upstreamRequestFilter: 7,
-  upstreamResponseFilter: 8,
-  responseFilter: 9,
-  errorWhileProxy: 10,
-  failToProxy: 11,
-  logging: 12,
+  requestBodyFilter: 8,
+  upstreamResponseFilter: 9,
+  responseFilter: 10,
+  upstreamResponseBodyFilter: 11,
+  responseBodyFilter: 12,
+  upstreamResponseTrailerFilter: 13,
+  responseTrailerFilter: 14,
+  errorWhileProxy: 15,
+  failToProxy: 16,
+  logging: 17,
 } as const satisfies Record<PhaseName, number>
 
 /** @internal The phases that may answer, as a mask. */

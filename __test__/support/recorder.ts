@@ -50,6 +50,21 @@ class Recorder {
   upstreamRequestFilter(...args: unknown[]): Promise<void> {
     return this.run('upstreamRequestFilter', args)
   }
+  requestBodyFilter(...args: unknown[]): undefined {
+    return this.run('requestBodyFilter', args)
+  }
+  upstreamResponseBodyFilter(...args: unknown[]): undefined {
+    return this.run('upstreamResponseBodyFilter', args)
+  }
+  responseBodyFilter(...args: unknown[]): undefined {
+    return this.run('responseBodyFilter', args)
+  }
+  upstreamResponseTrailerFilter(...args: unknown[]): Promise<void> {
+    return this.run('upstreamResponseTrailerFilter', args)
+  }
+  responseTrailerFilter(...args: unknown[]): Promise<void> {
+    return this.run('responseTrailerFilter', args)
+  }
   upstreamResponseFilter(...args: unknown[]): Promise<void> {
     return this.run('upstreamResponseFilter', args)
   }

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -139,31 +140,31 @@ impl Lease {
 
     /// Queues `item`; what is returned waits for its answer. If it is not waited for to the end, JS is
     /// told.
-    pub(crate) fn cross<'a>(
+    pub(crate) fn cross<C: Borrow<Arc<Crossing>>>(
         self,
-        crossing: &'a Arc<Crossing>,
+        crossing: C,
         mut item: Item,
         limit: Option<Duration>,
-    ) -> Flight<'a> {
+    ) -> Flight<C> {
         item.head.waiter = Some(self.cell.clone());
         let proxy = item.head.ints[super::item::at::PROXY] as u32;
         self.cell.state.lock().waiting = limit;
-        let queued = crossing.push(item);
+        let queued = crossing.borrow().push(item);
         Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
     }
 }
 
 /// A crossing under way.
-pub(crate) struct Flight<'a> {
+pub(crate) struct Flight<C: Borrow<Arc<Crossing>>> {
     lease: Option<Lease>,
-    crossing: &'a Arc<Crossing>,
+    crossing: C,
     proxy: u32,
     queued: bool,
     landed: bool,
     reason: i32,
 }
 
-impl Flight<'_> {
+impl<C: Borrow<Arc<Crossing>>> Flight<C> {
     /// Ends it, whether its answer is here or not; the lease goes on.
     pub(crate) fn end(&mut self) -> Option<Lease> {
         let lease = self.lease.take()?;
@@ -171,13 +172,13 @@ impl Flight<'_> {
             lease.cell.state.lock().waiting = None;
             let mut item = Item::new(lease.slot, self.proxy, Kind::Abort, lease.seq, 0);
             item.head.ints[super::item::at::FLAGS] = self.reason;
-            self.crossing.push(item);
+            self.crossing.borrow().push(item);
         }
         Some(lease)
     }
 }
 
-impl Future for Flight<'_> {
+impl<C: Borrow<Arc<Crossing>> + Unpin> Future for Flight<C> {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
@@ -201,7 +202,7 @@ impl Future for Flight<'_> {
     }
 }
 
-impl Drop for Flight<'_> {
+impl<C: Borrow<Arc<Crossing>>> Drop for Flight<C> {
     fn drop(&mut self) {
         self.end();
     }

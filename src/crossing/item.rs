@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Abort = 2,
     /// A connection has closed: its number is the text.
     Closed = 3,
+    /// A piece of a body: run the masked phases on it and answer.
+    Body = 4,
 }
 
 /// One entry of a batch, while it is put together.

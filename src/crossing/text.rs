@@ -22,6 +22,10 @@ pub(crate) trait Section {
     fn response(&mut self, status: u16, fields: &Fields);
     /// What went wrong.
     fn error(&mut self, error: &Error);
+    /// The trailers of a response.
+    fn trailers(&mut self, fields: &Fields);
+    /// A piece of the body of the request that has the slot `parent`.
+    fn body(&mut self, parent: u32, data: &[u8], flags: i32);
     /// The connection that has closed.
     fn connection(&mut self, id: u64);
     /// Times and byte counts.
@@ -90,6 +94,19 @@ impl Section for Item {
         fields(&mut self.text, response);
         self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
         self.head.ints[at::STATUS] = i32::from(status);
+    }
+
+    fn trailers(&mut self, trailers: &Fields) {
+        let start = self.text.len();
+        fields(&mut self.text, trailers);
+        self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
+    }
+
+    fn body(&mut self, parent: u32, data: &[u8], flags: i32) {
+        self.text.extend_from_slice(data);
+        self.head.ints[at::REQUEST] = data.len() as i32;
+        self.head.ints[at::TARGET] = parent as i32;
+        self.head.ints[at::FLAGS] = flags;
     }
 
     fn error(&mut self, error: &Error) {

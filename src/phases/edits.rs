@@ -64,6 +64,17 @@ pub(super) fn edit_response(head: &mut ResponseHead, edits: &[u8]) -> Result<()>
     Ok(())
 }
 
+/// Changes trailers. Fields that may not be there are left out.
+pub(super) fn edit_trailers(trailers: &mut Fields, edits: &[u8]) -> Result<()> {
+    for line in lines(edits) {
+        let (op, name, value) = line?;
+        if op == b'-' || millrace_message::allowed_in_trailers(name.as_bytes()) {
+            edit_fields(trailers, op, name, value)?;
+        }
+    }
+    Ok(())
+}
+
 /// An answer of a phase.
 pub(super) fn answer(status: i32, fields: &[u8], body: Bytes) -> Result<Answer> {
     let status = u16::try_from(status).ok().filter(|s| (200..=999).contains(s));

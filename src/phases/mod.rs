@@ -1,6 +1,7 @@
 //! The phases as JavaScript implements them. Those that follow each other with nothing between
 //! them share one crossing: the first to be called runs the group, the others find its outcome.
 
+mod body;
 mod edits;
 mod request;
 mod upstream;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
-use millrace_message::{RequestHead, ResponseHead};
-use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
+use millrace_message::{Fields, RequestHead, ResponseHead};
+use millrace_proxy::{Answer, BodyFilter, Decision, Exchange, ProxyHttp};
 use parking_lot::Mutex;
 
 use crate::crossing::{Crossing, Item, Kind, Lease, Section};
+use body::Thrown;
 pub(crate) use request::Group;
 
 /// The numbers of the phases; `ts/phases.ts` has the same list.
@@ -26,15 +28,20 @@ pub(crate) mod phase {
     pub(crate) const FAIL_TO_CONNECT: u32 = 5;
     pub(crate) const CONNECTED_TO_UPSTREAM: u32 = 6;
     pub(crate) const UPSTREAM_REQUEST_FILTER: u32 = 7;
-    pub(crate) const UPSTREAM_RESPONSE_FILTER: u32 = 8;
-    pub(crate) const RESPONSE_FILTER: u32 = 9;
-    pub(crate) const ERROR_WHILE_PROXY: u32 = 10;
-    pub(crate) const FAIL_TO_PROXY: u32 = 11;
-    pub(crate) const LOGGING: u32 = 12;
+    pub(crate) const REQUEST_BODY_FILTER: u32 = 8;
+    pub(crate) const UPSTREAM_RESPONSE_FILTER: u32 = 9;
+    pub(crate) const RESPONSE_FILTER: u32 = 10;
+    pub(crate) const UPSTREAM_RESPONSE_BODY_FILTER: u32 = 11;
+    pub(crate) const RESPONSE_BODY_FILTER: u32 = 12;
+    pub(crate) const UPSTREAM_RESPONSE_TRAILER_FILTER: u32 = 13;
+    pub(crate) const RESPONSE_TRAILER_FILTER: u32 = 14;
+    pub(crate) const ERROR_WHILE_PROXY: u32 = 15;
+    pub(crate) const FAIL_TO_PROXY: u32 = 16;
+    pub(crate) const LOGGING: u32 = 17;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 13] = [
+        const NAMES: [&str; 18] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -43,8 +50,13 @@ pub(crate) mod phase {
             "failToConnect",
             "connectedToUpstream",
             "upstreamRequestFilter",
+            "requestBodyFilter",
             "upstreamResponseFilter",
             "responseFilter",
+            "upstreamResponseBodyFilter",
+            "responseBodyFilter",
+            "upstreamResponseTrailerFilter",
+            "responseTrailerFilter",
             "errorWhileProxy",
             "failToProxy",
             "logging",
@@ -87,6 +99,10 @@ pub(crate) struct State {
     upstream_of: u32,
     /// What a thrown `ProxyError` answers.
     thrown: Option<Answer>,
+    /// The same, where a filter of a body threw it.
+    thrown_in_body: Option<Thrown>,
+    /// What `responseFilter` wants of the body: see [`body::Wanted`].
+    body: body::Wanted,
 }
 
 impl JsPhases {
@@ -203,6 +219,29 @@ impl ProxyHttp for JsPhases {
         self.filter_response(ex, ctx, mask, response).await
     }
 
+    fn request_body_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Option<Box<dyn BodyFilter>> {
+        self.filter_request_body(ex, ctx)
+    }
+
+    // Both run in one crossing, as nothing is between them.
+    fn response_body_filter(
+        &self,
+        ex: &Exchange,
+        _response: &ResponseHead,
+        ctx: &JsCtx,
+    ) -> Option<Box<dyn BodyFilter>> {
+        self.filter_response_body(ex, ctx)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        ex: &Exchange,
+        trailers: &mut Fields,
+        ctx: &JsCtx,
+    ) -> Result<()> {
+        self.filter_trailers(ex, ctx, trailers).await
+    }
+
     async fn error_while_proxy(
         &self,
         ex: &Exchange,
@@ -224,7 +263,9 @@ impl ProxyHttp for JsPhases {
         } else {
             None
         };
-        Ok(own.or_else(|| ctx.state.lock().thrown.take()))
+        let mut state = ctx.state.lock();
+        let in_body = state.thrown_in_body.take();
+        Ok(own.or_else(|| state.thrown.take()).or_else(|| in_body?.lock().take()))
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {

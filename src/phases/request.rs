@@ -10,7 +10,7 @@ use millrace_proxy::{Answer, Exchange};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Flight, Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -24,6 +24,9 @@ pub(crate) enum Group {
 
 /// Beside the status of an error: the client may read its message. `ts/` knows it too.
 const SHOWN: i32 = 1 << 16;
+
+/// Beside the status of an answer: its body is made piece by piece. `ts/` knows it too.
+const STREAMED: i32 = 1 << 16;
 
 const GROUP: u32 = bit(phase::EARLY_REQUEST_FILTER)
     | bit(phase::REQUEST_FILTER)
@@ -63,8 +66,8 @@ impl JsPhases {
                 Group::Done((mask & bit(phase::UPSTREAM_PEER) != 0).then_some(reply.value as u32))
             }
             Outcome::Answered => {
-                let answer = edits::answer(reply.value, &reply.first, reply.second)?;
-                Group::Answered(reply.phase, Some(answer))
+                let phase = reply.phase;
+                Group::Answered(phase, Some(self.answered(ex, ctx, reply)?))
             }
             _ => {
                 // `newCtx` has no step of its own: its failure is that of the first phase.
@@ -96,6 +99,15 @@ impl JsPhases {
         crate::peers::peer(id).ok_or_else(|| {
             Error::new(Code::PhaseReturn, "the peer is not known").in_phase("upstreamPeer")
         })
+    }
+
+    /// The answer of a phase, whose body may be made piece by piece.
+    pub(super) fn answered(&self, ex: &Exchange, ctx: &JsCtx, reply: Reply) -> Result<Answer> {
+        let mut answer = edits::answer(reply.value & !STREAMED, &reply.first, reply.second)?;
+        if reply.value & STREAMED != 0 {
+            answer.stream = Some(self.source(ex, ctx));
+        }
+        Ok(answer)
     }
 
     /// One crossing: `sections` adds to the item what the phases of `mask` need. What is returned
@@ -151,49 +163,55 @@ impl JsPhases {
 
     /// The error of a phase that threw. What it answers, if it says so, is kept aside.
     pub(super) fn failed(&self, ctx: &JsCtx, reply: Reply) -> Error {
-        if reply.outcome == Outcome::Closed {
-            return Error::new(Code::ServerClosed, "the phases are gone");
-        }
-        let words = String::from_utf8_lossy(&reply.second);
-        let (code, message) = words.split_once('\n').unwrap_or(("", &words));
-        let code = Code::from_name(code).unwrap_or(Code::PhaseFailed);
-        let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
-        // Whatever the code, it was a phase that failed.
-        let error = error.from_source(millrace_error::Source::Internal);
-        ctx.state.lock().thrown = None;
-        let shown = reply.value & SHOWN != 0;
-        let Some(status) =
-            u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
-        else {
-            return error;
-        };
-        let fields = edits::answer(i32::from(status), &reply.first, Bytes::new());
-        if let Ok(own) = fields
-            && (shown || !reply.first.is_empty())
-        {
-            // The plain page, with the fields and the words that the error brought along.
-            let mut answer = Answer::plain(status);
-            let named = own.head.fields;
-            answer.head.fields.retain(|name, _| {
-                std::str::from_utf8(name).is_ok_and(|name| !named.contains(name))
-            });
-            for (name, value) in named.iter() {
-                answer.head.fields.push_unchecked(name, value);
-            }
-            if shown {
-                answer.body = format!("{message}\n").into();
-            }
-            ctx.state.lock().thrown = Some(answer);
-        }
-        error.with_status(status)
+        let (error, answer) = thrown(reply);
+        ctx.state.lock().thrown = answer;
+        error
     }
+}
+
+/// The error of a phase that failed, and the answer that it has for it.
+pub(super) fn thrown(reply: Reply) -> (Error, Option<Answer>) {
+    if reply.outcome == Outcome::Closed {
+        return (Error::new(Code::ServerClosed, "the phases are gone"), None);
+    }
+    let words = String::from_utf8_lossy(&reply.second);
+    let (code, message) = words.split_once('\n').unwrap_or(("", &words));
+    let code = Code::from_name(code).unwrap_or(Code::PhaseFailed);
+    let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
+    // Whatever the code, it was a phase that failed.
+    let error = error.from_source(millrace_error::Source::Internal);
+    let shown = reply.value & SHOWN != 0;
+    let Some(status) = u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
+    else {
+        return (error, None);
+    };
+    let fields = edits::answer(i32::from(status), &reply.first, Bytes::new());
+    let mut answer = None;
+    if let Ok(own) = fields
+        && (shown || !reply.first.is_empty())
+    {
+        // The plain page, with the fields and the words that the error brought along.
+        let mut page = Answer::plain(status);
+        let named = own.head.fields;
+        page.head
+            .fields
+            .retain(|name, _| std::str::from_utf8(name).is_ok_and(|name| !named.contains(name)));
+        for (name, value) in named.iter() {
+            page.head.fields.push_unchecked(name, value);
+        }
+        if shown {
+            page.body = format!("{message}\n").into();
+        }
+        answer = Some(page);
+    }
+    (error.with_status(status), answer)
 }
 
 /// The phases of `mask` are with JavaScript.
 pub(super) struct Crossed<'a> {
     ctx: &'a JsCtx,
     mask: u32,
-    flight: Flight<'a>,
+    flight: Flight<&'a Arc<Crossing>>,
 }
 
 impl Future for Crossed<'_> {

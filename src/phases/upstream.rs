@@ -6,6 +6,7 @@ use millrace_message::{RequestHead, ResponseHead};
 use millrace_proxy::{Answer, Decision, Exchange, UpstreamInfo};
 use millrace_transport::Address;
 
+use super::body::Wanted;
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Item, Kind, Outcome, Section};
@@ -62,8 +63,11 @@ impl JsPhases {
         };
         let reply = self.cross(ex, ctx, mask, sections)?.await?;
         match reply.outcome {
-            Outcome::Done => edits::edit_response(response, &reply.first).map(|()| None),
-            Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),
+            Outcome::Done => {
+                ctx.state.lock().body = Wanted(reply.value);
+                edits::edit_response(response, &reply.first).map(|()| None)
+            }
+            Outcome::Answered => self.answered(ex, ctx, reply).map(Some),
             _ => Err(self.failed(ctx, reply)),
         }
     }
@@ -118,7 +122,7 @@ impl JsPhases {
         let reply = self.cross(ex, ctx, mask, sections)?.await?;
         match reply.outcome {
             Outcome::Done => Ok(None),
-            Outcome::Answered => edits::answer(reply.value, &reply.first, reply.second).map(Some),
+            Outcome::Answered => self.answered(ex, ctx, reply).map(Some),
             _ => Err(self.failed(ctx, reply)),
         }
     }

@@ -1,6 +1,6 @@
 import { checkAnswer, isAnswer } from '../answer.js'
 import { ProxyError, show } from '../errors.js'
-import { EditableRequest, EditableResponse } from '../head.js'
+import { EditableRequest, EditableResponse, trailersOf } from '../head.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
 import { NOTHING, type RequestState } from './state.js'
@@ -31,6 +31,10 @@ export function callPhase(state: RequestState, phase: number): unknown {
       return phases.upstreamResponseFilter(session, new EditableResponse(state.head!), ctx)
     case Phase.responseFilter:
       return phases.responseFilter(session, new EditableResponse(state.head!), ctx)
+    case Phase.upstreamResponseTrailerFilter:
+      return phases.upstreamResponseTrailerFilter(session, trailersOf(state.head!), ctx)
+    case Phase.responseTrailerFilter:
+      return phases.responseTrailerFilter(session, trailersOf(state.head!), ctx)
     case Phase.errorWhileProxy:
       return phases.errorWhileProxy(session, state.peer, state.error, ctx)
     case Phase.failToProxy:

@@ -6,13 +6,18 @@ import { PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongReturn } from './call.js'
 import { describe, failureOf, readError } from './failure.js'
+import { BodyLane } from './lane.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4 } as const
+/** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
+const STREAMED = 1 << 16
 const ITEM = 16
 const NUMBERS = 8
+
+const TRAILERS = (1 << Phase.upstreamResponseTrailerFilter) | (1 << Phase.responseTrailerFilter)
 
 const { then } = Promise.prototype
 
@@ -36,6 +41,8 @@ export class Crossing {
   readonly #table: PeerTable
   readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
+  /** Bodies under way, each in a slot of its own. */
+  readonly #lanes: (BodyLane | undefined)[] = []
   readonly #shared: Shared = {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
@@ -118,7 +125,15 @@ export class Crossing {
     const seq = items[at + 3]!
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!
+    if (kind === Kind.body) {
+      this.#body(slot, seq, mask, at)
+      return
+    }
     let state = this.#slots[slot]
+    if (state === undefined && this.#lanes[slot] !== undefined && requestLength === 0) {
+      this.#toLane(this.#lanes[slot], slot, seq, kind, items[at + 15]!)
+      return
+    }
     if (kind === Kind.end && mask === 0 && requestLength === 0 && state?.controller === undefined) {
       // Nothing is to be run or told: its texts need not be read.
       if (state === undefined) this.#records.plain(slot, seq, Result.free, 0, 0)
@@ -214,7 +229,16 @@ export class Crossing {
       return
     }
     state.head = new Head(text, 0, state.status)
-    state.response = state.head
+    // Trailers are no response.
+    if ((state.mask & TRAILERS) === 0) state.response = state.head
+  }
+
+  /** What is settled outside of a batch goes over in one with what else settles now. */
+  #flushSoon(): void {
+    if (this.#dispatching || this.#flushing) return
+    this.#flushing = true
+    this.#epoch = this.#table.peerEpoch()
+    queueMicrotask(this.#flush)
   }
 
   /** Says whether the item may go on. */
@@ -296,11 +320,7 @@ export class Crossing {
       this.late++
       return
     }
-    if (!this.#dispatching && !this.#flushing) {
-      this.#flushing = true
-      this.#epoch = this.#table.peerEpoch()
-      queueMicrotask(this.#flush)
-    }
+    this.#flushSoon()
     if (state.ending) {
       if (failed) state.proxy.log.error(`logging failed: ${describe(value)}`)
       this.#forget(state)
@@ -318,20 +338,117 @@ export class Crossing {
     this.#advance(state)
   }
 
+  /** A piece of a body. */
+  #body(slot: number, seq: number, mask: number, at: number): void {
+    const items = this.#items
+    const flags = items[at + 15]!
+    let lane = this.#lanes[slot]
+    if (lane === undefined) {
+      const parent = this.#slots[items[at + 7]!]
+      if (parent === undefined) {
+        this.#unknown(slot, seq)
+        return
+      }
+      lane = new BodyLane(slot, parent, flags)
+      this.#lanes[slot] = lane
+    }
+    const offset = items[at + 5]!
+    const length = items[at + 6]!
+    const piece = Buffer.allocUnsafe(length)
+    this.#input.copy(piece, 0, offset, offset + length)
+    lane.begin(seq, mask, flags, piece)
+    const { parent } = lane
+    if (!parent.live) this.#unknown(slot, seq)
+    else if (parent.thrownIn === Phase.newCtx) this.#laneFailed(lane, parent.thrown)
+    else this.#advanceLane(lane)
+  }
+
+  /** What else is said of a lane: it has ended, or its piece is not waited for any more. */
+  #toLane(lane: BodyLane, slot: number, seq: number, kind: number, reason: number): void {
+    lane.wait++
+    if (kind === Kind.abort) {
+      if (reason !== 2 || !lane.parent.live) return
+      const message = `${lane.name} did not settle in time`
+      lane.parent.controller?.abort(withoutStack({ code: 'PHASE_TIMEOUT', message }))
+      return
+    }
+    this.#lanes[slot] = undefined
+    lane.stage?.cancel()
+    this.#records.plain(slot, seq, Result.free, 0, 0)
+  }
+
+  #advanceLane(lane: BodyLane): void {
+    try {
+      for (let step = lane.step(); step !== undefined; step = lane.step()) {
+        if (typeof step.value === 'object' && step.value !== null && isThenable(step.value)) {
+          this.#waitLane(lane, step.value)
+          return
+        }
+        lane.accept(step.value)
+      }
+    } catch (error) {
+      this.#laneFailed(lane, error)
+      return
+    }
+    const { value, bytes } = lane.reply()
+    lane.wait++
+    this.#records.full(lane.slot, lane.seq, Result.done, lane.phase, value, '', bytes)
+  }
+
+  #waitLane(lane: BodyLane, promise: object): void {
+    const wait = ++lane.wait
+    then.call(
+      promise instanceof Promise ? promise : Promise.resolve(promise),
+      (value) => this.#resumeLane(lane, wait, false, value),
+      (error) => this.#resumeLane(lane, wait, true, error),
+    )
+    if (lane.resumed) this.#records.plain(lane.slot, lane.seq, Result.progress, lane.phase, 0)
+  }
+
+  #resumeLane(lane: BodyLane, wait: number, failed: boolean, value: unknown): void {
+    if (lane.wait !== wait || !lane.parent.live) {
+      this.late++
+      return
+    }
+    this.#flushSoon()
+    lane.resumed = true
+    try {
+      if (failed) throw value
+      lane.accept(value)
+    } catch (error) {
+      this.#laneFailed(lane, error)
+      return
+    }
+    this.#advanceLane(lane)
+  }
+
+  #laneFailed(lane: BodyLane, thrown: unknown): void {
+    const { parent, phase } = lane
+    const { code, status, fields, message } = failureOf(thrown, phase)
+    parent.thrown = thrown
+    parent.thrownIn = phase
+    lane.wait++
+    this.#records.full(lane.slot, lane.seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
+  }
+
   #done(state: RequestState): void {
     const { slot, seq, phase } = state
-    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision
-    const edits = state.head === null ? '' : state.head.edits
+    const { head } = state
+    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision | (head?.wanted ?? 0)
+    const edits = head === null ? '' : head.edits
+    if (head !== null && head.stage !== undefined) state.changeWith(head.stage)
     this.#rest(state)
     if (edits === '') this.#records.plain(slot, seq, Result.done, phase, value)
     else this.#records.full(slot, seq, Result.done, phase, value, edits, '')
   }
 
   #answered(state: RequestState, phase: number): void {
-    const { status, fields, body } = state.answer!
+    const { status, fields, body, source } = state.answer!
     const { slot, seq } = state
+    if (source !== null) state.sourceFrom(source)
     this.#rest(state)
-    this.#records.full(slot, seq, Result.answered, phase, status, fields, body)
+    const value = source === null ? status : status | STREAMED
+    this.#records.full(slot, seq, Result.answered, phase, value, fields, body)
   }
 
   #failed(state: RequestState, thrown: unknown): void {

@@ -1,4 +1,5 @@
 import type { CheckedAnswer } from '../answer.js'
+import type { BodyStage } from '../bodies/stage.js'
 import type { ProxyError } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
@@ -111,6 +112,10 @@ export class RequestState {
   /** Async `logging` waits: the connection may have closed, and nothing would tell of it again. */
   detached = false
   timer: NodeJS.Timeout | undefined = undefined
+  /** What `responseFilter` gave to change the body with. */
+  change: BodyStage | undefined = undefined
+  /** What makes the body of the answer. */
+  source: BodyStage | undefined = undefined
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
@@ -252,6 +257,17 @@ export class RequestState {
     return `${this.meta(2)} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  changeWith(stage: BodyStage): void {
+    // Of a try that came to nothing.
+    this.change?.cancel()
+    this.change = stage
+  }
+
+  sourceFrom(stage: BodyStage): void {
+    this.source?.cancel()
+    this.source = stage
+  }
+
   /** Ends it: whatever is kept of it throws from now on. */
   die(): void {
     this.live = false
@@ -259,6 +275,8 @@ export class RequestState {
     this.wait++
     this.closeHead()
     if (this.timer !== undefined) clearTimeout(this.timer)
+    this.change?.cancel()
+    this.source?.cancel()
     this.text = ''
     this.upstreamText = ''
     this.errorText = ''

@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use millrace_connectors::Peer;
 use millrace_error::{Error, Result};
-use millrace_message::{RequestHead, ResponseHead};
+use millrace_message::{Fields, RequestHead, ResponseHead};
 
-use crate::{Answer, Exchange};
+use crate::{Answer, BodyFilter, Exchange};
 
 /// What a phase says of a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,12 @@ pub trait ProxyHttp: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// What the request's body passes on its way upstream: once, however often it is sent. Asked
+    /// before the first try, of requests with a body. Default: nothing, and then nothing is paid.
+    fn request_body_filter(&self, _ex: &Exchange, _ctx: &Self::Ctx) -> Option<Box<dyn BodyFilter>> {
+        None
+    }
+
     /// May change the response before a cache would see it. Not for CONNECT, to which no upstream
     /// responds. Default: as it is.
     fn upstream_response_filter(
@@ -116,6 +122,48 @@ pub trait ProxyHttp: Send + Sync + 'static {
         _ctx: &Self::Ctx,
     ) -> impl Future<Output = Result<Option<Answer>>> + Send {
         async { Ok(None) }
+    }
+
+    /// What the response's body passes before a cache would see it. Asked after the filters of the
+    /// head. Default: nothing.
+    fn upstream_response_body_filter(
+        &self,
+        _ex: &Exchange,
+        _response: &ResponseHead,
+        _ctx: &Self::Ctx,
+    ) -> Option<Box<dyn BodyFilter>> {
+        None
+    }
+
+    /// What the response's body passes on its way to the client, after that. Default: nothing.
+    fn response_body_filter(
+        &self,
+        _ex: &Exchange,
+        _response: &ResponseHead,
+        _ctx: &Self::Ctx,
+    ) -> Option<Box<dyn BodyFilter>> {
+        None
+    }
+
+    /// May change the trailers that the origin sent, before a cache would see them. Not called where
+    /// there are none. Default: as they are.
+    fn upstream_response_trailer_filter(
+        &self,
+        _ex: &Exchange,
+        _trailers: &mut Fields,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// May change the trailers that go to the client, if it takes any. Default: as they are.
+    fn response_trailer_filter(
+        &self,
+        _ex: &Exchange,
+        _trailers: &mut Fields,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
     }
 
     /// A try failed after its connection was there. Where the response has begun, nothing can be

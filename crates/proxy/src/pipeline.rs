@@ -11,10 +11,12 @@ use millrace_message::{
 };
 use tokio::time::Instant;
 
+use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
+use crate::filter::Filters;
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, alive, exchange_heads, flushed, relay_body, uploading};
+use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
 use crate::respond::check_status;
 use crate::timer::within;
 use crate::tunnel::tunnel;
@@ -81,21 +83,28 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if let Some(answer) = max_forwards::last_hop(&ex.request) {
             return self.send(down, ex, answer).await;
         }
-        let mut upload = Upload::new(down.body_done());
+        let filter = phases.request_body_filter(ex, ctx).filter(|_| !ex.is_connect());
+        let mut upload = Upload::new(down.body_done(), filter);
         let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
         let Received { peer, mut up, mut head, size } = match tries.await? {
             Outcome::Received(received) => received,
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
+        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
+        if download.holds_head() {
+            size = match download.begin(down, &mut up, &mut upload).await {
+                Ok(size) => size,
+                Err(Broken::Downstream(error) | Broken::Upstream(error)) => return Err(error),
+            };
+        }
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
-        let takes_trailers = down.takes_trailers(&ex.request);
         let relayed = if up.is_tunnel() {
             tunnel(down, &mut up, &mut upload, self.options.tunnel_idle_timeout).await
         } else {
-            relay_body(down, &mut up, &mut upload, takes_trailers).await
+            self.relay(down, ex, ctx, &mut up, &mut upload, &mut download).await
         };
         match relayed {
             Ok(()) => {}
@@ -199,7 +208,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
         });
 
         // Nothing has been sent on it yet.
-        let unsent = |error| Failed::phase(error, upload.can_replay());
+        let can_replay = upload.can_replay();
+        let unsent = |error| Failed::phase(error, can_replay);
         alive(down, phases.connected_to_upstream(ex, peer, ctx)).await.map_err(unsent)?;
         if ex.is_connect() {
             // What goes upstream is the tunnel's, and the client's to say.
@@ -222,7 +232,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             up.ask_upgrade(protocol);
         }
         let te = asks_for_trailers(ex);
-        let received = match up.send_head(&mut head, down.body_size(), te) {
+        let received = match up.send_head(&mut head, upload.size(down.body_size()), te) {
             Ok(()) => exchange_heads(down, &mut up, upload).await,
             Err(error) => Err(Broken::Upstream(error)),
         };
@@ -288,6 +298,58 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 Err(Failed::phase(error, safe))
             }
         }
+    }
+
+    /// What the body of the response passes, and how long that leaves it. Changes the length that a
+    /// head without a body speaks of, too.
+    fn filters(
+        &self,
+        ex: &Exchange,
+        ctx: &P::Ctx,
+        up: &Upstream,
+        head: &mut ResponseHead,
+        size: BodySize,
+    ) -> (Download, BodySize) {
+        if up.is_tunnel() {
+            return (Download::default(), size);
+        }
+        let first = self.phases.upstream_response_body_filter(ex, head, ctx);
+        let second = self.phases.response_body_filter(ex, head, ctx);
+        let filters = Filters::new(first, second);
+        if filters.is_empty() {
+            return (Download::default(), size);
+        }
+        if size == BodySize::None || forbids_body(&ex.request.method, head.status) {
+            head.fields.remove("content-length");
+            return (Download::default(), BodySize::None);
+        }
+        (Download::new(filters), BodySize::Unknown)
+    }
+
+    /// The body of the response and its trailers, through their filters.
+    async fn relay<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &Exchange,
+        ctx: &P::Ctx,
+        up: &mut Upstream,
+        upload: &mut Upload,
+        download: &mut Download,
+    ) -> Result<(), Broken> {
+        let mut trailers = relay_body(down, up, upload, download).await?;
+        if let Some(trailers) = &mut trailers {
+            let filters = async {
+                self.phases.upstream_response_trailer_filter(ex, trailers, ctx).await?;
+                self.phases.response_trailer_filter(ex, trailers, ctx).await
+            };
+            uploading(down, up, upload, filters).await.map_err(|error| match error.source() {
+                Source::Downstream => Broken::Downstream(error),
+                _ => Broken::Upstream(error),
+            })?;
+        }
+        let takes_trailers = down.takes_trailers(&ex.request);
+        down.finish(trailers.filter(|_| takes_trailers).as_ref());
+        Ok(())
     }
 
     /// What to send a request to `peer` on: what is there, or a new connection. For a tunnel always

@@ -2,13 +2,15 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use millrace_error::{Code, Result};
 use millrace_message::{Fields, strip_hop_by_hop};
 use pin_project_lite::pin_project;
 
+use crate::filter::Filters;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Body, Downstream};
+use crate::{Body, BodySize, Downstream};
 
 pin_project! {
     /// See [`alive`].
@@ -52,7 +54,7 @@ pub(crate) async fn flushed<D: Downstream>(down: &mut D) -> Result<()> {
 pub(crate) enum Broken {
     /// The client.
     Downstream(millrace_error::Error),
-    /// The origin.
+    /// The origin, or a filter of what it sent.
     Upstream(millrace_error::Error),
 }
 
@@ -103,7 +105,7 @@ pub(crate) async fn exchange_heads<D: Downstream>(
     down: &mut D,
     up: &mut Upstream,
     upload: &mut Upload,
-) -> Result<(millrace_message::ResponseHead, crate::BodySize), Broken> {
+) -> Result<(millrace_message::ResponseHead, BodySize), Broken> {
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
@@ -139,13 +141,75 @@ pub(crate) async fn exchange_heads<D: Downstream>(
     .await
 }
 
-/// Passes the response's body on, and what is left of the request's.
+/// The response's body on its way through the filters to the client.
+#[derive(Default)]
+pub(crate) struct Download {
+    filters: Filters,
+    /// What has come out of the filters before the head has gone out.
+    first: Option<Bytes>,
+}
+
+impl Download {
+    pub(crate) fn new(filters: Filters) -> Self {
+        Download { filters, first: None }
+    }
+
+    /// Whether the head waits for the first of the body.
+    pub(crate) fn holds_head(&self) -> bool {
+        self.filters.hold_head()
+    }
+
+    /// Waits for the first of the body: how long that makes it, as far as one can tell.
+    pub(crate) async fn begin<D: Downstream>(
+        &mut self,
+        down: &mut D,
+        up: &mut Upstream,
+        upload: &mut Upload,
+    ) -> Result<BodySize, Broken> {
+        let first = poll_fn(|cx| {
+            if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
+                return Poll::Ready(Err(Broken::Downstream(error)));
+            }
+            match self.poll(cx, up) {
+                Poll::Ready(first) => Poll::Ready(first.map_err(Broken::Upstream)),
+                Poll::Pending => match down.poll_flush(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
+                    _ => Poll::Pending,
+                },
+            }
+        });
+        let length = match first.await? {
+            Body::Data(data) => {
+                let length = data.len() as u64;
+                self.first = Some(data);
+                length
+            }
+            Body::Trailers(_) | Body::End => 0,
+        };
+        Ok(if self.filters.have_ended() { BodySize::Known(length) } else { BodySize::Unknown })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, up: &mut Upstream) -> Poll<Result<Body>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Ok(Body::Data(first)));
+        }
+        let polled = self.filters.poll(cx, |cx| up.poll_body(cx));
+        if polled.is_pending() && self.filters.are_running() {
+            // A filter is the slow side: the origin's patience is not ours to count.
+            up.rest();
+        }
+        polled
+    }
+}
+
+/// Passes the response's body on, and what is left of the request's. Returns the trailers, when the
+/// end is all that is left to send.
 pub(crate) async fn relay_body<D: Downstream>(
     down: &mut D,
     up: &mut Upstream,
     upload: &mut Upload,
-    takes_trailers: bool,
-) -> Result<(), Broken> {
+    download: &mut Download,
+) -> Result<Option<Fields>, Broken> {
     let mut trailers: Option<Fields> = None;
     poll_fn(|cx| {
         if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
@@ -162,13 +226,10 @@ pub(crate) async fn relay_body<D: Downstream>(
                     return Poll::Pending;
                 }
             }
-            match up.poll_body(cx) {
+            match download.poll(cx, up) {
                 Poll::Ready(Ok(Body::Data(data))) => down.send_data(data),
                 Poll::Ready(Ok(Body::Trailers(fields))) => trailers = Some(fields),
-                Poll::Ready(Ok(Body::End)) => {
-                    down.finish(trailers.take().filter(|_| takes_trailers).as_ref());
-                    return Poll::Ready(Ok(()));
-                }
+                Poll::Ready(Ok(Body::End)) => return Poll::Ready(Ok(trailers.take())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),
                 Poll::Pending => {
                     return match down.poll_flush(cx) {

@@ -1,12 +1,16 @@
 //! The one place where errors and answers of our own become responses.
 
-use millrace_error::{Code, Error, Result, Source};
-use millrace_message::Method;
+use std::future::poll_fn;
+use std::task::Poll;
 
-use crate::downstream::opens_tunnel;
+use millrace_error::{Code, Error, Result, Source};
+use millrace_message::{Method, ResponseHead};
+
+use crate::downstream::{forbids_body, opens_tunnel};
+use crate::filter::Filter;
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed};
-use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
+use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy};
 
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Sends an answer of our own.
@@ -34,10 +38,13 @@ impl<P: ProxyHttp> HttpProxy<P> {
         answer: Answer,
     ) -> Result<()> {
         check_answer(ex, answer.head.status)?;
-        let Answer { mut head, body } = answer;
+        let Answer { mut head, body, stream } = answer;
+        let stream = stream.filter(|_| !forbids_body(&ex.request.method, head.status));
         // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
         let bodiless = head.status == 304 || ex.request.method == Method::HEAD;
-        let size = if bodiless && body.is_empty() {
+        let size = if stream.is_some() {
+            declared(&head).map_or(BodySize::Unknown, BodySize::Known)
+        } else if bodiless && body.is_empty() {
             BodySize::None
         } else {
             BodySize::Known(body.len() as u64)
@@ -45,8 +52,18 @@ impl<P: ProxyHttp> HttpProxy<P> {
         down.send_head(&mut head, size, false);
         ex.response = Some(head);
         ex.response_started = true;
+        let mut sent = body.len() as u64;
         if !body.is_empty() {
             down.send_data(body);
+        }
+        if let Some(stream) = stream {
+            let most = if let BodySize::Known(length) = size { length } else { u64::MAX };
+            sent += drained(down, stream, most).await?;
+        }
+        if let BodySize::Known(length) = size
+            && length != sent
+        {
+            return Err(wrong_length(length));
         }
         down.finish(None);
         flushed(down).await
@@ -90,6 +107,51 @@ impl<P: ProxyHttp> HttpProxy<P> {
             down.abort();
         }
     }
+}
+
+/// What the head of an answer says of its length.
+fn declared(head: &ResponseHead) -> Option<u64> {
+    std::str::from_utf8(head.fields.get("content-length")?).ok()?.parse().ok()
+}
+
+fn wrong_length(length: u64) -> Error {
+    let message = format!("the body of the answer has not the {length} bytes that its head says");
+    Error::new(Code::Internal, message)
+}
+
+/// Sends what a stream makes, as fast as the client takes it: how many bytes that is.
+async fn drained<D: Downstream>(
+    down: &mut D,
+    stream: Box<dyn BodyFilter>,
+    most: u64,
+) -> Result<u64> {
+    let mut stream = Filter::source(stream);
+    let mut sent = 0;
+    poll_fn(|cx| {
+        loop {
+            if down.poll_ready(cx)?.is_pending() {
+                break;
+            }
+            match stream.poll(cx, |_| Poll::Ready(Ok(Body::End)))? {
+                Poll::Ready(Body::Data(data)) => {
+                    sent += data.len() as u64;
+                    if sent > most {
+                        return Poll::Ready(Err(wrong_length(most)));
+                    }
+                    down.send_data(data);
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(sent)),
+                Poll::Pending => {
+                    if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                    break;
+                }
+            }
+        }
+        down.poll_gone(cx).map(Err)
+    })
+    .await
 }
 
 /// Refuses a status of our own that says what is not so: of a CONNECT, that there is a tunnel.

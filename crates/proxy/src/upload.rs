@@ -6,9 +6,10 @@ use millrace_error::{Code, Error, Result};
 use millrace_message::Fields;
 use tokio::time::Instant;
 
+use crate::filter::Filter;
 use crate::timer::Timer;
 use crate::upstream::Upstream;
-use crate::{Body, Downstream};
+use crate::{Body, BodyFilter, BodySize, Downstream};
 
 /// What is kept of a request's body for another try.
 const REPLAY: usize = 64 * 1024;
@@ -34,10 +35,13 @@ pub(crate) struct Upload {
     continue_by: Option<Instant>,
     timer: Timer,
     waits_for_client: bool,
+    /// What each piece passes once, however often it is sent.
+    filter: Option<Filter>,
 }
 
 impl Upload {
-    pub(crate) fn new(empty: bool) -> Self {
+    /// A body, `empty` if there is none: then there is nothing to filter.
+    pub(crate) fn new(empty: bool, filter: Option<Box<dyn BodyFilter>>) -> Self {
         Upload {
             kept: Vec::new(),
             overflowed: false,
@@ -49,12 +53,18 @@ impl Upload {
             continue_by: None,
             timer: Timer::default(),
             waits_for_client: false,
+            filter: filter.filter(|_| !empty).map(Filter::new),
         }
     }
 
     /// Whether the body can be sent from its start.
     pub(crate) fn can_replay(&self) -> bool {
         !self.overflowed
+    }
+
+    /// How long the body that goes upstream is, where the client's is this long.
+    pub(crate) fn size(&self, client: BodySize) -> BodySize {
+        if self.filter.is_some() { BodySize::Unknown } else { client }
     }
 
     /// Another try begins.
@@ -67,7 +77,7 @@ impl Upload {
     /// The connection is a tunnel now: whatever the client sends goes on, and is kept nowhere.
     pub(crate) fn become_tunnel(&mut self) {
         (self.read, self.sent, self.overflowed) = (false, false, true);
-        (self.kept, self.cursor, self.trailers) = (Vec::new(), 0, None);
+        (self.kept, self.cursor, self.trailers, self.filter) = (Vec::new(), 0, None, None);
     }
 
     /// Whether the client is what holds it up, so that its leaving is noticed here.
@@ -119,7 +129,7 @@ impl Upload {
                 Poll::Ready(Some(data)) => up.send_data(data),
                 Poll::Ready(None) => {}
                 Poll::Pending => {
-                    self.waits_for_client = true;
+                    self.waits_for_client = !self.filter.as_ref().is_some_and(Filter::is_running);
                     if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
                         self.failure = Some(error);
                         return Poll::Ready(Ok(()));
@@ -139,7 +149,11 @@ impl Upload {
             let by = *self.continue_by.get_or_insert_with(|| Instant::now() + CONTINUE_WAIT);
             ready!(self.timer.poll(cx, Some(by)));
         }
-        match ready!(down.poll_body(cx))? {
+        let piece = match &mut self.filter {
+            Some(filter) => filter.poll(cx, |cx| down.poll_body(cx)),
+            None => down.poll_body(cx),
+        };
+        match ready!(piece)? {
             Body::Data(data) => {
                 self.keep(&data);
                 Poll::Ready(Ok(Some(data)))

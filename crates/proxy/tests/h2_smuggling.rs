@@ -442,3 +442,18 @@ fn heads_that_h2_refuses_are_logged_with_what_was_asked_for() {
     let line = lines().concat();
     assert!(line.contains("broke the rules of the connection"), "{line}");
 }
+
+#[test]
+fn a_logging_phase_that_panics_over_what_was_refused_costs_no_other_stream() {
+    let mut phases = TestPhases::answering(Answer::plain(200));
+    phases.logging = Some(Box::new(|ex| assert!(ex.request.path() != b"/panic", "as told")));
+    let proxy = Proxy::new(phases, ProxyOptions::default());
+    let mut client = Frames::connect(proxy.address);
+    client.head(1, 5, &with(&[(":path", "/panic"), ("connection", "close")]));
+    assert_eq!(client.told(), RESET[0]);
+    client.get(3, "/", &[]);
+    assert_eq!(client.told(), Told::Status(200));
+    assert_eq!(proxy.counters().panicked(), 1);
+    let lines = proxy.lines.0.lock().unwrap().join("\n");
+    assert!(lines.contains("panic: as told"), "{lines}");
+}

@@ -19,7 +19,7 @@ use support::{PATIENCE, millis};
 
 const MIB: usize = 1 << 20;
 /// Without optimisation TLS takes its time.
-const SIZE: usize = if cfg!(debug_assertions) { 32 * MIB } else { 1024 * MIB };
+const SIZE: usize = if cfg!(debug_assertions) { 16 * MIB } else { 1024 * MIB };
 /// What one exchange may hold, on both sides of the proxy and in those at its ends.
 const HELD: usize = MIB;
 /// More than the system's buffers hold of a few connections.

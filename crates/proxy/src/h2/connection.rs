@@ -323,9 +323,7 @@ impl<P: ProxyHttp> H2Connection<P> {
     /// Resets a stream that is safe for the client to send elsewhere (RFC 9113 §8.7).
     fn refuse(&self, id: u32, mut respond: SendResponse<Bytes>) {
         respond.send_reset(Reason::REFUSED_STREAM);
-        let mut frames = self.shared.frames.lock();
-        frames.accept(id, 0);
-        frames.done(id);
+        self.shared.frames.lock().dismiss(id);
     }
 
     /// Logs a request that is not served, of which so many bytes have come.

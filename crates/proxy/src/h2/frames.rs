@@ -13,8 +13,8 @@ use super::hpack::Blocks;
 use super::opened::{Asked, Opened, Trailers, Why};
 use super::reading::{MAX_TRAILER_BYTES, MAX_TRAILERS};
 use super::scan::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEADERS, RST_STREAM, SETTINGS,
-    Scanner, Seen, WINDOW_UPDATE,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD, FrameHead, GOAWAY, HEADERS,
+    RST_STREAM, SETTINGS, Scanner, Seen, WINDOW_UPDATE,
 };
 use super::unread::{Held, Unread};
 
@@ -259,27 +259,40 @@ impl Frames {
         }
     }
 
-    /// Whether nothing may be read now. Wakes `waker` when this connection has given enough back;
-    /// what others give back is to be looked for.
-    pub(super) fn is_paused(&mut self, waker: &Waker) -> bool {
-        let is_paused = self.held.is_too_much();
-        match &self.paused {
-            _ if !is_paused => self.paused = None,
-            Some(known) if known.will_wake(waker) => {}
-            _ => self.paused = Some(waker.clone()),
+    /// How many bytes may be read now; `None` without a limit. While too much is held that is what
+    /// completes a frame or a head that has begun, as nothing of it can be taken before, and then
+    /// nothing. Wakes `waker` when this connection has given enough back; what others give back is
+    /// to be looked for.
+    pub(super) fn may_read(&mut self, waker: &Waker) -> Option<usize> {
+        if !self.held.is_too_much() {
+            self.paused = None;
+            return None;
         }
-        is_paused
+        if !self.paused.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.paused = Some(waker.clone());
+        }
+        match (self.incoming.left(), self.block_since) {
+            (0, Some(_)) => Some(FRAME_HEAD),
+            (left, _) => Some(left),
+        }
     }
 
     /// `h2` has handed out a request with a head of so many bytes.
     pub(super) fn accept(&mut self, stream: u32, head: u64) -> Accepted {
-        let mut wrong = None;
-        if let Some(open) = self.opened.accept(stream) {
-            wrong = open.wrong;
-            open.head = head;
-            self.held.add(head);
-        }
-        Accepted { wrong, is_too_much: self.held.is_too_much() }
+        let Some(open) = self.opened.accept(stream) else {
+            return Accepted { wrong: None, is_too_much: self.held.is_too_much() };
+        };
+        open.head = head;
+        let (wrong, own) = (open.wrong, open.unread + head);
+        self.held.add(head);
+        // However little there is left, a client may have one request.
+        Accepted { wrong, is_too_much: self.held.is_too_much_beside(own) }
+    }
+
+    /// A request that was handed out is not served.
+    pub(super) fn dismiss(&mut self, stream: u32) {
+        self.opened.accept(stream);
+        self.done(stream);
     }
 
     /// A request is over.

@@ -55,20 +55,28 @@ impl Watched {
         Watched { stream, before, shared, options, pause, write_stall, closing: None }
     }
 
-    /// Whether the next bytes have to wait: for other tasks, or for those that hold too much.
-    fn waits(&mut self, cx: &mut Context<'_>) -> bool {
+    /// How many bytes may be read now, if there is a limit. Pending while they have to wait: for other
+    /// tasks, or for those that hold too much.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
         let mut frames = self.shared.frames.lock();
         if frames.in_this_poll > FRAMES_PER_POLL {
             // Woken again when the runtime has looked at its other sockets: to wake ourselves would
             // let it look at them only now and then.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
-            return true;
+            return Poll::Pending;
         }
-        let is_paused = frames.is_paused(cx.waker());
-        if is_paused && self.pause.poll(cx, Some(Instant::now() + LOOK_AGAIN)).is_ready() {
+        let limit = frames.may_read(cx.waker());
+        if limit != Some(0) {
+            return Poll::Ready(Ok(limit));
+        }
+        if self.stream.is_read_closed() && !self.options.half_close {
+            // Behind what is not read; for a client that has left nothing is held.
+            return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+        }
+        if self.pause.poll(cx, Some(Instant::now() + LOOK_AGAIN)).is_ready() {
             cx.waker().wake_by_ref();
         }
-        is_paused
+        Poll::Pending
     }
 
     /// Bytes went out, as many as `written` says.
@@ -112,14 +120,15 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
-        if this.shared.input_ended() || this.waits(cx) {
+        if this.shared.input_ended() {
             return Poll::Pending;
         }
+        let limit = ready!(this.poll_turn(cx))?;
         let start = buf.filled().len();
         if this.before.is_empty() {
-            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+            let read = ready!(poll_read_some(&mut this.stream, cx, buf, limit));
             let is_end = match &read {
-                Ok(()) => buf.filled().len() == start && buf.remaining() > 0,
+                Ok(count) => *count == 0 && buf.remaining() > 0,
                 // Over TLS many clients end without saying so.
                 Err(error) => error.kind() == ErrorKind::UnexpectedEof,
             };
@@ -131,7 +140,7 @@ impl AsyncRead for Watched {
             }
             read?;
         } else {
-            let count = this.before.len().min(buf.remaining());
+            let count = this.before.len().min(buf.remaining()).min(limit.unwrap_or(usize::MAX));
             buf.put_slice(&this.before[..count]);
             this.before.advance(count);
             if this.before.is_empty() {
@@ -214,4 +223,24 @@ impl AsyncWrite for Watched {
             }
         }
     }
+}
+
+/// Reads no more than `limit` bytes, if there is a limit. How many there were.
+fn poll_read_some(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    limit: Option<usize>,
+) -> Poll<Result<usize>> {
+    let stream = Pin::new(stream);
+    let Some(limit) = limit else {
+        let before = buf.filled().len();
+        return stream.poll_read(cx, buf).map_ok(|()| buf.filled().len() - before);
+    };
+    let room = limit.min(buf.remaining());
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+    ready!(stream.poll_read(cx, &mut part))?;
+    let count = part.filled().len();
+    buf.advance(count);
+    Poll::Ready(Ok(count))
 }

@@ -41,8 +41,10 @@ pub struct Http2Options {
     /// Bytes of requests that are held for all clients of a service together: those of bodies that
     /// were received and not yet passed on, and those of heads while their request is served. While
     /// there are more, connections that hold more than an equal share of it, and more than 16 KiB,
-    /// are not read from, and their new requests are refused with REFUSED_STREAM. So it is at most
-    /// twice this, or 16 KiB for each connection where that is more. Default: 256 MiB.
+    /// are not read from, and new requests on them are refused with REFUSED_STREAM. While there is
+    /// twice as much, all that hold more than 16 KiB wait. So it is at most twice this, and one
+    /// head and one frame for each connection. A connection that is not read from, and of which
+    /// nothing is passed on, is closed as one that answers no ping. Default: 256 MiB.
     pub max_unread_bytes: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Finds the frames in the bytes of a connection (RFC 9113 §4.1).
 
-const FRAME_HEAD: usize = 9;
+/// Bytes of the head of a frame.
+pub(super) const FRAME_HEAD: usize = 9;
 
 /// Kinds of frames (RFC 9113 §6).
 pub(super) const DATA: u8 = 0;
@@ -97,6 +98,17 @@ impl Scanner {
         self.frame = FrameHead::parse(self.head);
         self.left = Some(self.frame.length);
         Some(Seen::Head(self.frame))
+    }
+
+    /// How many bytes there are to the end of what has begun: of the head of a frame, or of its
+    /// payload; none between two frames.
+    pub(super) fn left(&self) -> usize {
+        match self.left {
+            Some(left) => left,
+            None if self.skip > 0 => self.skip,
+            None if self.have > 0 => FRAME_HEAD - self.have,
+            None => 0,
+        }
     }
 
     /// The stream whose DATA has come in part, and how many bytes it takes in all.

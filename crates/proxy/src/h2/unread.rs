@@ -50,11 +50,22 @@ impl Held {
     }
 
     /// Whether all hold more than they may, and this one more than its equal share of that: those who
-    /// hold little are never made to wait for those who hold much.
+    /// hold little do not wait for those who hold much. Only when all hold twice as much, because the
+    /// first came when there were fewer to share with, do others wait too.
     pub(super) fn is_too_much(&self) -> bool {
+        self.is_too_much_beside(0)
+    }
+
+    /// The same without so many bytes of what this one holds.
+    pub(super) fn is_too_much_beside(&self, bytes: u64) -> bool {
+        let own = self.own.saturating_sub(bytes);
         let Unread { most, held, connections } = &*self.unread;
+        let held = held.load(Ordering::Relaxed);
+        if held <= *most || own <= SMALLEST_SHARE {
+            return false;
+        }
         let share = most / (connections.load(Ordering::Relaxed).max(1) as u64);
-        self.own > share.max(SMALLEST_SHARE) && held.load(Ordering::Relaxed) > *most
+        own > share || held > most.saturating_mul(2)
     }
 }
 
@@ -89,6 +100,21 @@ mod tests {
         assert!(large.is_too_much());
         drop(large);
         assert_eq!(unread.held(), 0);
+    }
+
+    #[test]
+    fn those_who_came_first_leave_no_more_than_as_much_again() {
+        let unread = Unread::new(1000 * 1024);
+        let mut all: Vec<Held> = Vec::new();
+        for _ in 0..100 {
+            let mut held = Held::new(unread.clone());
+            while !held.is_too_much() && held.own < 1000 * 1024 {
+                held.add(1024);
+            }
+            all.push(held);
+        }
+        let most = 2 * 1000 * 1024 + 100 * (SMALLEST_SHARE + 1024);
+        assert!(unread.held() <= most, "{}", unread.held());
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl TestPhases {
     pub fn answering(answer: Answer) -> TestPhases {
         let mut phases = TestPhases::with(Vec::new());
         phases.request_filter = Some(Box::new(move |_| {
-            let answer = answer.clone();
-            Box::pin(async { Ok(Some(answer)) })
+            let (head, body) = (answer.head.clone(), answer.body.clone());
+            Box::pin(async { Ok(Some(Answer { head, body, stream: None })) })
         }));
         phases
     }

@@ -1,0 +1,127 @@
+import type { BodyStage } from '../bodies/stage.js'
+import { bytesOf } from '../bodies/stage.js'
+import { PHASES, Phase } from '../phases.js'
+import { wrongReturn } from './call.js'
+import type { RequestState } from './state.js'
+
+/** Bits of an item of a body; the addon has the same list. */
+export const BodyFlag = { end: 1, more: 2, change: 4, source: 8 } as const
+/** Bits of the value of its reply. */
+const Reply = { end: 1, more: 2, unchanged: 4 } as const
+
+const EMPTY = Buffer.alloc(0)
+
+/** One body of a request on its way through JavaScript. It has a slot of its own. */
+export class BodyLane {
+  readonly slot: number
+  readonly parent: RequestState
+  /** What stands behind the phases. */
+  readonly stage: BodyStage | undefined
+  seq = -1
+  /** The phases still to run on this piece. */
+  mask = 0
+  /** The phase that runs, or ran last. */
+  phase: number = Phase.responseFilter
+  /** The promise waited for, as a number that goes up. */
+  wait = 0
+  /** Whether this piece went on after an await. */
+  resumed = false
+  /** The piece; null = dropped, undefined = there is none, but more was announced. */
+  #piece: Uint8Array | null | undefined
+  #isUnchanged = true
+  #end = false
+  #more = false
+  #stagePending = false
+
+  constructor(slot: number, parent: RequestState, flags: number) {
+    this.slot = slot
+    this.parent = parent
+    const isOurs = (flags & (BodyFlag.change | BodyFlag.source)) !== 0
+    this.stage = isOurs ? (flags & BodyFlag.source ? parent.source : parent.change) : undefined
+  }
+
+  /** Another piece, copied: it is the user's to keep. */
+  begin(seq: number, mask: number, flags: number, piece: Buffer): void {
+    this.seq = seq
+    this.mask = mask
+    this.resumed = false
+    this.#piece = (flags & BodyFlag.more) !== 0 ? undefined : piece
+    if (this.#piece === undefined) this.mask = 0
+    this.#isUnchanged = true
+    this.#end = (flags & BodyFlag.end) !== 0
+    this.#more = false
+    this.#stagePending = this.stage !== undefined
+  }
+
+  /** Calls what comes next; undefined where nothing does. What it gives goes to `accept`. */
+  step(): { value: unknown } | undefined {
+    while (this.mask !== 0) {
+      const bit = this.mask & -this.mask
+      this.mask ^= bit
+      // A piece that was dropped is not shown to the next phase, but the end is.
+      if (this.#piece === null && !this.#end) continue
+      this.phase = 31 - Math.clz32(bit)
+      return { value: this.#call() }
+    }
+    if (!this.#stagePending) return undefined
+    this.#stagePending = false
+    if (this.#piece === null && !this.#end) return undefined
+    this.phase = Phase.responseFilter
+    const piece = this.#piece === undefined ? undefined : Buffer.from(this.#piece ?? EMPTY)
+    return { value: this.stage!.next(piece, this.#end) }
+  }
+
+  #call(): unknown {
+    const { proxy, session, ctx } = this.parent
+    const { phases } = proxy
+    const given = this.#piece ?? EMPTY
+    const chunk =
+      given instanceof Buffer ? given : Buffer.from(given.buffer, given.byteOffset, given.byteLength)
+    if (this.phase === Phase.requestBodyFilter)
+      return phases.requestBodyFilter!(session, chunk, this.#end, ctx)
+    if (this.phase === Phase.upstreamResponseBodyFilter)
+      return phases.upstreamResponseBodyFilter!(session, chunk, this.#end, ctx)
+    return phases.responseBodyFilter!(session, chunk, this.#end, ctx)
+  }
+
+  /** Takes in what was called came to. @throws ProxyError PHASE_RETURN */
+  accept(value: unknown): void {
+    if (this.phase === Phase.responseFilter) {
+      // The stage's own, whose shape is known.
+      const { chunk, end, more } = value as { chunk: Uint8Array | null; end: boolean; more: boolean }
+      this.#piece = chunk
+      this.#isUnchanged = false
+      this.#end = end
+      this.#more = more
+      return
+    }
+    if (value === undefined) return
+    this.#isUnchanged = false
+    if (value === null) this.#piece = null
+    else if (typeof value === 'string' || value instanceof Uint8Array) this.#piece = bytesOf(value)
+    else this.#piece = this.#last(value)
+  }
+
+  /** The piece of `{ chunk?, end: true }`. */
+  #last(value: unknown): Uint8Array | null {
+    const { chunk, end, ...rest } = value as { chunk?: unknown; end?: unknown }
+    const isChunk = chunk === undefined || typeof chunk === 'string' || chunk instanceof Uint8Array
+    if (typeof value !== 'object' || end !== true || !isChunk || Object.keys(rest).length > 0)
+      throw wrongReturn(this.phase, value, 'nothing, null, a string, bytes, or { chunk, end: true }')
+    this.#end = true
+    return chunk === undefined ? null : bytesOf(chunk)
+  }
+
+  /** What the reply says, and the bytes that go with it. */
+  reply(): { value: number; bytes: Uint8Array } {
+    const end = this.#end ? Reply.end : 0
+    const more = this.#more ? Reply.more : 0
+    if (this.#isUnchanged) return { value: end | Reply.unchanged, bytes: EMPTY }
+    return { value: end | more, bytes: this.#piece ?? EMPTY }
+  }
+
+  /** What runs, for messages. */
+  get name(): string {
+    return PHASES[this.phase]!
+  }
+}
