@@ -2,7 +2,7 @@
 // origins and clients on Node's HTTP/2 for what those do not show.
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { HttpPeer, type HttpPeerOptions, type ProxyError, type Session } from '../ts/index.js'
+import { type AnyPhases, HttpPeer, type HttpPeerOptions, type ProxyError, type Session } from '../ts/index.js'
 import { runExample } from './support/example.js'
 import { end, GoTools, type InteropServer } from './support/go.js'
 import { call, message, messageAfter, session } from './support/grpc.js'
@@ -58,10 +58,19 @@ function argsOf(testCase: string): string[] {
   return []
 }
 
+/** Phases that look at all there is to look at. */
+const CURIOUS: Partial<AnyPhases> = {
+  requestBodyFilter: () => {},
+  upstreamResponseBodyFilter: () => {},
+  responseBodyFilter: () => {},
+  responseTrailerFilter: () => {},
+}
+
 /** A proxy to an origin of gRPC, with what its phases saw. */
-async function proxied(peer: HttpPeer, isTls = false) {
+async function proxied(peer: HttpPeer, isTls = false, more: Partial<AnyPhases> = {}) {
   const logged: { path: string; version: string; code: string | undefined }[] = []
-  const phases = {
+  const phases: AnyPhases = {
+    ...more,
     upstreamPeer: () => peer,
     logging: ({ request }: Session, error?: ProxyError) =>
       void logged.push({ path: request.path, version: request.version, code: error?.code }),
@@ -71,9 +80,10 @@ async function proxied(peer: HttpPeer, isTls = false) {
 }
 
 describe.each([
-  { transport: 'in the clear', isTls: false },
-  { transport: 'over TLS', isTls: true },
-])('$transport', ({ isTls }) => {
+  { how: 'in the clear', isTls: false, phases: {} },
+  { how: 'over TLS', isTls: true, phases: {} },
+  { how: 'with phases for bodies and trailers', isTls: false, phases: CURIOUS },
+])('$how', ({ isTls, phases }) => {
   withGo(go.named('the interoperability tests of grpc-go'), () => {
     let server: InteropServer
     beforeAll(async () => {
@@ -87,7 +97,7 @@ describe.each([
         : new HttpPeer(`127.0.0.1:${server.port}`, { protocol: 'h2' })
 
     test.each(CASES)('%s', async (testCase) => {
-      const { port, logged } = await proxied(origin(), isTls)
+      const { port, logged } = await proxied(origin(), isTls, phases)
       expect(await go.interop(testCase, port, isTls, argsOf(testCase))).toMatchObject({ code: 0 })
       if (CANCELS.includes(testCase)) return
       await until(() => logged.length > 0)
@@ -111,8 +121,11 @@ withGo(go.named('in front of the server of grpc-go'), () => {
   const origin = (options: HttpPeerOptions = {}) =>
     new HttpPeer(`127.0.0.1:${server.port}`, { protocol: 'h2', ...options })
 
-  test('an answer that is all trailers stays one HEADERS frame, and others keep their trailers', async () => {
-    const { url } = await proxied(origin())
+  test.each([
+    ['stays one HEADERS frame', {}],
+    ['does so with phases for bodies and trailers', CURIOUS],
+  ])('an answer that is all trailers %s, and others keep their trailers', async (_, phases) => {
+    const { url } = await proxied(origin(), false, phases)
     const client = session(url)
     const { head, isAll, body } = await call(client, '/grpc.testing.Nobody/Knows')
     expect([isAll, head[':status'], head['grpc-status'], body.length]).toEqual([true, 200, '12', 0])
@@ -126,6 +139,24 @@ withGo(go.named('in front of the server of grpc-go'), () => {
     const known = await call(client, `${SERVICE}/EmptyCall`)
     expect([known.isAll, known.head['grpc-status'], known.body]).toEqual([false, undefined, message()])
     expect(known.trailers['grpc-status']).toBe('0')
+  })
+
+  test('phases see the status of a call in its trailers, or in the head that is all trailers', async () => {
+    const seen: [where: string, status: string | undefined][] = []
+    const { port } = await proxied(origin(), false, {
+      responseFilter: (_, { headers }) => void seen.push(['head', headers.get('grpc-status')]),
+      responseTrailerFilter: (_, trailers) => void seen.push(['trailers', trailers.get('grpc-status')]),
+    })
+    expect(await go.interop('empty_unary', port, false)).toMatchObject({ code: 0 })
+    expect(seen.splice(0)).toEqual([
+      ['head', undefined],
+      ['trailers', '0'],
+    ])
+    expect(await go.interop('status_code_and_message', port, false)).toMatchObject({ code: 0 })
+    expect(seen).toEqual([
+      ['head', '2'],
+      ['head', '2'],
+    ])
   })
 
   test('a stream may be idle, but not while its origin is pinged more often than gRPC allows', async () => {
