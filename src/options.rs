@@ -81,9 +81,14 @@ pub struct NativeSocketOptions {
     pub send_buffer: Option<u32>,
 }
 
+/// A length of time in ms.
+pub(crate) fn length(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
+}
+
 /// A length of time in ms, 0 = off.
 pub(crate) fn limit(ms: u32) -> Option<Duration> {
-    (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
+    (ms > 0).then(|| length(ms))
 }
 
 pub(crate) fn keepalive(
@@ -92,10 +97,9 @@ pub(crate) fn keepalive(
     count: Option<u32>,
 ) -> Option<Keepalive> {
     let usual = Keepalive::default();
-    let ms = |ms| Duration::from_millis(u64::from(ms));
     idle.map(|idle| Keepalive {
-        idle: ms(idle),
-        interval: interval.map_or(usual.interval, ms),
+        idle: length(idle),
+        interval: interval.map_or(usual.interval, length),
         count: count.unwrap_or(usual.count),
     })
 }
@@ -152,7 +156,7 @@ impl NativeHttp2Options {
             max_frame_size: self.max_frame_bytes,
             max_send_buffer: self.send_buffer_bytes as usize,
             ping_interval: limit(self.ping_interval_ms),
-            ping_timeout: Duration::from_millis(u64::from(self.ping_timeout_ms)),
+            ping_timeout: length(self.ping_timeout_ms),
             max_resets: self.max_resets,
             resets_per_second: self.resets_per_second,
             max_local_error_reset_streams: self.max_fault_resets as usize,
@@ -164,7 +168,7 @@ impl NativeHttp2Options {
 
 impl NativeOriginOptions {
     pub(crate) fn origin(&self) -> OriginOptions {
-        let pause = Duration::from_millis(u64::from(self.pause_ms));
+        let pause = length(self.pause_ms);
         OriginOptions { pause, ..OriginOptions::default() }
     }
 

@@ -1,6 +1,5 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::Endpoint;
@@ -16,7 +15,7 @@ use parking_lot::Mutex;
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
-use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions};
+use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
 use crate::phases::JsPhases;
 use crate::tls::NativeTls;
 
@@ -126,7 +125,7 @@ impl NativeServer {
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
-        let grace = Duration::from_millis(u64::from(options.grace_ms));
+        let grace = length(options.grace_ms);
         let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
         crossing.watch(&server);
         Ok(NativeServer {
@@ -214,7 +213,7 @@ impl NativeServer {
         let (deferred, promise) = env.create_deferred()?;
         let server = self.server.clone();
         in_background("millrace-close", move || {
-            let report = server.close(Duration::from_millis(u64::from(grace_ms)));
+            let report = server.close(length(grace_ms));
             let closed = NativeClosed { finished: report.finished as f64, cut: report.cut as f64 };
             deferred.resolve(move |_| Ok(closed));
         })?;

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
 
 use millrace_tls::{
     CertificateOptions, CertificateSource, CertifiedCert, ClientAuthMode, ClientAuthOptions,
@@ -19,6 +18,8 @@ use napi::threadsafe_function::{
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use crate::options::length;
 
 /// A certificate with its key, in PEM, and the names it is shown for; empty for its own.
 #[napi(object, object_to_js = false)]
@@ -67,14 +68,14 @@ impl NativeTls {
         let tls = ServerTls::new(ServerTlsOptions {
             certificates: listed(options.certificates),
             source,
-            source_ttl: ms(options.sni_cache_ttl_ms),
+            source_ttl: length(options.sni_cache_ttl_ms),
             alpn: Some(options.alpn.into_iter().map(String::into_bytes).collect()),
             min_version: if options.only_tls13 { MinVersion::Tls13 } else { MinVersion::Tls12 },
             client_auth: options
                 .client_ca
                 .map(|ca| ClientAuthOptions { ca_pem: ca.to_vec(), mode }),
             session_tickets: options.session_tickets,
-            handshake_timeout: ms(options.handshake_timeout_ms),
+            handshake_timeout: length(options.handshake_timeout_ms),
             ..ServerTlsOptions::default()
         });
         Ok(NativeTls { tls: tls.map_err(thrown)?, questions })
@@ -236,10 +237,6 @@ fn listed(certificates: Vec<NativeCertificate>) -> Vec<CertificateOptions> {
         key_pem: key.to_vec(),
     };
     certificates.into_iter().map(one).collect()
-}
-
-fn ms(ms: u32) -> Duration {
-    Duration::from_millis(u64::from(ms))
 }
 
 fn thrown(error: TlsError) -> Error {

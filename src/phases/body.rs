@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_error::{Code, Error, Result};
+use millrace_error::Result;
 use millrace_message::Fields;
 use millrace_proxy::{Answer, BodyFilter, Exchange, Filtered, Filtering};
 use parking_lot::Mutex;
 
 use super::phase::{self, bit};
+use super::request::{in_time, overloaded, thrown};
 use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Crossing, Flight, Full, Item, Kind, Lease, Outcome, Reply, Section};
 
@@ -193,7 +194,6 @@ impl JsBody {
 
     fn launch(&self, data: &[u8], flags: i32) -> Result<Flight<Arc<Crossing>>> {
         let Shared { crossing, proxy, lease, .. } = &*self.shared;
-        let overloaded = || Error::new(Code::Overloaded, "too much waits for the phases");
         let parent = self.parent.ok_or_else(overloaded)?;
         let lease = lease.lock().take();
         let mut lease = match lease {
@@ -241,30 +241,19 @@ impl Future for Under {
 
 impl Under {
     fn outcome(&mut self, reply: Reply) -> Result<Filtered> {
-        let Reply { outcome, value, second, .. } = reply;
         let name = if self.first < 32 { phase::name(self.first) } else { "the body" };
-        match outcome {
-            Outcome::Done => {
-                let unchanged = value & reply::UNCHANGED != 0;
-                let data = if unchanged { std::mem::take(&mut self.data) } else { second };
-                let more = value & reply::MORE != 0;
-                let end = value & reply::END != 0 || (self.ended && !more);
-                Ok(Filtered { data, end, more })
-            }
-            Outcome::TooSlow => {
-                Err(Error::new(Code::PhaseTimeout, format!("{name} took too long")).in_phase(name))
-            }
-            Outcome::NeverBegun => {
-                let message = format!("{name} could not start in time");
-                Err(Error::new(Code::Overloaded, message).in_phase(name))
-            }
-            _ => {
-                let (error, answer) =
-                    super::request::thrown(Reply { outcome, value, second, ..reply });
-                *self.shared.thrown.lock() = answer;
-                Err(error)
-            }
+        in_time(reply.outcome, name)?;
+        if reply.outcome != Outcome::Done {
+            let (error, answer) = thrown(reply);
+            *self.shared.thrown.lock() = answer;
+            return Err(error);
         }
+        let Reply { value, second, .. } = reply;
+        let unchanged = value & reply::UNCHANGED != 0;
+        let data = if unchanged { std::mem::take(&mut self.data) } else { second };
+        let more = value & reply::MORE != 0;
+        let end = value & reply::END != 0 || (self.ended && !more);
+        Ok(Filtered { data, end, more })
     }
 }
 

@@ -146,8 +146,7 @@ impl JsPhases {
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
             let lease = self.crossing.lease(router, bound, ex.connection.tls.clone());
-            let overloaded = |Full| Error::new(Code::Overloaded, "too much waits for the phases");
-            state.lease = Some(lease.map_err(overloaded)?);
+            state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
@@ -167,6 +166,23 @@ impl JsPhases {
         ctx.state.lock().thrown = answer;
         error
     }
+}
+
+/// An error if the phase took too long, or could not begin.
+pub(super) fn in_time(outcome: Outcome, phase: &'static str) -> Result<()> {
+    let error = match outcome {
+        Outcome::TooSlow => Error::new(Code::PhaseTimeout, format!("{phase} took too long")),
+        Outcome::NeverBegun => {
+            Error::new(Code::Overloaded, format!("{phase} could not start in time"))
+        }
+        _ => return Ok(()),
+    };
+    Err(error.in_phase(phase))
+}
+
+/// What a request is refused with that there is no room for.
+pub(super) fn overloaded() -> Error {
+    Error::new(Code::Overloaded, "too much waits for the phases")
 }
 
 /// The error of a phase that failed, and the answer that it has for it.
@@ -220,14 +236,7 @@ impl Future for Crossed<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = ready!(Pin::new(&mut self.flight).poll(cx));
         let first = phase::name(self.mask.trailing_zeros());
-        let error = match reply.outcome {
-            Outcome::TooSlow => Error::new(Code::PhaseTimeout, format!("{first} took too long")),
-            Outcome::NeverBegun => {
-                Error::new(Code::Overloaded, format!("{first} could not start in time"))
-            }
-            _ => return Poll::Ready(Ok(reply)),
-        };
-        Poll::Ready(Err(error.in_phase(first)))
+        Poll::Ready(in_time(reply.outcome, first).map(|()| reply))
     }
 }
 

@@ -5,8 +5,9 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongReturn } from './call.js'
-import { describe, failureOf, readError } from './failure.js'
-import { BodyLane } from './lane.js'
+import { describe, phaseTimeout, readError, reportFailure } from './failure.js'
+import { BodyLanes } from './lanes.js'
+import { isThenable, whenSettled } from './promise.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
 
@@ -14,12 +15,12 @@ import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
 const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
+/** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
+const TOO_SLOW = 2
 const ITEM = 16
 const NUMBERS = 8
 
 const TRAILERS = (1 << Phase.upstreamResponseTrailerFilter) | (1 << Phase.responseTrailerFilter)
-
-const { then } = Promise.prototype
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -42,7 +43,7 @@ export class Crossing {
   readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
   /** Bodies under way, each in a slot of its own. */
-  readonly #lanes: (BodyLane | undefined)[] = []
+  readonly #lanes: BodyLanes
   readonly #shared: Shared = {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
@@ -76,6 +77,11 @@ export class Crossing {
     this.#items = items
     this.#numbers = numbers
     this.#records = new Records(this.native, records)
+    this.#lanes = new BodyLanes({
+      records: this.#records,
+      flushSoon: () => this.#flushSoon(),
+      settledLate: () => void this.late++,
+    })
   }
 
   /** Live requests. */
@@ -126,12 +132,17 @@ export class Crossing {
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!
     if (kind === Kind.body) {
-      this.#body(slot, seq, mask, at)
+      const from = items[at + 5]!
+      const piece = Buffer.allocUnsafe(requestLength)
+      this.#input.copy(piece, 0, from, from + requestLength)
+      const parent = this.#slots[items[at + 7]!]
+      if (!this.#lanes.take(slot, seq, mask, items[at + 15]!, piece, parent)) this.#unknown(slot, seq)
       return
     }
     let state = this.#slots[slot]
-    if (state === undefined && this.#lanes[slot] !== undefined && requestLength === 0) {
-      this.#toLane(this.#lanes[slot], slot, seq, kind, items[at + 15]!)
+    if (state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
+      if (kind === Kind.abort) this.#lanes.abort(slot, items[at + 15]! === TOO_SLOW)
+      else this.#lanes.end(slot, seq)
       return
     }
     if (kind === Kind.end && mask === 0 && requestLength === 0 && state?.controller === undefined) {
@@ -306,12 +317,7 @@ export class Crossing {
   #wait(state: RequestState, promise: object): void {
     const wait = ++state.wait
     const phase = state.phase
-    // Not `promise.then`, which may be anything: this one never calls back at once.
-    then.call(
-      promise instanceof Promise ? promise : Promise.resolve(promise),
-      (value) => this.#resume(state, wait, phase, false, value),
-      (error) => this.#resume(state, wait, phase, true, error),
-    )
+    whenSettled(promise, (failed, value) => this.#resume(state, wait, phase, failed, value))
     if (state.resumed && !state.ending) this.#records.plain(state.slot, state.seq, Result.progress, phase, 0)
   }
 
@@ -338,99 +344,6 @@ export class Crossing {
     this.#advance(state)
   }
 
-  /** A piece of a body. */
-  #body(slot: number, seq: number, mask: number, at: number): void {
-    const items = this.#items
-    const flags = items[at + 15]!
-    let lane = this.#lanes[slot]
-    if (lane === undefined) {
-      const parent = this.#slots[items[at + 7]!]
-      if (parent === undefined) {
-        this.#unknown(slot, seq)
-        return
-      }
-      lane = new BodyLane(slot, parent, flags)
-      this.#lanes[slot] = lane
-    }
-    const offset = items[at + 5]!
-    const length = items[at + 6]!
-    const piece = Buffer.allocUnsafe(length)
-    this.#input.copy(piece, 0, offset, offset + length)
-    lane.begin(seq, mask, flags, piece)
-    const { parent } = lane
-    if (!parent.live) this.#unknown(slot, seq)
-    else if (parent.thrownIn === Phase.newCtx) this.#laneFailed(lane, parent.thrown)
-    else this.#advanceLane(lane)
-  }
-
-  /** What else is said of a lane: it has ended, or its piece is not waited for any more. */
-  #toLane(lane: BodyLane, slot: number, seq: number, kind: number, reason: number): void {
-    lane.wait++
-    if (kind === Kind.abort) {
-      if (reason !== 2 || !lane.parent.live) return
-      const message = `${lane.name} did not settle in time`
-      lane.parent.controller?.abort(withoutStack({ code: 'PHASE_TIMEOUT', message }))
-      return
-    }
-    this.#lanes[slot] = undefined
-    lane.stage?.cancel()
-    this.#records.plain(slot, seq, Result.free, 0, 0)
-  }
-
-  #advanceLane(lane: BodyLane): void {
-    try {
-      for (let step = lane.step(); step !== undefined; step = lane.step()) {
-        if (typeof step.value === 'object' && step.value !== null && isThenable(step.value)) {
-          this.#waitLane(lane, step.value)
-          return
-        }
-        lane.accept(step.value)
-      }
-    } catch (error) {
-      this.#laneFailed(lane, error)
-      return
-    }
-    const { value, bytes } = lane.reply()
-    lane.wait++
-    this.#records.full(lane.slot, lane.seq, Result.done, lane.phase, value, '', bytes)
-  }
-
-  #waitLane(lane: BodyLane, promise: object): void {
-    const wait = ++lane.wait
-    then.call(
-      promise instanceof Promise ? promise : Promise.resolve(promise),
-      (value) => this.#resumeLane(lane, wait, false, value),
-      (error) => this.#resumeLane(lane, wait, true, error),
-    )
-    if (lane.resumed) this.#records.plain(lane.slot, lane.seq, Result.progress, lane.phase, 0)
-  }
-
-  #resumeLane(lane: BodyLane, wait: number, failed: boolean, value: unknown): void {
-    if (lane.wait !== wait || !lane.parent.live) {
-      this.late++
-      return
-    }
-    this.#flushSoon()
-    lane.resumed = true
-    try {
-      if (failed) throw value
-      lane.accept(value)
-    } catch (error) {
-      this.#laneFailed(lane, error)
-      return
-    }
-    this.#advanceLane(lane)
-  }
-
-  #laneFailed(lane: BodyLane, thrown: unknown): void {
-    const { parent, phase } = lane
-    const { code, status, fields, message } = failureOf(thrown, phase)
-    parent.thrown = thrown
-    parent.thrownIn = phase
-    lane.wait++
-    this.#records.full(lane.slot, lane.seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
-  }
-
   #done(state: RequestState): void {
     const { slot, seq, phase } = state
     const { head } = state
@@ -453,12 +366,9 @@ export class Crossing {
 
   #failed(state: RequestState, thrown: unknown): void {
     const { slot, seq, phase } = state
-    const { code, status, fields, message } = failureOf(thrown, phase)
-    state.thrown = thrown
-    state.thrownIn = phase
     state.answer = null
     this.#rest(state)
-    this.#records.full(slot, seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
+    reportFailure(this.#records, slot, seq, phase, state, thrown)
   }
 
   /** The crossing is over; the request waits for the addon. */
@@ -477,8 +387,8 @@ export class Crossing {
     }
     const name = phase < 0 ? 'a phase' : PHASES[phase]
     state.aborted =
-      reason === 2
-        ? withoutStack({ code: 'PHASE_TIMEOUT', message: `${name} did not settle in time` })
+      reason === TOO_SLOW
+        ? phaseTimeout(name)
         : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
     // A listener that throws is reported by Node, not thrown here.
     state.controller?.abort(state.aborted)
@@ -564,9 +474,4 @@ export class Crossing {
       else this.#logs.get(Number(server))?.[level](text)
     }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
-  return typeof (value as { then?: unknown }).then === 'function'
 }

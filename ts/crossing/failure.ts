@@ -9,6 +9,7 @@ import {
   withoutStack,
 } from '../errors.js'
 import { PHASES, type PhaseName } from '../phases.js'
+import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
 
 /** What a throw of a phase means for its request. */
@@ -46,6 +47,26 @@ export function failureOf(thrown: unknown, phase: number): Failure {
   } catch {
     return { code: 'PHASE_FAILED', status: 0, fields: '', message: `${name}: a value that cannot be read` }
   }
+}
+
+/** Tells the addon what a phase of a request threw, which is kept for the error that comes of it. */
+export function reportFailure(
+  records: Records,
+  slot: number,
+  seq: number,
+  phase: number,
+  state: RequestState,
+  thrown: unknown,
+): void {
+  const { code, status, fields, message } = failureOf(thrown, phase)
+  state.thrown = thrown
+  state.thrownIn = phase
+  records.full(slot, seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
+}
+
+/** Why the signal of a request fires when a phase has taken too long. */
+export function phaseTimeout(name: string): ProxyError {
+  return withoutStack({ code: 'PHASE_TIMEOUT', message: `${name} did not settle in time` })
 }
 
 /** An error with the place it came from, in one line; anything else as it is. */

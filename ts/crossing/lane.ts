@@ -1,5 +1,4 @@
-import type { BodyStage } from '../bodies/stage.js'
-import { bytesOf } from '../bodies/stage.js'
+import { type BodyStage, bytesOf, type Output } from '../bodies/stage.js'
 import { PHASES, Phase } from '../phases.js'
 import { wrongReturn } from './call.js'
 import type { RequestState } from './state.js'
@@ -16,7 +15,7 @@ export class BodyLane {
   readonly slot: number
   readonly parent: RequestState
   /** What stands behind the phases. */
-  readonly stage: BodyStage | undefined
+  readonly stage: BodyStage | undefined = undefined
   seq = -1
   /** The phases still to run on this piece. */
   mask = 0
@@ -32,12 +31,14 @@ export class BodyLane {
   #end = false
   #more = false
   #stagePending = false
+  /** No phase has seen the piece: nobody else holds it. */
+  #isOurs = true
 
   constructor(slot: number, parent: RequestState, flags: number) {
     this.slot = slot
     this.parent = parent
-    const isOurs = (flags & (BodyFlag.change | BodyFlag.source)) !== 0
-    this.stage = isOurs ? (flags & BodyFlag.source ? parent.source : parent.change) : undefined
+    if ((flags & BodyFlag.source) !== 0) this.stage = parent.source
+    else if ((flags & BodyFlag.change) !== 0) this.stage = parent.change
   }
 
   /** Another piece, copied: it is the user's to keep. */
@@ -51,6 +52,7 @@ export class BodyLane {
     this.#end = (flags & BodyFlag.end) !== 0
     this.#more = false
     this.#stagePending = this.stage !== undefined
+    this.#isOurs = true
   }
 
   /** Calls what comes next; undefined where nothing does. What it gives goes to `accept`. */
@@ -61,22 +63,23 @@ export class BodyLane {
       // A piece that was dropped is not shown to the next phase, but the end is.
       if (this.#piece === null && !this.#end) continue
       this.phase = 31 - Math.clz32(bit)
+      this.#isOurs = false
       return { value: this.#call() }
     }
     if (!this.#stagePending) return undefined
     this.#stagePending = false
     if (this.#piece === null && !this.#end) return undefined
     this.phase = Phase.responseFilter
-    const piece = this.#piece === undefined ? undefined : Buffer.from(this.#piece ?? EMPTY)
-    return { value: this.stage!.next(piece, this.#end) }
+    if (this.#piece === undefined) return { value: this.stage!.next(undefined, this.#end) }
+    const piece = bufferOf(this.#piece)
+    // A phase may have kept it, and may change it later.
+    return { value: this.stage!.next(this.#isOurs ? piece : Buffer.from(piece), this.#end) }
   }
 
   #call(): unknown {
     const { proxy, session, ctx } = this.parent
     const { phases } = proxy
-    const given = this.#piece ?? EMPTY
-    const chunk =
-      given instanceof Buffer ? given : Buffer.from(given.buffer, given.byteOffset, given.byteLength)
+    const chunk = bufferOf(this.#piece)
     if (this.phase === Phase.requestBodyFilter)
       return phases.requestBodyFilter!(session, chunk, this.#end, ctx)
     if (this.phase === Phase.upstreamResponseBodyFilter)
@@ -88,7 +91,7 @@ export class BodyLane {
   accept(value: unknown): void {
     if (this.phase === Phase.responseFilter) {
       // The stage's own, whose shape is known.
-      const { chunk, end, more } = value as { chunk: Uint8Array | null; end: boolean; more: boolean }
+      const { chunk, end, more } = value as Output
       this.#piece = chunk
       this.#isUnchanged = false
       this.#end = end
@@ -124,4 +127,10 @@ export class BodyLane {
   get name(): string {
     return PHASES[this.phase]!
   }
+}
+
+/** The same bytes as a Buffer; of none, an empty one. */
+function bufferOf(piece: Uint8Array | null | undefined): Buffer {
+  if (!piece) return EMPTY
+  return piece instanceof Buffer ? piece : Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
 }

@@ -1,7 +1,7 @@
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
-import { NativeTls } from '../native.js'
-import { checkOptions, list } from '../options.js'
+import { type NativeCertificate, NativeTls } from '../native.js'
+import { type Checked, checkOptions, list } from '../options.js'
 import { type Certificate, certificateRules, checkTls, pemRules } from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
@@ -24,7 +24,7 @@ export function makeTls(
   if (problems.length > before) return undefined
   const { cert, key, clientAuth, sniCallback, handshakeTimeoutMs } = options
   const isSingle = cert !== undefined && key !== undefined
-  const certificates = isSingle ? [{ names: [], cert, key }] : (options.certificates ?? [])
+  const certificates = isSingle ? [{ names: [], cert, key }] : options.certificates
   let tls: EndpointTls | undefined
   const ask = (question: number, name: string) => {
     if (tls && sniCallback) void askFor(tls, sniCallback, question, name, handshakeTimeoutMs)
@@ -32,7 +32,7 @@ export function makeTls(
   try {
     const native = new NativeTls(
       {
-        certificates: certificates.map((one) => ({ ...one, names: [...one.names] })),
+        certificates: listed(certificates),
         alpn: [...options.protocols],
         onlyTls13: options.minVersion === 'TLSv1.3',
         ...(clientAuth === undefined ? {} : { clientCa: clientAuth.ca }),
@@ -55,13 +55,18 @@ export function makeTls(
   return tls
 }
 
+/** Certificates as the addon takes them. */
+function listed(certificates: Checked<typeof certificateRules>[] = []): NativeCertificate[] {
+  return certificates.map((one) => ({ ...one, names: [...one.names] }))
+}
+
 /** Replaces the certificates of an endpoint. @throws UsageError INVALID_OPTIONS */
 export function updateTls(tls: EndpointTls, certificates: Certificate | readonly Certificate[]): void {
   const given = { certificates: Array.isArray(certificates) ? certificates : [certificates] }
   const rules = { certificates: list(certificateRules) }
   const checked = checkOptions('updateCertificates', rules, given).certificates!
   try {
-    tls.native.updateCertificates(checked.map((one) => ({ ...one, names: [...one.names] })))
+    tls.native.updateCertificates(listed(checked))
   } catch (error) {
     throw invalidOptions('updateCertificates', [problemWith(error, pemRules, given)])
   }

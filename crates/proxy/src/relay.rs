@@ -93,11 +93,27 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
             return Poll::Ready(Err(error));
         }
         this.up.read_ahead(cx);
-        match this.down.poll_flush(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Pending,
-        }
+        poll_flush_error(cx, *this.down).map(Err)
     }
+}
+
+/// Sends on what there is, while something else is waited for; ready only with the client's error.
+pub(crate) fn poll_flush_error<D: Downstream>(
+    cx: &mut Context<'_>,
+    down: &mut D,
+) -> Poll<millrace_error::Error> {
+    match down.poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(error),
+        _ => Poll::Pending,
+    }
+}
+
+/// The same where the error says who failed.
+pub(crate) fn poll_broken_flush<D: Downstream, T>(
+    cx: &mut Context<'_>,
+    down: &mut D,
+) -> Poll<Result<T, Broken>> {
+    poll_flush_error(cx, down).map(|error| Err(Broken::Downstream(error)))
 }
 
 /// Sends the request and waits for the head of its response; interim ones are passed on.
@@ -130,10 +146,7 @@ pub(crate) async fn exchange_heads<D: Downstream>(
                     return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
                 }
                 Poll::Pending => {
-                    return match down.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
-                        _ => Poll::Pending,
-                    };
+                    return poll_broken_flush(cx, down);
                 }
             }
         }
@@ -172,10 +185,7 @@ impl Download {
             }
             match self.poll(cx, up) {
                 Poll::Ready(first) => Poll::Ready(first.map_err(Broken::Upstream)),
-                Poll::Pending => match down.poll_flush(cx) {
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
-                    _ => Poll::Pending,
-                },
+                Poll::Pending => poll_broken_flush(cx, down),
             }
         });
         let length = match first.await? {
@@ -232,10 +242,7 @@ pub(crate) async fn relay_body<D: Downstream>(
                 Poll::Ready(Ok(Body::End)) => return Poll::Ready(Ok(trailers.take())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),
                 Poll::Pending => {
-                    return match down.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
-                        _ => Poll::Pending,
-                    };
+                    return poll_broken_flush(cx, down);
                 }
             }
         }

@@ -9,7 +9,7 @@ use millrace_message::{Method, ResponseHead};
 use crate::downstream::{forbids_body, opens_tunnel};
 use crate::filter::Filter;
 use crate::phases::ProxyHttp;
-use crate::relay::{alive, flushed};
+use crate::relay::{alive, flushed, poll_flush_error};
 use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy};
 
 impl<P: ProxyHttp> HttpProxy<P> {
@@ -142,7 +142,7 @@ async fn drained<D: Downstream>(
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(sent)),
                 Poll::Pending => {
-                    if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
+                    if let Poll::Ready(error) = poll_flush_error(cx, down) {
                         return Poll::Ready(Err(error));
                     }
                     break;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_error::{Code, Error, Source};
 use tokio::time::Instant;
 
-use crate::relay::Broken;
+use crate::relay::{Broken, poll_broken_flush};
 use crate::timer::Timer;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
@@ -91,10 +91,7 @@ impl FarEnd<'_> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Upstream(error))),
                 Poll::Pending => {
                     // Nothing is held back while the origin is silent.
-                    return match down.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Downstream(error))),
-                        _ => Poll::Pending,
-                    };
+                    return poll_broken_flush(cx, down);
                 }
             }
         }

@@ -68,6 +68,16 @@ async fn call(
     (response, stream, logs)
 }
 
+/// Answers with a message every 45 seconds, five times, and then with nothing.
+async fn speaks_for_a_while(call: &mut Call) {
+    let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
+    for _ in 0..5 {
+        sleep(seconds(45)).await;
+        send_all(&mut stream, MESSAGE, false).await;
+    }
+    std::future::pending().await
+}
+
 fn status(code: &'static str) -> HeaderMap {
     HeaderMap::from_iter([("grpc-status".parse().unwrap(), code.parse().unwrap())])
 }
@@ -118,14 +128,7 @@ async fn a_client_of_grpc_may_say_little_and_any_other_is_too_slow() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_listens_may_be_silent_for_as_long_as_the_origin_is_not() {
-    let origin = origin(|mut call| async move {
-        let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
-        for _ in 0..5 {
-            sleep(seconds(45)).await;
-            send_all(&mut stream, MESSAGE, false).await;
-        }
-        std::future::pending().await
-    });
+    let origin = origin(|mut call| async move { speaks_for_a_while(&mut call).await });
     let (response, mut stream, logs) = call(origin.await, GRPC).await;
     stream.send_data(MESSAGE, false).unwrap();
     let start = Instant::now();
@@ -145,12 +148,7 @@ async fn a_client_that_listens_may_be_silent_for_as_long_as_the_origin_is_not() 
 async fn a_stream_that_only_the_origin_may_speak_on_waits_sixty_seconds_for_it() {
     let origin = origin(|mut call| async move {
         let (_, _) = call.body().await;
-        let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
-        for _ in 0..5 {
-            sleep(seconds(45)).await;
-            send_all(&mut stream, MESSAGE, false).await;
-        }
-        std::future::pending().await
+        speaks_for_a_while(&mut call).await
     });
     let (response, mut stream, logs) = call(origin.await, GRPC).await;
     stream.send_data(MESSAGE, true).unwrap();

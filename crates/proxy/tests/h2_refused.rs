@@ -12,24 +12,6 @@ use support::frames::*;
 use support::h2_client::*;
 use support::*;
 
-const HEAD: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-
-fn with(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let mut fields = HEAD.to_vec();
-    for (name, value) in changes {
-        match fields.iter_mut().find(|field| field.0 == *name) {
-            Some(field) if name.starts_with(':') => field.1 = value,
-            _ => fields.push((name, value)),
-        }
-    }
-    fields
-}
-
-fn without(name: &str) -> Vec<(&'static str, &'static str)> {
-    HEAD.into_iter().filter(|field| field.0 != name).collect()
-}
-
 #[test]
 fn a_malformed_head_is_a_stream_error_or_worse_and_reaches_no_origin() {
     let origin = Origin::echoes();
@@ -65,8 +47,8 @@ fn a_malformed_head_is_a_stream_error_or_worse_and_reaches_no_origin() {
         with(&[(":unknown", "1")]),
         without(":method"),
         without(":scheme"),
-        [&HEAD[..], &[(":path", "/2")]].concat(),
-        [&[("x", "1")], &HEAD[..]].concat(),
+        [&GET_FIELDS[..], &[(":path", "/2")]].concat(),
+        [&[("x", "1")], &GET_FIELDS[..]].concat(),
         // Lengths.
         with(&[("content-length", "x")]),
         with(&[("content-length", "+1")]),

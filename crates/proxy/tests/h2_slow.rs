@@ -36,18 +36,23 @@ fn open_wide(client: &mut Frames) {
     client.send(Frames::WINDOW_UPDATE, 0, 0, &0x3fff_ffff_u32.to_be_bytes());
 }
 
-#[test]
-fn a_window_that_was_made_smaller_behind_an_answer_does_not_hold_it_for_ever() {
-    let proxy = answering(60_000, with_write_timeout(300));
+/// A client with a hundred answers to come. All of them are with `h2`, which cannot write them yet.
+fn a_hundred_answers(proxy: &Proxy) -> Frames {
     let mut client = Frames::connect(proxy.address);
     open_wide(&mut client);
     for n in 0..100 {
         client.get(2 * n + 1, "/", &[]);
     }
-    // All of it is with `h2`, which cannot write it yet.
     for _ in 0..100 {
         assert_eq!(proxy.logged().code, None);
     }
+    client
+}
+
+#[test]
+fn a_window_that_was_made_smaller_behind_an_answer_does_not_hold_it_for_ever() {
+    let proxy = answering(60_000, with_write_timeout(300));
+    let mut client = a_hundred_answers(&proxy);
     client.send(Frames::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     // What the sockets hold is read, and then nothing more may come.
     let mut ended = 0;
@@ -67,14 +72,7 @@ fn a_window_that_was_made_smaller_behind_an_answer_does_not_hold_it_for_ever() {
 fn a_client_that_takes_its_answers_slowly_and_steadily_gets_them() {
     // Each takes longer than the time-out in all, as they come side by side.
     let proxy = answering(60_000, with_write_timeout(500));
-    let mut client = Frames::connect(proxy.address);
-    open_wide(&mut client);
-    for n in 0..100 {
-        client.get(2 * n + 1, "/", &[]);
-    }
-    for _ in 0..100 {
-        assert_eq!(proxy.logged().code, None);
-    }
+    let mut client = a_hundred_answers(&proxy);
     let (start, mut ended, mut bytes) = (Instant::now(), 0, 0);
     while ended < 100 {
         let frame = client.try_next().unwrap();

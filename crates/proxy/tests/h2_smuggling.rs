@@ -13,9 +13,6 @@ use support::frames::*;
 use support::*;
 use told::Told;
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-
 /// An origin that keeps all bytes that it gets, and answers each head at once. It reads bodies to
 /// their end, however that comes.
 fn recorder() -> (Origin, Arc<Mutex<Vec<u8>>>) {
@@ -75,21 +72,6 @@ impl Rig {
     }
 }
 
-fn with(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let mut fields = GET.to_vec();
-    for (name, value) in changes {
-        match fields.iter_mut().find(|field| field.0 == *name) {
-            Some(field) if name.starts_with(':') => field.1 = value,
-            _ => fields.push((name, value)),
-        }
-    }
-    fields
-}
-
-fn without(name: &str) -> Vec<(&'static str, &'static str)> {
-    GET.into_iter().filter(|field| field.0 != name).collect()
-}
-
 fn post(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     with(&[&[(":method", "POST")], changes].concat())
 }
@@ -107,12 +89,12 @@ fn a_malformed_head_reaches_no_origin() {
         (without(":method"), RESET),
         (without(":scheme"), RESET),
         (without(":path"), RESET),
-        ([&GET[..], &[(":method", "GET")]].concat(), RESET),
-        ([&GET[..], &[(":path", "/2")]].concat(), RESET),
-        ([&GET[..], &[(":scheme", "http")]].concat(), RESET),
-        ([&GET[..], &[(":authority", "b")]].concat(), RESET),
-        ([&[("x", "1")], &GET[..]].concat(), RESET),
-        ([&GET[..3], &[("x", "1")], &GET[3..]].concat(), RESET),
+        ([&GET_FIELDS[..], &[(":method", "GET")]].concat(), RESET),
+        ([&GET_FIELDS[..], &[(":path", "/2")]].concat(), RESET),
+        ([&GET_FIELDS[..], &[(":scheme", "http")]].concat(), RESET),
+        ([&GET_FIELDS[..], &[(":authority", "b")]].concat(), RESET),
+        ([&[("x", "1")], &GET_FIELDS[..]].concat(), RESET),
+        ([&GET_FIELDS[..3], &[("x", "1")], &GET_FIELDS[3..]].concat(), RESET),
         (with(&[(":status", "200")]), RESET),
         (with(&[(":unknown", "1")]), GONE),
         (with(&[(":", "1")]), GONE),
@@ -284,7 +266,7 @@ fn what_is_odd_and_allowed_arrives_whole_and_as_it_was() {
 #[test]
 fn a_fragment_is_found_in_whatever_form_it_is_sent() {
     let rig = Rig::new();
-    let base = fields_block(&GET[..3]);
+    let base = fields_block(&GET_FIELDS[..3]);
     let huffman = |text: &[u8]| [&[0x80 | text.len() as u8], text].concat();
     let (fragment, plain) = (huffman(b"\x63\xfe\xbf"), huffman(b"\x60\xff"));
     let mut client = rig.client();

@@ -78,15 +78,19 @@ enum On {
     Many,
 }
 
+/// Whose connections can be shared: those of HTTP/2.
+fn sharing(row: Row) -> impl Iterator<Item = On> {
+    [On::OneClients, On::Many].into_iter().filter(move |on| match on {
+        On::OneClients => row.down == Http::H2,
+        On::Many => row.up == Http::H2,
+    })
+}
+
 #[test]
 fn a_stream_runs_beside_99_downloads_that_stall() {
     let _alone = heap::alone();
     each_row(|row| {
-        for on in [On::OneClients, On::Many] {
-            if (on, row.down) == (On::OneClients, Http::H1) || (on, row.up) == (On::Many, Http::H1)
-            {
-                continue;
-            }
+        for on in sharing(row) {
             let (stalled, over) = (Ticks::default(), Ticks::default());
             let pair = Pair::with(row, wide, serve(stalled.clone(), over.clone()));
             let mut last = pair.client();
@@ -113,11 +117,7 @@ fn a_stream_runs_beside_99_downloads_that_stall() {
 fn a_stream_runs_beside_99_uploads_that_stall() {
     let _alone = heap::alone();
     each_row(|row| {
-        for on in [On::OneClients, On::Many] {
-            if (on, row.down) == (On::OneClients, Http::H1) || (on, row.up) == (On::Many, Http::H1)
-            {
-                continue;
-            }
+        for on in sharing(row) {
             let (stalled, over) = (Ticks::default(), Ticks::default());
             let stalls = stalled.clone();
             let stop = |setup: &mut Setup| {

@@ -35,6 +35,27 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The fields of a plain GET.
+pub const GET_FIELDS: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+
+/// Those fields with others: pseudo-headers in the place of theirs, and any other behind them.
+pub fn with(changes: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    let mut fields = GET_FIELDS.to_vec();
+    for (name, value) in changes {
+        match fields.iter_mut().find(|field| field.0 == *name) {
+            Some(field) if name.starts_with(':') => field.1 = value,
+            _ => fields.push((name, value)),
+        }
+    }
+    fields
+}
+
+/// Those fields but for one.
+pub fn without(name: &str) -> Vec<(&'static str, &'static str)> {
+    GET_FIELDS.into_iter().filter(|field| field.0 != name).collect()
+}
+
 /// Fields as literals that are never indexed, byte for byte as given.
 pub fn fields_block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();

@@ -1,0 +1,17 @@
+const { then } = Promise.prototype
+
+/** Whether a value has to be waited for. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
+  return typeof (value as { then?: unknown }).then === 'function'
+}
+
+/** Tells what became of a promise, or of what looks like one; never at once. */
+export function whenSettled(promise: object, tell: (failed: boolean, value: unknown) => void): void {
+  // Not `promise.then`, which may be anything: this one never calls back at once.
+  then.call(
+    promise instanceof Promise ? promise : Promise.resolve(promise),
+    (value) => tell(false, value),
+    (error) => tell(true, error),
+  )
+}
