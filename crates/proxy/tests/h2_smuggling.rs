@@ -13,21 +13,31 @@ use support::frames::*;
 use support::*;
 use told::Told;
 
+const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+
 /// An origin that keeps all bytes that it gets, and answers each head at once. It reads bodies to
 /// their end, however that comes.
 fn recorder() -> (Origin, Arc<Mutex<Vec<u8>>>) {
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
     let seen = bytes.clone();
     let origin = Origin::new(move |_, mut wire| {
-        let mut own = Vec::new();
+        let mut own = String::new();
         loop {
             let piece = wire.piece();
             if piece.is_empty() {
                 return;
             }
             seen.lock().unwrap().extend_from_slice(&piece);
-            own.extend_from_slice(&piece);
-            if own.ends_with(b"\r\n\r\n") || own.ends_with(b"\r\n\r\nhello") {
+            own.push_str(&String::from_utf8_lossy(&piece));
+            let is_whole = if own.contains("\r\ntransfer-encoding: chunked\r\n") {
+                own.contains("\r\n0\r\n") && own.ends_with("\r\n\r\n")
+            } else if own.contains("\r\ncontent-length: 5\r\n") {
+                own.ends_with("\r\n\r\nhello")
+            } else {
+                own.ends_with("\r\n\r\n")
+            };
+            if is_whole {
                 own.clear();
                 wire.try_send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }

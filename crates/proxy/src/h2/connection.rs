@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use millrace_error::{Code, Error, Source};
+use millrace_error::{Code, Error};
 use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, Reached, Shutdown};
 use millrace_transport::Stream;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::frames::Frames;
 use super::io::Watched;
 use super::options::builder;
-use super::pings::{Liveness, Pings, after, passed};
+use super::pings::{Pings, after};
 use super::refused;
 use super::request::{content_length, head_size, request_head};
 use super::shared::Shared;
@@ -95,20 +95,20 @@ fn log_fault<P: ProxyHttp>(
 }
 
 /// What a connection is beside its `h2`.
-struct H2Connection<P: ProxyHttp> {
+pub(super) struct H2Connection<P: ProxyHttp> {
     proxy: Arc<HttpProxy<P>>,
-    options: Arc<ProxyOptions>,
-    info: Arc<ConnInfo>,
-    shared: Arc<Shared>,
-    pings: Option<Pings>,
-    streams: JoinSet<()>,
+    pub(super) options: Arc<ProxyOptions>,
+    pub(super) info: Arc<ConnInfo>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pings: Option<Pings>,
+    pub(super) streams: JoinSet<()>,
     /// Requests accepted so far.
     requests: u32,
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
     /// Set once no more requests are taken: when the connection is cut, if it is final.
-    closing: Option<Instant>,
+    pub(super) closing: Option<Instant>,
     /// The connection ends now, whatever is open.
-    is_final: bool,
+    pub(super) is_final: bool,
     fault: Fault,
     timer: Timer,
 }
@@ -121,7 +121,7 @@ struct Fault {
     error: Option<Error>,
 }
 
-type Server = Connection<Watched, Bytes>;
+pub(super) type Server = Connection<Watched, Bytes>;
 
 impl<P: ProxyHttp> H2Connection<P> {
     /// Ready when the connection has ended.
@@ -208,100 +208,6 @@ impl<P: ProxyHttp> H2Connection<P> {
         any
     }
 
-    /// Looks at all that may end the connection; whether `h2` has something to do because of it.
-    fn check(&mut self, cx: &mut Context<'_>, h2: &mut Server) -> bool {
-        if self.is_final {
-            return false;
-        }
-        let now = Instant::now();
-        if let Some((reason, error)) = self.find_fault(cx, now) {
-            self.shared.frames.lock().closes_at_once = error.code() == Code::WriteTimeout;
-            self.log_fault(error);
-            return self.end(h2, reason);
-        }
-        let is_idle = self.is_idle(h2);
-        let is_over = self.closing.is_some()
-            || self.shared.input_ended()
-            || passed(after(self.idle_since, self.options.keep_alive_timeout), now);
-        if is_idle && is_over {
-            self.shared.frames.lock().closes_at_once = true;
-            return self.end(h2, Reason::NO_ERROR);
-        }
-        let last_read = self.shared.frames.lock().last_read;
-        match self.pings.as_mut().map(|pings| pings.poll(cx, &self.options, last_read, now)) {
-            // A client that has ended its side cannot answer.
-            _ if self.shared.input_ended() => false,
-            Some(Liveness::Sent) => true,
-            Some(Liveness::Dead) => {
-                self.shared.frames.lock().closes_at_once = true;
-                self.end(h2, Reason::NO_ERROR)
-            }
-            _ => false,
-        }
-    }
-
-    /// What the client has done that ends the connection, and what it is told.
-    fn find_fault(&self, cx: &Context<'_>, now: Instant) -> Option<(Reason, Error)> {
-        let bad = |why: &'static str| Error::new(Code::BadRequest, why);
-        let late = |why: &'static str| Error::new(Code::RequestTimeout, why);
-        let frames = self.shared.frames.lock();
-        let calm = Reason::ENHANCE_YOUR_CALM;
-        if frames.is_broken {
-            return Some((Reason::PROTOCOL_ERROR, bad("the client sent no settings")));
-        }
-        if frames.is_flooded {
-            return Some((calm, bad("too many frames that carry nothing")));
-        }
-        if passed(self.head_deadline(&frames), now) {
-            return Some((calm, late("the head took too long")));
-        }
-        if passed(self.settings_deadline(&frames), now) {
-            return Some((Reason::SETTINGS_TIMEOUT, late("the settings took too long")));
-        }
-        if passed(self.write_deadline(&frames), now) {
-            let error = Error::new(Code::WriteTimeout, "the client took its responses too slowly");
-            return Some((Reason::NO_ERROR, error.from_source(Source::Downstream)));
-        }
-        drop(frames);
-        self.shared.is_abused(cx.waker()).then(|| (calm, bad("too many streams were reset")))
-    }
-
-    fn head_deadline(&self, frames: &Frames) -> Option<Instant> {
-        after(frames.block_since?, self.options.request_header_timeout)
-    }
-
-    fn settings_deadline(&self, frames: &Frames) -> Option<Instant> {
-        let limit = self.options.request_header_timeout.filter(|_| !frames.has_settings);
-        after(self.info.accepted, limit)
-    }
-
-    /// Until when the client may take nothing of what waits for it. A response that is over for its
-    /// stream may wait in `h2` for the socket, or for a window that the client has made smaller.
-    fn write_deadline(&self, frames: &Frames) -> Option<Instant> {
-        frames.blocked_until.or_else(|| after(frames.waits_since()?, self.options.write_timeout))
-    }
-
-    fn is_idle(&self, h2: &Server) -> bool {
-        self.streams.is_empty() && !h2.has_streams()
-    }
-
-    /// When to look again, if nothing happens.
-    fn deadline(&self, h2: &Server) -> Option<Instant> {
-        let options = &self.options;
-        if self.is_final {
-            return self.closing;
-        }
-        let idle =
-            self.is_idle(h2).then(|| after(self.idle_since, options.keep_alive_timeout)).flatten();
-        let frames = self.shared.frames.lock();
-        let ping = self.pings.as_ref().filter(|_| !self.shared.input_ended());
-        let ping = ping.and_then(|pings| pings.deadline(options, frames.last_read));
-        let head = self.head_deadline(&frames);
-        let settings = self.settings_deadline(&frames);
-        let write = self.write_deadline(&frames);
-        [head, settings, write, idle, ping].into_iter().flatten().min()
-    }
-
     /// Takes no more requests; those that are served go on.
     fn go_away(&mut self, h2: &mut Server) {
         self.shared.close();
@@ -312,7 +218,7 @@ impl<P: ProxyHttp> H2Connection<P> {
     }
 
     /// Ends the connection and all its streams.
-    fn end(&mut self, h2: &mut Server, reason: Reason) -> bool {
+    pub(super) fn end(&mut self, h2: &mut Server, reason: Reason) -> bool {
         self.shared.close();
         self.is_final = true;
         self.closing = after(Instant::now(), Some(CLOSE_TIME));
@@ -337,7 +243,7 @@ impl<P: ProxyHttp> H2Connection<P> {
     }
 
     /// Logs a fault that ends the connection.
-    fn log_fault(&mut self, error: Error) {
+    pub(super) fn log_fault(&mut self, error: Error) {
         self.fault.is_logged = true;
         self.log(refused::unknown(), 0, error);
     }

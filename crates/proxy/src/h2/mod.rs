@@ -24,6 +24,7 @@ mod scan;
 mod shared;
 mod stream;
 mod unread;
+mod watch;
 mod writing;
 
 pub(crate) use connection::serve_connection;
