@@ -159,18 +159,12 @@ withGo(go.named('in front of the server of grpc-go'), () => {
     ])
   })
 
-  test('a stream may be idle, but not while its origin is pinged more often than gRPC allows', async () => {
-    const after = { sent: messageAfter(3_000) }
-    const quiet = session((await proxied(origin({ h2PingIntervalMs: 0 }))).url)
+  test('a stream may be idle: pings become rare before a server of gRPC minds them', async () => {
     const { url, logged } = await proxied(origin({ h2PingIntervalMs: 100 }))
-    const [left, pinged] = await Promise.all([
-      call(quiet, `${SERVICE}/StreamingOutputCall`, after),
-      call(session(url), `${SERVICE}/StreamingOutputCall`, after),
-    ])
+    const left = await call(session(url), `${SERVICE}/StreamingOutputCall`, { sent: messageAfter(4_000) })
     expect([left.reset, left.trailers['grpc-status']]).toEqual([0, '0'])
     await until(() => logged.length === 1)
-    expect(logged).toMatchObject([{ code: 'UPSTREAM_CLOSED' }])
-    expect(pinged.trailers).toEqual({})
+    expect(logged).toMatchObject([{ code: undefined }])
   })
 
   test('a deadline that the server ends is a reset, which clients take for what it is', async () => {

@@ -4,8 +4,6 @@ import { HttpPeer, HttpProxy, type ProxyHttp, Server, type Session, selfSigned }
 const origin = new HttpPeer('http://127.0.0.1:3000', {
   protocol: 'h2',
   readTimeoutMs: 0, // a stream may be silent for as long as it likes
-  h2PingIntervalMs: 0, // servers of gRPC close connections that are pinged often
-  tcpKeepalive: {}, // finds out about origins that are gone
 })
 
 class Gateway implements ProxyHttp {

@@ -44,8 +44,9 @@ export interface HttpPeerOptions extends PeerTlsOptions {
    */
   h2MaxStreams?: number
   /**
-   * How often a connection of HTTP/2 is pinged, idle or not; it is dropped if nothing comes back for
-   * as long again, or for 5 s if that is less. 0 = never. Default: 30,000.
+   * How long a connection of HTTP/2 may be silent before it is pinged; it is dropped if nothing comes
+   * back for as long again, or for 5 s if that is less. While nothing else happens on it, each ping
+   * waits four times as long as the one before, up to 10 minutes. 0 = never. Default: 30,000.
    */
   h2PingIntervalMs?: number
   /**

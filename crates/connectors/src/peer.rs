@@ -56,8 +56,10 @@ pub struct PeerOptions {
     /// How many requests share one HTTP/2 connection at most, where the origin allows as many. More
     /// connections are opened beyond it.
     pub h2_max_streams: u32,
-    /// How often an HTTP/2 connection is pinged, idle or not. It is dropped if nothing comes back
-    /// for as long again, or for 5 s if that is less.
+    /// How long an HTTP/2 connection may be silent before it is pinged, with streams or without. It
+    /// is dropped if nothing comes back for as long again, or for 5 s if that is less. With each ping
+    /// that is answered while nothing else comes the next waits four times as long, up to 10 minutes
+    /// at most, until a stream is opened or something comes.
     pub h2_ping_interval: Option<Duration>,
     /// How handshakes are done with it; none in the clear.
     pub tls: Option<ClientTls>,

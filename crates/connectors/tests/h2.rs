@@ -7,14 +7,14 @@ mod common;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LONG, connector, millis, peer_with, until};
 use h2::client::ResponseFuture;
 use millrace_connectors::{Connector, H2Slot, Link, Peer, PeerOptions, Protocol};
 use millrace_error::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 fn h2_peer(address: SocketAddr, options: PeerOptions) -> Peer {
@@ -178,6 +178,49 @@ async fn pings_keep_an_idle_connection_and_drop_a_dead_one() {
     assert!(connector.take(0, &alive, true).is_some());
     assert!(connector.take(0, &unwatched, true).is_some());
     assert!(connector.take(0, &dead, true).is_none());
+}
+
+/// What gRPC's servers allow: two pings that come soon after the one before.
+#[tokio::test]
+async fn pings_become_rare_on_a_quiet_connection_until_a_stream_is_opened() {
+    let (interval, connector) = (millis(50), connector(8, 1));
+    let options = PeerOptions {
+        idle_timeout: LONG,
+        h2_ping_interval: Some(interval),
+        ..PeerOptions::default()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = h2_peer(listener.local_addr().unwrap(), options);
+    let (held, mut origin) = tokio::join!(slot(&connector, &peer), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        stream
+    });
+    for least in [1, 4, 16] {
+        let since = Instant::now();
+        pinged(&mut origin).await;
+        assert!(since.elapsed() >= interval * least, "{:?}", since.elapsed());
+    }
+    let since = Instant::now();
+    let other = connector.take(0, &peer, true).unwrap();
+    pinged(&mut origin).await;
+    assert!(since.elapsed() < interval * 64, "{:?}", since.elapsed());
+    drop((held, other));
+}
+
+/// Waits for a ping, and answers it.
+async fn pinged(stream: &mut TcpStream) {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 6 && head[4] == 0 {
+            head[4] = 1;
+            return stream.write_all(&[&head[..], &payload].concat()).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -21,8 +22,10 @@ pub(super) struct H2Connection {
     pub(super) key: PeerKey,
     pub(super) shard: usize,
     pub(super) meter: Arc<Meter>,
-    /// Told when the last stream ends.
+    /// Told when the last stream ends, and when one is opened on a quiet connection.
     pub(super) bell: Notify,
+    /// A ping was answered since the last stream was opened.
+    pub(super) is_quiet: AtomicBool,
     remote: Address,
     tls: Option<Arc<TlsInfo>>,
     max_streams: usize,
@@ -79,6 +82,7 @@ impl H2Connection {
             shard,
             meter,
             bell: Notify::new(),
+            is_quiet: AtomicBool::new(false),
             remote,
             tls,
             max_streams: max_streams.max(1) as usize,
@@ -122,6 +126,9 @@ impl H2Connection {
             self.pool.leave();
         }
         drop(guard);
+        if self.is_quiet.load(Ordering::Relaxed) && self.is_quiet.swap(false, Ordering::AcqRel) {
+            self.bell.notify_one();
+        }
         if is_reused {
             add(&self.pool.counters(self.shard).reused, 1);
         }

@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use h2::{Ping, PingPong};
@@ -15,6 +16,11 @@ use super::pool::H2Pool;
 const PONG_WAIT: Duration = Duration::from_secs(5);
 /// How long a connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How much rarer pings become with each that is answered while there is nothing else. Servers of
+/// gRPC allow for two that come less than five minutes after the one before.
+const PATIENCE: u32 = 4;
+/// The rarest that they become.
+const RAREST: Duration = Duration::from_secs(600);
 
 /// The task of a connection: moves its frames, pings it, and ends it.
 pub(super) struct Driver {
@@ -37,11 +43,12 @@ impl Driver {
                 Rest::Until(until) => Some(until),
                 Rest::Over => Some(*close_by.get_or_insert_with(|| Instant::now() + GOODBYE)),
             };
+            watch.heed(&shared.is_quiet);
             let wake = rest.into_iter().chain(watch.next).min();
             tokio::select! {
                 biased;
                 () = turns(&mut driven, &shared.meter) => return,
-                () = watch.pong() => {}
+                () = watch.pong() => watch.answered(&shared),
                 () = shared.bell.notified() => {}
                 () = at(wake) => {
                     if close_by.is_some_and(|end| end <= Instant::now()) {
@@ -75,10 +82,14 @@ impl Drop for End {
 struct Watch {
     ping: Option<PingPong>,
     interval: Duration,
+    /// How long the connection may be silent now.
+    patience: Duration,
     /// When the next ping is due, or the answer to the last.
     next: Option<Instant>,
-    /// A ping is under way: what the connection had read when it was last looked at.
-    waiting: Option<u64>,
+    /// What the connection had read when it was last looked at.
+    read: u64,
+    /// A ping is under way.
+    is_waiting: bool,
 }
 
 impl Watch {
@@ -86,7 +97,16 @@ impl Watch {
         let interval = interval.filter(|interval| !interval.is_zero());
         let next = interval.and_then(|interval| Instant::now().checked_add(interval));
         let ping = ping.filter(|_| next.is_some());
-        Watch { ping, interval: interval.unwrap_or_default(), next, waiting: None }
+        let interval = interval.unwrap_or_default();
+        Watch { ping, interval, patience: interval, next, read: 0, is_waiting: false }
+    }
+
+    /// A stream was opened since pings became rare: it shall not wait long for a dead connection.
+    fn heed(&mut self, is_quiet: &AtomicBool) {
+        if self.patience > self.interval && !is_quiet.load(Ordering::Acquire) {
+            self.patience = self.interval;
+            self.next = self.next.min(Instant::now().checked_add(self.interval));
+        }
     }
 
     /// Sends a ping if one is due. Whether the answer to the last is late, and nothing else has come
@@ -97,30 +117,46 @@ impl Watch {
             return false;
         }
         let Some(ping) = &mut self.ping else { return false };
-        match self.waiting {
-            Some(before) if before == read => return true,
-            Some(_) => {}
-            // An error says that the connection is ending.
-            None => _ = ping.send_ping(Ping::opaque()),
-        }
-        self.waiting = Some(read);
-        self.next = now.checked_add(self.interval.min(PONG_WAIT));
+        let is_silent = std::mem::replace(&mut self.read, read) == read;
+        let wait = match (self.is_waiting, is_silent) {
+            (true, true) => return true,
+            (true, false) => self.interval.min(PONG_WAIT),
+            (false, true) => {
+                // An error says that the connection is ending.
+                let _ = ping.send_ping(Ping::opaque());
+                self.is_waiting = true;
+                self.interval.min(PONG_WAIT)
+            }
+            (false, false) => {
+                self.patience = self.interval;
+                self.interval
+            }
+        };
+        self.next = now.checked_add(wait);
         false
     }
 
-    /// Ready when the answer to a ping has come.
+    /// Ready when the answer to a ping has come, or none will.
     async fn pong(&mut self) {
-        let (Some(ping), Some(_)) = (&mut self.ping, self.waiting) else {
+        let (Some(ping), true) = (&mut self.ping, self.is_waiting) else {
             return std::future::pending().await;
         };
         if poll_fn(|cx| ping.poll_pong(cx)).await.is_err() {
             // The connection is ending, and that says it better.
             self.ping = None;
+        }
+    }
+
+    fn answered(&mut self, shared: &H2Connection) {
+        if self.ping.is_none() {
             self.next = None;
             return;
         }
-        self.waiting = None;
-        self.next = Instant::now().checked_add(self.interval);
+        self.is_waiting = false;
+        self.read = shared.meter.read();
+        self.patience = (self.patience * PATIENCE).min(RAREST).max(self.interval);
+        shared.is_quiet.store(true, Ordering::Release);
+        self.next = Instant::now().checked_add(self.patience);
     }
 }
 
