@@ -126,6 +126,7 @@ export interface NativeHttp2Options {
   resetsPerSecond: number
   maxFaultResets: number
   maxControlFrames: number
+  maxUnreadBytes: number
 }
 
 /** The options of a service with the demo's origin. */

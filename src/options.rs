@@ -60,6 +60,7 @@ pub struct NativeHttp2Options {
     pub resets_per_second: u32,
     pub max_fault_resets: u32,
     pub max_control_frames: u32,
+    pub max_unread_bytes: f64,
 }
 
 /// What origins are told of who a request comes from.
@@ -198,6 +199,7 @@ impl NativeHttp2Options {
             resets_per_second: self.resets_per_second,
             max_local_error_reset_streams: self.max_fault_resets as usize,
             max_control_frames: self.max_control_frames,
+            max_unread_bytes: self.max_unread_bytes as u64,
             ..Http2Options::default()
         }
     }

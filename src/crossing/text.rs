@@ -179,7 +179,9 @@ fn client(text: &mut Vec<u8>, ex: &Exchange) {
     if ex.client != ex.connection.remote {
         host(text, &ex.client);
         text.push(b' ');
-        text.extend_from_slice(itoa::Buffer::new().format(ex.client.port().unwrap_or(0)).as_bytes());
+        text.extend_from_slice(
+            itoa::Buffer::new().format(ex.client.port().unwrap_or(0)).as_bytes(),
+        );
     }
 }
 

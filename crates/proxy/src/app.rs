@@ -177,8 +177,13 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// The end of a request: a line in the log if it failed, and the last phase.
     fn tell(&self, ex: &mut Exchange, error: Option<&Error>, ctx: &P::Ctx) {
         ex.timings.total = Some(ex.timings.start.elapsed());
+        // That clients leave is nothing to warn of.
+        let level = |error: &Error| match error.code() {
+            Code::ClientAborted => Level::Info,
+            _ => Level::Warn,
+        };
         if let Some(error) = error
-            && self.log.enabled(Level::Warn)
+            && self.log.enabled(level(error))
         {
             let Exchange { request, client, .. } = &*ex;
             let line = format!(
@@ -189,7 +194,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 clipped(request.host().as_bytes()),
                 client,
             );
-            self.log.log(Level::Warn, &line);
+            self.log.log(level(error), &line);
         }
         self.phases.logging(ex, error, ctx);
     }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use millrace_connectors::{Link, Peer};
+use millrace_connectors::{Link, Peer, Protocol};
 use millrace_error::{Code, Error, Result, Source};
 use millrace_message::{
     RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
@@ -219,8 +219,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
         let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
-        let upgrade = requested_upgrade(&ex.request, &self.options.upgrades);
-        let upgrade = upgrade.filter(|_| down.body_done());
+        let upgrade = self.upgrade(down, ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
         }
@@ -251,6 +250,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         };
         ex.timings.first_byte = Some(ex.timings.start.elapsed());
         Ok(Received { peer: peer.clone(), up, head, size })
+    }
+
+    /// The protocol that the client may change its connection to, if it asks for one.
+    fn upgrade<D: Downstream>(&self, down: &D, ex: &Exchange) -> Option<Vec<u8>> {
+        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| down.body_done())
     }
 
     /// The filters of the response, while the request's body goes on upstream.
@@ -369,6 +373,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         // What may not be sent twice is not sent on a connection that was not looked at.
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
+        // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
+        let in_http_1 = (peer.options.protocol == Protocol::Auto
+            && self.upgrade(down, ex).is_some())
+        .then(|| peer.in_http_1());
+        let peer = in_http_1.as_ref().unwrap_or(peer);
         if !fresh
             && !is_tunnel
             && let Some(link) = self.connector.take(shard, peer, careful)
