@@ -61,6 +61,7 @@ const OPTIONS = [
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
   ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
   ['http2', 'ts/http2.ts', 'Http2Options', 'http2Rules'],
+  ['forwarding', 'ts/forwarding.ts', 'ForwardingOptions', 'forwardingRules'],
   ['addTls', 'ts/tls/options.ts', 'TlsOptions', 'tlsRules'],
   ['TLS of a peer', 'ts/tls/peer-tls.ts', 'PeerTlsOptions', 'peerTlsRules'],
   ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],

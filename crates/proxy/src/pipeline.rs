@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
 use crate::filter::Filters;
+use crate::forwarding::{ForwardingOptions, add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
@@ -217,7 +218,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             let (peer, head) = (peer.clone(), ResponseHead::new(200));
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
-        let mut head = upstream_head(&ex.request, peer, down.expects_continue());
+        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
         let upgrade = self.upgrade(down, ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
@@ -268,6 +269,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let Received { peer, mut up, mut head, size } = received;
         let upgrade = head.fields.get("upgrade").filter(|_| up.is_tunnel()).map(<[u8]>::to_vec);
         strip_hop_by_hop(&mut head.fields);
+        if !ex.is_connect() {
+            add_via(&mut head.fields, head.version, &self.options.forwarding);
+        }
         if let Some(protocol) = upgrade {
             head.fields.push_unchecked(b"upgrade", &protocol);
         }
@@ -404,10 +408,19 @@ fn asks_for_trailers(ex: &Exchange) -> bool {
     has_token(ex.request.fields.get_all("te"), "trailers")
 }
 
-/// The head that goes upstream: the client's, less what belongs to the client's connection.
-fn upstream_head(request: &RequestHead, peer: &Peer, expects_continue: bool) -> RequestHead {
+/// The head that goes upstream: the client's, less what belongs to the client's connection and what
+/// it says of itself.
+fn upstream_head(
+    ex: &Exchange,
+    peer: &Peer,
+    expects_continue: bool,
+    options: &ForwardingOptions,
+) -> RequestHead {
+    let Exchange { request, connection, chain, .. } = ex;
     let mut head = request.clone();
     strip_hop_by_hop(&mut head.fields);
+    forward(&mut head.fields, request, connection, chain.as_deref(), options);
+    add_via(&mut head.fields, request.version, options);
     if !expects_continue {
         head.fields.remove("expect");
     }
