@@ -72,7 +72,7 @@ async fn answer(stream: &mut Stream) -> Result<ResponseHead, Failure> {
 
 /// How many bytes a head that begins like this lacks at least: as many can be read and none of them
 /// is behind it.
-fn missing(head: &[u8]) -> usize {
+pub fn missing(head: &[u8]) -> usize {
     const SHORTEST: usize = b"HTTP/1.1 200\r\n\r\n".len();
     let end = match head {
         [.., b'\r', b'\n', b'\r'] => 1,
