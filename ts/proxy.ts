@@ -7,7 +7,7 @@ import { type Http2Options, http2Rules } from './http2.js'
 import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
-import { checkOptions, flag, integer, ms, serviceName, settings, value } from './options.js'
+import { checkOptions, each, flag, integer, ms, serviceName, settings } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Phase } from './phases.js'
 import { type Host, Service } from './service.js'
@@ -98,7 +98,7 @@ const proxyRules = {
   maxQueued: integer(8_192, 1, 1_048_576),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
-  upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
@@ -108,13 +108,10 @@ const proxyRules = {
   filterOwnResponses: flag(false),
 }
 
-/** Protocols by their names, of which HTTP/2 is none that this proxy could pass on blindly. */
-function isUpgrades(list: unknown): boolean {
-  const isProtocol = (name: unknown) =>
-    typeof name === 'string' && /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
-  return (
-    Array.isArray(list) && list.every((name) => isProtocol(name) && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name))
-  )
+/** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
+function isUpgrade(name: string): boolean {
+  const isProtocol = /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
+  return isProtocol && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name)
 }
 
 let proxies = 0
