@@ -14,6 +14,11 @@ enum Change {
 }
 
 impl HeaderChanges {
+    /// Nothing is done.
+    pub const fn none() -> Self {
+        HeaderChanges { changes: Vec::new() }
+    }
+
     /// Gives a field these values, in the place of those it has.
     pub fn set(&mut self, name: &str, values: &[&[u8]]) -> Result<(), InvalidField> {
         check(name, values)?;

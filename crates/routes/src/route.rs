@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use millrace_message::{Fields, RequestHead};
 
@@ -19,6 +21,9 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// What becomes of the request.
     pub action: Action,
+    /// Further conditions, each of which somebody wants to know of: see [`Found::filters`]. None = those
+    /// of the fallback.
+    pub filters: Option<Arc<[Matcher]>>,
 }
 
 /// What becomes of a request.
@@ -92,13 +97,16 @@ pub struct Found {
     pub target: Option<Vec<u8>>,
     /// Where the client is redirected to.
     pub location: Option<Vec<u8>>,
+    /// Which of the route's filters are for it, in their order.
+    pub filters: Vec<bool>,
 }
 
 impl Routes {
     /// Rules in their order.
     pub fn new(routes: Vec<Route>, fallback: Route, keeps_slashes: bool) -> Self {
         let looks_at_paths = routes.iter().chain([&fallback]).any(|route| {
-            !route.matcher.paths.is_empty()
+            let filters = route.filters.iter().flat_map(|filters| filters.iter());
+            filters.chain([&route.matcher]).any(|matcher| !matcher.paths.is_empty())
                 || matches!(route.action, Action::Rewrite(_) | Action::Redirect(_))
         });
         Routes { routes, fallback, keeps_slashes, looks_at_paths }
@@ -127,7 +135,10 @@ impl Routes {
             .path
             .as_ref()
             .and_then(|path| route.matcher.paths.iter().find(|pattern| pattern.matches(path)));
-        let mut found = Found { route: at, target: None, location: None };
+        let filters = route.filters.as_ref().or(self.fallback.filters.as_ref());
+        let filters = filters.map(|all| all.iter().map(|one| one.matches(&asked)).collect());
+        let filters = filters.unwrap_or_default();
+        let mut found = Found { route: at, target: None, location: None, filters };
         match &route.action {
             Action::Rewrite(rewrite) => found.target = rewrite.apply(&asked, matched),
             Action::Redirect(redirect) => found.location = Some(redirect.to.write(&asked, matched)),

@@ -43,6 +43,24 @@ fn the_first_route_wins_and_one_that_is_never_reached_is_found() {
 }
 
 #[test]
+fn filters_are_those_of_the_route_or_of_the_fallback() {
+    let filters = |texts: &[&str]| Some(texts.iter().map(|text| matcher(text)).collect());
+    let mut own = route("- - /own/*", Action::Pass);
+    own.filters = filters(&["PUT", "- - /own/x"]);
+    let none = Route { filters: filters(&[]), ..route("- - /none", Action::Pass) };
+    let fallback = Route { filters: filters(&["- - /a/*"]), ..Route::default() };
+    let routes = Routes::new(vec![own, none, route("GET", Action::Pass)], fallback, false);
+    let found = |text| routes.find(&head(text), Scheme::Http).unwrap().filters;
+    assert_eq!(found("GET /own/x"), [false, true]);
+    assert_eq!(found("PUT /own/../own/y"), [true, false]);
+    assert_eq!(found("GET /none"), [false; 0]);
+    assert_eq!((found("GET /a/b"), found("PUT /b")), (vec![true], vec![false]));
+    // They look at paths too, so that these are put in order.
+    let fallback = Route { filters: filters(&["- - /a/*"]), ..Route::default() };
+    assert_eq!(ask(Routes::new(Vec::new(), fallback, false), "GET /x/../a").unwrap(), "/a");
+}
+
+#[test]
 fn what_was_compared_is_what_goes_upstream() {
     let routes = || only("- - /admin/*", Action::Pass);
     for (target, upstream) in [
