@@ -104,6 +104,16 @@ export interface NativeConnectProxy {
   values: Array<string>
 }
 
+/** What origins are told of who a request comes from. */
+export interface NativeForwardingOptions {
+  trustedProxies: Array<string>
+  trustsForwarded: boolean
+  xForwarded: boolean
+  forwarded: boolean
+  /** Empty: no Via. */
+  via: string
+}
+
 /** What concerns HTTP/2 towards clients. */
 export interface NativeHttp2Options {
   maxConcurrentStreams: number
@@ -116,6 +126,7 @@ export interface NativeHttp2Options {
   resetsPerSecond: number
   maxFaultResets: number
   maxControlFrames: number
+  maxUnreadBytes: number
 }
 
 /** The options of a service with the demo's origin. */
@@ -198,6 +209,7 @@ export interface NativeProxyOptions {
   h2c: boolean
   http2: NativeHttp2Options
   halfClose: boolean
+  forwarding: NativeForwardingOptions
   filterOwnResponses: boolean
 }
 

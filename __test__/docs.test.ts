@@ -61,6 +61,7 @@ const OPTIONS = [
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
   ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
   ['http2', 'ts/http2.ts', 'Http2Options', 'http2Rules'],
+  ['forwarding', 'ts/forwarding.ts', 'ForwardingOptions', 'forwardingRules'],
   ['addTls', 'ts/tls/options.ts', 'TlsOptions', 'tlsRules'],
   ['TLS of a peer', 'ts/tls/peer-tls.ts', 'PeerTlsOptions', 'peerTlsRules'],
   ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],
@@ -90,6 +91,39 @@ describe('docs/options.md', () => {
       if (fallback === 'undefined' || /^[A-Z]+$|Rules$/.test(fallback!)) continue
       const [plain] = value.replace(/,(?=\d{3})/g, '').split(/[ ,]/)
       expect([name, plain!.replaceAll("'", '')]).toEqual([name, fallback!.replace(/[_']/g, '')])
+    }
+  })
+})
+
+const page = (phase: string) =>
+  `docs/phases/${phase.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}.md`
+
+describe('docs/phases', () => {
+  const index = [...read('docs/phases/README.md').matchAll(/^\| \[`(\w+)`\]\((.+?)\)/gm)]
+  test('lists the phases in call order', () => {
+    expect(index.map(([, name, file]) => [name, `docs/phases/${file}`])).toEqual(
+      PHASES.map((name) => [name, page(name)]),
+    )
+  })
+
+  test.each(PHASES)('has a page of %s with its type and what holds for it', (phase) => {
+    const text = read(page(phase))
+    const type = /^```ts\n(.+?)\n```$/ms.exec(text)![1]!
+    expect(text.startsWith(`# ${phase}\n\n`)).toBe(true)
+    expect(type.startsWith(phase)).toBe(true)
+    if (phase !== 'newCtx') expect(read('ts/phases.ts')).toContain(`\n  ${type}\n`)
+    for (const what of ['When', 'What it may do', 'If it fails|What it costs', 'Without it|in place of'])
+      expect(text, what).toMatch(new RegExp(`\\*\\*[^*]*(?:${what})`))
+  })
+
+  test.each(PHASES)('quotes the examples as they are on the page of %s', (phase) => {
+    for (const [, file, quoted] of read(page(phase)).matchAll(
+      /^In \[(examples\/[\w-]+\.ts)\][^:]+:\n\n```ts\n(.+?)```/gms,
+    )) {
+      const lines = read(file!)
+        .split('\n')
+        .map((line) => line.trim())
+      for (const line of quoted!.trim().split('\n')) expect(lines, file).toContain(line.trim())
     }
   })
 })
@@ -139,7 +173,9 @@ test('the command of README.md compiles the example in a folder of one’s own',
 })
 
 describe('links', () => {
-  const docs = readdirSync('docs').map((name) => `docs/${name}`)
+  const docs = readdirSync('docs', { recursive: true })
+    .map((name) => `docs/${name}`)
+    .filter((name) => name.endsWith('.md'))
   const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md', ...docs]
   /** The headings of a document as links name them. */
   const anchors = (file: string) =>

@@ -33,7 +33,7 @@ test.each(WAYS)(
   'a client that leaves by %s during an async requestFilter of a POST',
   async (_name, leave) => {
     const { phases, reason, logged, entered } = watched()
-    const { to, environment } = await startProxy(phases)
+    const { to, environment, lines } = await startProxy(phases)
     const client = await Client.connect(to)
     // Its whole body has come, and nobody reads it while the filter runs.
     client.write(post('/', 'x'.repeat(5_000)))
@@ -42,6 +42,8 @@ test.each(WAYS)(
     expect(await reason).toMatchObject({ code: 'CLIENT_ABORTED', source: 'downstream', status: 499 })
     expect(await logged).toMatchObject({ code: 'CLIENT_ABORTED', status: 499 })
     await until(() => environment.native.stats().slots === 0)
+    await until(() => lines.length > 0)
+    expect(lines).toEqual([expect.stringMatching(/^info 499 POST \//)])
   },
 )
 

@@ -123,6 +123,21 @@ describe('sniCallback', () => {
     expect(asked).toBe(2)
   })
 
+  test('updateCertificates forgets what it found', async () => {
+    const asked: string[] = []
+    const sniCallback = (name: string) => {
+      asked.push(name)
+      return pair('example')
+    }
+    const { to, https } = await startTls({ ...pair('localhost'), sniCallback })
+    await shownFor(to, 'example.test')
+    await shownFor(to, 'example.test')
+    expect(asked).toHaveLength(1)
+    https.updateCertificates(pair('localhost'))
+    expect(await shownFor(to, 'example.test')).toBe(EXAMPLE)
+    expect(asked).toHaveLength(2)
+  })
+
   const thrower = () => {
     throw new Error('no database')
   }

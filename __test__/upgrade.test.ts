@@ -1,13 +1,16 @@
 // WebSocket with the clients and servers people use.
 import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { createServer, type Server as HttpServer, request } from 'node:http'
+import { createSecureServer } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { type AnyPhases, HttpPeer, type HttpProxyOptions, type ProxyError, UsageError } from '../ts/index.js'
 import { HttpProxy } from '../ts/proxy.js'
+import { once as ask, get } from './support/client.js'
 import { runExample } from './support/example.js'
 import { startProxy, until } from './support/proxy.js'
+import { bytes, ca } from './support/tls.js'
 
 /** An origin that echoes each message, and closes with 1000 at `bye`. */
 async function startSockets() {
@@ -153,6 +156,29 @@ test('examples/websocket.ts lets in who has the token', async () => {
   socket.send('hello')
   expect(String((await once(socket, 'message'))[0])).toBe('hello')
   socket.terminate()
+})
+
+test('a peer that is spoken to in HTTP/2 where it can be gets its WebSockets in HTTP/1.1', async () => {
+  const http = createSecureServer({ ...bytes('localhost'), allowHTTP1: true }, (req, res) =>
+    res.end(req.httpVersion),
+  )
+  const sockets = new WebSocketServer({ server: http as unknown as HttpServer })
+  sockets.on('connection', (socket) => void socket.on('message', (data) => socket.send(String(data))))
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  onTestFinished(() => void http.close())
+  const { port } = http.address() as AddressInfo
+  const { connect, to } = await proxied({
+    upstreamPeer: new HttpPeer(`https://localhost:${port}`, { ca, protocol: 'auto' }),
+  })
+  for (const round of ['first', 'again']) {
+    expect((await ask(to, get('/'))).body).toBe('2.0')
+    const socket = connect()
+    await once(socket, 'open')
+    socket.send(round)
+    expect(String((await once(socket, 'message'))[0])).toBe(round)
+    socket.terminate()
+  }
 })
 
 test('h2c is not passed on', async () => {

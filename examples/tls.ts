@@ -27,7 +27,6 @@ class Gateway implements ProxyHttp {
     return origin
   }
   upstreamRequestFilter(session: Session, request: RequestHeader) {
-    request.headers.set('x-forwarded-proto', session.tls === undefined ? 'http' : 'https')
     request.headers.set('x-client', session.tls?.clientCertificate?.fingerprint256 ?? 'unknown')
   }
 }

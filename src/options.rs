@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use millrace_demo_origin::OriginOptions;
 use millrace_listeners::Endpoint;
-use millrace_proxy::{Http2Options, ProxyOptions};
+use millrace_proxy::{
+    ForwardingOptions, Http2Options, InvalidNetwork, Networks, ProxyOptions, TrustedField,
+};
 use millrace_server::{RuntimeKind, RuntimeOptions};
 use millrace_transport::{Keepalive, SocketOptions};
 use napi_derive::napi;
@@ -41,6 +43,7 @@ pub struct NativeProxyOptions {
     pub h2c: bool,
     pub http2: NativeHttp2Options,
     pub half_close: bool,
+    pub forwarding: NativeForwardingOptions,
     pub filter_own_responses: bool,
 }
 
@@ -57,6 +60,18 @@ pub struct NativeHttp2Options {
     pub resets_per_second: u32,
     pub max_fault_resets: u32,
     pub max_control_frames: u32,
+    pub max_unread_bytes: f64,
+}
+
+/// What origins are told of who a request comes from.
+#[napi(object, object_to_js = false)]
+pub struct NativeForwardingOptions {
+    pub trusted_proxies: Vec<String>,
+    pub trusts_forwarded: bool,
+    pub x_forwarded: bool,
+    pub forwarded: bool,
+    /// Empty: no Via.
+    pub via: String,
 }
 
 /// The options of a service with the demo's origin.
@@ -105,8 +120,8 @@ pub(crate) fn keepalive(
 }
 
 impl NativeProxyOptions {
-    pub(crate) fn proxy(&self) -> ProxyOptions {
-        ProxyOptions {
+    pub(crate) fn proxy(&self) -> napi::Result<ProxyOptions> {
+        Ok(ProxyOptions {
             request_header_timeout: limit(self.request_header_timeout_ms),
             keep_alive_timeout: limit(self.keep_alive_timeout_ms),
             body_read_timeout: limit(self.body_read_timeout_ms),
@@ -128,9 +143,10 @@ impl NativeProxyOptions {
             h2c: self.h2c,
             http2: self.http2.http2(),
             half_close: self.half_close,
+            forwarding: self.forwarding.forwarding()?,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
-        }
+        })
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {
@@ -148,6 +164,28 @@ impl NativeProxyOptions {
     }
 }
 
+impl NativeForwardingOptions {
+    fn forwarding(&self) -> napi::Result<ForwardingOptions> {
+        let mut trusted = Networks::default();
+        for network in &self.trusted_proxies {
+            let invalid = |error: InvalidNetwork| {
+                napi::Error::new(napi::Status::InvalidArg, error.to_string())
+            };
+            trusted.add(network).map_err(invalid)?;
+        }
+        Ok(ForwardingOptions {
+            trusted,
+            trusted_field: match self.trusts_forwarded {
+                true => TrustedField::Forwarded,
+                false => TrustedField::XForwarded,
+            },
+            x_forwarded: self.x_forwarded,
+            forwarded: self.forwarded,
+            via: (!self.via.is_empty()).then(|| self.via.as_str().into()),
+        })
+    }
+}
+
 impl NativeHttp2Options {
     fn http2(&self) -> Http2Options {
         Http2Options {
@@ -161,6 +199,7 @@ impl NativeHttp2Options {
             resets_per_second: self.resets_per_second,
             max_local_error_reset_streams: self.max_fault_resets as usize,
             max_control_frames: self.max_control_frames,
+            max_unread_bytes: self.max_unread_bytes as u64,
             ..Http2Options::default()
         }
     }

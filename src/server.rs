@@ -150,7 +150,7 @@ impl NativeServer {
             max_queued: options.max_queued as usize,
             routers: routers.iter().map(|(number, _)| *number).collect(),
         };
-        let proxy = HttpProxy::new(phases, options.proxy(), options.runtimes(), self.log.clone());
+        let proxy = HttpProxy::new(phases, options.proxy()?, options.runtimes(), self.log.clone());
         let app = Arc::new(ProxyApp {
             proxy: Arc::new(proxy),
             routers: Mutex::new(routers.into_iter().map(Some).collect()),

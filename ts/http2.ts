@@ -9,7 +9,8 @@ export interface Http2Options {
   maxConcurrentStreams?: number
   /**
    * Bytes of a request's body that a client may send ahead of its origin. A connection may take this
-   * times `maxConcurrentStreams` of memory, so that streams that stall never stop the others.
+   * times `maxConcurrentStreams` of memory, so that streams that stall never stop the others; all of
+   * them together `maxUnreadBytes`.
    * Default: 262,144.
    */
   streamWindowBytes?: number
@@ -32,6 +33,13 @@ export interface Http2Options {
    * second allows for a tenth of that more, and each KiB of data for one. Default: 10,000.
    */
   maxControlFrames?: number
+  /**
+   * Bytes of requests that are held for all clients of the service together: of bodies that their
+   * origins have not taken yet, and of heads while they are served. Beyond it, connections that hold
+   * more than an equal share of it and more than 16 KiB are not read from, and new requests on them
+   * are refused with REFUSED_STREAM; at most twice as much is held. Default: 268,435,456.
+   */
+  maxUnreadBytes?: number
 }
 
 const COUNT = 2 ** 31 - 1
@@ -48,4 +56,5 @@ export const http2Rules = {
   resetsPerSecond: integer(33, 1, COUNT),
   maxFaultResets: integer(1_024, 1, COUNT),
   maxControlFrames: integer(10_000, 100, COUNT),
+  maxUnreadBytes: integer(268_435_456, 65_536, Number.MAX_SAFE_INTEGER),
 }

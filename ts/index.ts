@@ -18,6 +18,7 @@ export {
   type UsageCode,
   UsageError,
 } from './errors.js'
+export type { ForwardingOptions } from './forwarding.js'
 export type { RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'

@@ -1,6 +1,7 @@
 /** The native addon. No other file imports it. */
 export type {
   NativeCertificate,
+  NativeForwardingOptions,
   NativeOriginOptions,
   NativePeer,
   NativeProxyOptions,

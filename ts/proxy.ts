@@ -3,6 +3,7 @@ import { composed } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import type { OptionProblem } from './errors.js'
+import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { type Http2Options, http2Rules } from './http2.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
@@ -68,6 +69,8 @@ export interface HttpProxyOptions {
   http2?: Http2Options
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
+  /** What origins are told of who a request comes from, and which proxies are believed. Default: as each says. */
+  forwarding?: ForwardingOptions
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
   filterOwnResponses?: boolean
 }
@@ -100,6 +103,7 @@ const proxyRules = {
   h2c: flag(true),
   http2: settings(http2Rules),
   halfClose: flag(false),
+  forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
 }
 
@@ -152,6 +156,7 @@ export class HttpProxy extends Service {
     this.native = {
       ...checked,
       upgrades: [...checked.upgrades],
+      forwarding: nativeForwarding(checked.forwarding),
       proxyId: id,
       threads: checked.threads ?? availableParallelism(),
       phases: mask & ~(1 << Phase.newCtx),

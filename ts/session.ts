@@ -11,7 +11,7 @@ import { MAY_ANSWER, PHASES } from './phases.js'
 export interface Address {
   /** An IP address, or the path of a Unix socket. */
   readonly host: string
-  /** 0 for a Unix socket. */
+  /** 0 for a Unix socket, and where it is not known. */
   readonly port: number
 }
 
@@ -54,6 +54,8 @@ export interface TlsView {
 /** The connection to the client, for as long as it lives. */
 export interface ConnectionView {
   readonly id: string
+  /** The other end of its socket: the client's, or that of a proxy in between. */
+  readonly remote: Address
   /** How many requests it has carried, this one included. */
   readonly requests: number
   /** Values of one's own, kept until the connection closes. */
@@ -93,7 +95,10 @@ export interface Session {
   readonly request: RequestView
   /** Undefined until there is one. */
   readonly response: ResponseView | undefined
-  /** Where the client is. */
+  /**
+   * Who sent the request: the other end of the connection, or whom `forwarding.trustedProxies` name;
+   * their word may come without a port, which is 0 then.
+   */
   readonly client: Address
   /** Where the client connected to. */
   readonly server: Address
@@ -146,7 +151,7 @@ export class LiveSession implements Session {
   }
 
   get client(): Address {
-    return live(this.#state).address(2)
+    return live(this.#state).client()
   }
 
   get server(): Address {

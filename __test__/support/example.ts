@@ -23,35 +23,39 @@ export interface Example {
   child: ChildProcess
   /** What it has written to stderr. */
   stderr(): string
+  /** What it has written to stdout. */
+  stdout(): string
   /** Settles with code and signal. */
   ended: Promise<unknown[]>
 }
 
-/** Runs an example as it stands, but for its ports, and with `origin` in place of its origin. */
+/** Runs an example as it stands, but for its ports, and with `origins` in place of those on ports 3000 and on. */
 export async function runExample(
   name: string,
-  origin: string,
+  origins: string | readonly string[],
   env: Record<string, string> = {},
 ): Promise<Example> {
   const ports = await freePorts(2)
-  const file = `target/${name}-${process.pid}.mjs`
+  const file = `target/${name}-${process.pid}-${ports[0]}.mjs`
   const program = readFileSync(`target/examples/${name}.js`, 'utf8')
   const used = [':8000', ':8443'].map((port) => program.includes(port))
-  writeFileSync(
-    file,
-    program
-      .replace(':8000', `:${ports[0]}`)
-      .replace(':8443', `:${ports[1]}`)
-      .replace('http://127.0.0.1:3000', origin),
-  )
+  const own = program.replace(':8000', `:${ports[0]}`).replace(':8443', `:${ports[1]}`)
+  const placed = [origins]
+    .flat()
+    .reduce((text, origin, at) => text.replace(`http://127.0.0.1:${3000 + at}`, origin), own)
+  writeFileSync(file, placed)
   const child = spawn(process.execPath, [file], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   })
   const ended = once(child, 'exit')
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
+  })
+  let stdout = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
   })
   child.on('close', (code) => {
     if (code !== 0 && code !== null) console.error(stderr)
@@ -68,5 +72,5 @@ export async function runExample(
     await vi.waitFor(() => listens(port), { timeout: 10_000 })
   }
   const [at, secure] = ports.map((port) => `127.0.0.1:${port}`) as [string, string]
-  return { at, secure, child, stderr: () => stderr, ended }
+  return { at, secure, child, stderr: () => stderr, stdout: () => stdout, ended }
 }

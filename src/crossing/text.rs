@@ -48,6 +48,7 @@ impl Section for Item {
         address(text, &ex.connection.local);
         line(text, ex.connection.id);
         line(text, u64::from(ex.connection_requests));
+        client(text, ex);
         fields(text, &request.fields);
         self.head.ints[at::TARGET] = request.target.len() as i32;
         self.head.ints[at::METHOD] = request.method.as_str().len() as i32;
@@ -169,6 +170,18 @@ fn address(text: &mut Vec<u8>, address: &Address) {
     text.push(b'\n');
     if let Some(port) = address.port() {
         text.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+}
+
+/// Who the request comes from, if not from the other end of the socket: address and port.
+fn client(text: &mut Vec<u8>, ex: &Exchange) {
+    text.push(b'\n');
+    if ex.client != ex.connection.remote {
+        host(text, &ex.client);
+        text.push(b' ');
+        text.extend_from_slice(
+            itoa::Buffer::new().format(ex.client.port().unwrap_or(0)).as_bytes(),
+        );
     }
 }
 

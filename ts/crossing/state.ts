@@ -55,13 +55,15 @@ export const FACTS = 6
 /** The connection of a client, as sessions show it. */
 export class Connection {
   readonly id: string
+  readonly remote: Address
   requests = 0
   readonly data = new Map<unknown, unknown>()
   /** Its TLS, null in the clear; undefined until somebody wants to know. */
   tls: TlsView | null | undefined = undefined
 
-  constructor(id: string) {
+  constructor(id: string, remote: Address) {
     this.id = id
+    this.remote = remote
   }
 }
 
@@ -74,7 +76,7 @@ export class RequestState {
   readonly proxy: ProxyEntry
   readonly session: LiveSession
   readonly #shared: Shared
-  /** The request section: target, method, host, eight lines, fields. */
+  /** The request section: target, method, host, nine lines, fields. */
   text: string
   readonly #targetEnd: number
   readonly #methodEnd: number
@@ -174,7 +176,7 @@ export class RequestState {
   fields(): number {
     if (this.#fields >= 0) return this.#fields
     let at = this.#hostEnd
-    for (let line = 0; line < 8; line++) at = this.text.indexOf('\n', at + 1)
+    for (let line = 0; line < 9; line++) at = this.text.indexOf('\n', at + 1)
     this.#fields = at
     return at
   }
@@ -191,11 +193,19 @@ export class RequestState {
     return { host: this.meta(line), port: Number(this.meta(line + 1)) }
   }
 
+  /** Who the request comes from: whom trusted proxies name, or the other end of the socket. */
+  client(): Address {
+    const found = this.meta(8)
+    if (found === '') return this.address(2)
+    const space = found.lastIndexOf(' ')
+    return { host: found.substring(0, space), port: Number(found.substring(space + 1)) }
+  }
+
   connection(): Connection {
     if (this.#connection !== undefined) return this.#connection
     const id = this.meta(6)
     const { connections } = this.#shared
-    const connection = connections.get(id) ?? new Connection(id)
+    const connection = connections.get(id) ?? new Connection(id, this.address(2))
     if (!this.detached) connections.set(id, connection)
     connection.requests = Math.max(connection.requests, Number(this.meta(7)))
     this.#connection = connection
@@ -264,7 +274,7 @@ export class RequestState {
     const upstream = this.upstream()
     const via = upstream === undefined ? '' : ` via ${upstream.address}`
     const failed = this.error === undefined ? '' : ` ${this.error.code}`
-    return `${this.meta(2)} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
+    return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
   /** Calls a function in the async context of the request, if it has one. */

@@ -2,6 +2,7 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import { type NativeCertificate, NativeTls } from '../native.js'
 import { type Checked, checkOptions, list } from '../options.js'
+import { Complaints } from './complaints.js'
 import { type Certificate, certificateRules, checkTls, pemRules } from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
@@ -11,6 +12,8 @@ export interface EndpointTls {
   readonly native: NativeTls
   /** The server's, once it has started. */
   log: AnyLog
+  /** What went wrong with names that clients ask for. */
+  readonly complaints: Complaints
 }
 
 /** Checks the options of an endpoint and reads its certificates; adds what is wrong to `problems`. */
@@ -43,7 +46,7 @@ export function makeTls(
       },
       sniCallback === undefined ? undefined : ask,
     )
-    tls = { native, log: makeLog(undefined) }
+    tls = { native, log: makeLog(undefined), complaints: new Complaints() }
   } catch (error) {
     const asGiven = isSingle ? { certificates: [given], ...(given as object) } : given
     const problem = problemWith(error, pemRules, asGiven)

@@ -14,7 +14,8 @@ export async function askFor(
   name: string,
   limitMs: number,
 ): Promise<void> {
-  const complain = (what: string) => tls.log.error(`sniCallback failed for ${show(name)}: ${what}`)
+  const complain = (what: string) =>
+    tls.complaints.add((line) => tls.log.error(line), `sniCallback failed for ${show(name)}: ${what}`)
   const slow = setTimeout(() => complain(`no answer within ${limitMs} ms`), limitMs).unref()
   try {
     const found: unknown = await sniCallback(name)

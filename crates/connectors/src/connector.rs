@@ -71,10 +71,7 @@ impl Connector {
                 return self.connect(shard, peer).await.map(Link::H1);
             }
             if self.old.contains(&peer.key) {
-                // The same connections, but HTTP/2 is not offered.
-                let mut peer = peer.clone();
-                peer.options.protocol = Protocol::H1;
-                return self.connect(shard, &peer).await.map(Link::H1);
+                return self.connect(shard, &peer.in_http_1()).await.map(Link::H1);
             }
             match self.h2.reach(shard, peer, || self.dial(shard, peer)).await? {
                 Reached::Slot(slot) => return Ok(Link::H2(slot)),

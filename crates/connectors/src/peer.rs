@@ -130,6 +130,14 @@ impl Peer {
         &self.authority
     }
 
+    /// The same peer, on the same pooled connections, spoken to in HTTP/1.1.
+    #[must_use]
+    pub fn in_http_1(&self) -> Self {
+        let mut peer = self.clone();
+        peer.options.protocol = Protocol::H1;
+        peer
+    }
+
     /// What is connected to: the peer's own address, or that of the proxy on the way.
     pub(crate) fn dialled(&self) -> &PeerAddress {
         self.options.connect_proxy.as_ref().map_or(&self.address, ConnectProxy::address)

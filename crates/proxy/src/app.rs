@@ -10,6 +10,7 @@ use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 
+use crate::forwarding::{Chain, ClientConnection, ForwardingOptions};
 use crate::h1::{Arrived, H1Connection};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
@@ -53,7 +54,7 @@ pub struct HttpProxy<P> {
 pub(crate) struct Arrival {
     pub(crate) request: RequestHead,
     pub(crate) timings: Timings,
-    pub(crate) conn: Arc<ConnInfo>,
+    pub(crate) conn: Arc<ClientConnection>,
     /// How many requests the connection has carried, this one included.
     pub(crate) requests: u32,
     /// Why it is answered with an error before any phase.
@@ -64,17 +65,20 @@ impl Arrival {
     /// One that is refused with what is known of it.
     pub(crate) fn refused(
         request: RequestHead,
-        conn: Arc<ConnInfo>,
+        conn: Arc<ClientConnection>,
         requests: u32,
         error: Error,
     ) -> Self {
         Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
     }
 
-    fn begin(self) -> (Exchange, Option<Error>) {
+    fn begin(self, options: &ForwardingOptions) -> (Exchange, Option<Error>) {
+        let chain = Chain::find(&self.conn, &self.request.fields, options);
         let exchange = Exchange {
             id: next_request(),
             request: self.request,
+            client: Chain::client(chain.as_deref(), &self.conn),
+            chain,
             connection: self.conn,
             connection_requests: self.requests,
             upstream: None,
@@ -129,7 +133,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin();
+        let (ex, refused) = arrival.begin(&self.options.forwarding);
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -164,7 +168,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
-        let (mut ex, error) = arrival.begin();
+        let (mut ex, error) = arrival.begin(&self.options.forwarding);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);
@@ -173,19 +177,24 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// The end of a request: a line in the log if it failed, and the last phase.
     fn tell(&self, ex: &mut Exchange, error: Option<&Error>, ctx: &P::Ctx) {
         ex.timings.total = Some(ex.timings.start.elapsed());
+        // That clients leave is nothing to warn of.
+        let level = |error: &Error| match error.code() {
+            Code::ClientAborted => Level::Info,
+            _ => Level::Warn,
+        };
         if let Some(error) = error
-            && self.log.enabled(Level::Warn)
+            && self.log.enabled(level(error))
         {
-            let Exchange { request, connection, .. } = &*ex;
+            let Exchange { request, client, .. } = &*ex;
             let line = format!(
                 "{} {} {}, Host: {}, client {}: {error}",
                 error.status(),
                 clipped(request.method.as_str().as_bytes()),
                 clipped(&request.target),
                 clipped(request.host().as_bytes()),
-                connection.remote,
+                client,
             );
-            self.log.log(Level::Warn, &line);
+            self.log.log(level(error), &line);
         }
         self.phases.logging(ex, error, ctx);
     }
@@ -235,7 +244,7 @@ impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
         conn: &ConnInfo,
         shutdown: &Shutdown,
     ) {
-        let conn = Arc::new(conn.clone());
+        let conn = Arc::new(ClientConnection::new(conn, &self.options.forwarding));
         let mut draining = std::pin::pin!(shutdown.draining());
         let options = self.options.clone();
         let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());

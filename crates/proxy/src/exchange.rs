@@ -3,9 +3,11 @@ use std::time::{Duration, SystemTime};
 
 use millrace_connectors::Peer;
 use millrace_message::{Method, RequestHead, ResponseHead};
-use millrace_server::ConnInfo;
 use millrace_transport::Address;
 use tokio::time::Instant;
+
+use crate::ClientConnection;
+use crate::forwarding::Chain;
 
 /// What is known of one request. Phases read it; the pipeline alone writes it.
 pub struct Exchange {
@@ -13,8 +15,13 @@ pub struct Exchange {
     pub id: u64,
     /// The head as the client sent it; never changed.
     pub request: RequestHead,
+    /// Who sent it: the other end of the connection, or whom trusted proxies name. Port 0 where they
+    /// name none.
+    pub client: Address,
+    /// What trusted proxies say of its way.
+    pub(crate) chain: Option<Box<Chain>>,
     /// The connection it came on.
-    pub connection: Arc<ConnInfo>,
+    pub connection: Arc<ClientConnection>,
     /// How many requests that connection has carried, this one included.
     pub connection_requests: u32,
     /// Where the request was sent, once connected; of the latest try.

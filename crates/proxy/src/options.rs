@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use millrace_http1::HeadLimits;
 
-use crate::Http2Options;
+use crate::{ForwardingOptions, Http2Options};
 
 /// What can be set on a proxy. Durations that may be off are options.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct ProxyOptions {
     /// Whether a client may end its side of the connection and still get its answer. Off, the end
     /// of its side counts as leaving. Default: off.
     pub half_close: bool,
+    /// What origins are told of who a request comes from.
+    pub forwarding: ForwardingOptions,
     /// Whether `response_filter` also sees answers of our own. Default: off.
     pub filter_own_responses: bool,
     /// Protocols that a client of HTTP/1.1 may change to (RFC 9110 §7.8), in lower case; a request for
@@ -68,6 +70,7 @@ impl Default for ProxyOptions {
             max_requests_per_connection: 0,
             max_retries: 3,
             half_close: false,
+            forwarding: ForwardingOptions::default(),
             filter_own_responses: false,
             upgrades: vec!["websocket".to_owned()],
             connect: false,

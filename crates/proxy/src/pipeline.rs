@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use millrace_connectors::{Link, Peer};
+use millrace_connectors::{Link, Peer, Protocol};
 use millrace_error::{Code, Error, Result, Source};
 use millrace_message::{
     RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
 use crate::filter::Filters;
+use crate::forwarding::{ForwardingOptions, add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
@@ -217,9 +218,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
             let (peer, head) = (peer.clone(), ResponseHead::new(200));
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
-        let mut head = upstream_head(&ex.request, peer, down.expects_continue());
-        let upgrade = requested_upgrade(&ex.request, &self.options.upgrades);
-        let upgrade = upgrade.filter(|_| down.body_done());
+        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
+        let upgrade = self.upgrade(down, ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
         }
@@ -252,6 +252,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         Ok(Received { peer: peer.clone(), up, head, size })
     }
 
+    /// The protocol that the client may change its connection to, if it asks for one.
+    fn upgrade<D: Downstream>(&self, down: &D, ex: &Exchange) -> Option<Vec<u8>> {
+        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| down.body_done())
+    }
+
     /// The filters of the response, while the request's body goes on upstream.
     async fn filter_response<D: Downstream>(
         &self,
@@ -264,6 +269,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let Received { peer, mut up, mut head, size } = received;
         let upgrade = head.fields.get("upgrade").filter(|_| up.is_tunnel()).map(<[u8]>::to_vec);
         strip_hop_by_hop(&mut head.fields);
+        if !ex.is_connect() {
+            add_via(&mut head.fields, head.version, &self.options.forwarding);
+        }
         if let Some(protocol) = upgrade {
             head.fields.push_unchecked(b"upgrade", &protocol);
         }
@@ -365,6 +373,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         // What may not be sent twice is not sent on a connection that was not looked at.
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
+        // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
+        let in_http_1 = (peer.options.protocol == Protocol::Auto
+            && self.upgrade(down, ex).is_some())
+        .then(|| peer.in_http_1());
+        let peer = in_http_1.as_ref().unwrap_or(peer);
         if !fresh
             && !is_tunnel
             && let Some(link) = self.connector.take(shard, peer, careful)
@@ -395,10 +408,19 @@ fn asks_for_trailers(ex: &Exchange) -> bool {
     has_token(ex.request.fields.get_all("te"), "trailers")
 }
 
-/// The head that goes upstream: the client's, less what belongs to the client's connection.
-fn upstream_head(request: &RequestHead, peer: &Peer, expects_continue: bool) -> RequestHead {
+/// The head that goes upstream: the client's, less what belongs to the client's connection and what
+/// it says of itself.
+fn upstream_head(
+    ex: &Exchange,
+    peer: &Peer,
+    expects_continue: bool,
+    options: &ForwardingOptions,
+) -> RequestHead {
+    let Exchange { request, connection, chain, .. } = ex;
     let mut head = request.clone();
     strip_hop_by_hop(&mut head.fields);
+    forward(&mut head.fields, request, connection, chain.as_deref(), options);
+    add_via(&mut head.fields, request.version, options);
     if !expects_continue {
         head.fields.remove("expect");
     }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::InconsistentKeys;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -34,6 +35,8 @@ pub struct CertifiedCert {
     pub(crate) key: Arc<CertifiedKey>,
     /// The DNS names that the certificate itself is for.
     pub(crate) names: Arc<[String]>,
+    /// When it expires.
+    pub(crate) end: SystemTime,
 }
 
 impl CertifiedCert {
@@ -67,7 +70,8 @@ impl CertifiedCert {
             }
             error => TlsError::new(&*key, format!("not a usable key: {error}")),
         })?;
-        Ok(CertifiedCert { key: Arc::new(certified), names: facts.names.into() })
+        let (key, end) = (Arc::new(certified), facts.end());
+        Ok(CertifiedCert { key, names: facts.names.into(), end })
     }
 
     /// Reads the `index`th certificate of a list, with the names it is to be shown for.

@@ -45,8 +45,8 @@ impl ServerTls {
         Ok(tls)
     }
 
-    /// Replaces all listed certificates, for handshakes from now on. If one of them cannot be
-    /// used, all stay as they were.
+    /// Replaces all listed certificates, for handshakes from now on, and forgets what the source has
+    /// found. If one of them cannot be used, all stays as it was.
     pub fn update_certificates(&self, all: &[CertificateOptions]) -> Result<(), TlsError> {
         if all.is_empty() && self.inner.source.is_none() {
             return Err(TlsError::new("certificates", "there is none"));
@@ -57,6 +57,9 @@ impl ServerTls {
             names.add(listed, self.inner.with(certificate));
         }
         *self.inner.names.write() = Arc::new(names);
+        if let Some(source) = &self.inner.source {
+            source.forget();
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -46,6 +46,7 @@ struct Entry {
 
 struct Answer {
     since: Instant,
+    ttl: Duration,
     config: Option<Arc<ServerConfig>>,
 }
 
@@ -64,10 +65,16 @@ impl Asked {
     ) -> Option<Arc<ServerConfig>> {
         let answer = self.entry(&name);
         let ask = || async {
-            let config = self.source.find(name).await.map(prepare);
-            Answer { since: Instant::now(), config }
+            let found = self.source.find(name).await;
+            let ttl = found.as_ref().map_or(NONE_TTL, time_left).min(self.ttl);
+            Answer { since: Instant::now(), ttl, config: found.map(prepare) }
         };
         answer.get_or_init(ask).await.config.clone()
+    }
+
+    /// Asks anew for every name from now on.
+    pub(crate) fn forget(&self) {
+        self.names.lock().entries.clear();
     }
 
     fn entry(&self, name: &str) -> Arc<OnceCell<Answer>> {
@@ -76,7 +83,7 @@ impl Asked {
         table.uses += 1;
         let uses = table.uses;
         if let Some(entry) = table.entries.get_mut(name)
-            && entry.answer.get().is_none_or(|answer| answer.is_fresh(now, self.ttl))
+            && entry.answer.get().is_none_or(|answer| answer.is_fresh(now))
         {
             entry.last_use = uses;
             return entry.answer.clone();
@@ -101,10 +108,14 @@ impl Table {
 }
 
 impl Answer {
-    fn is_fresh(&self, now: Instant, ttl: Duration) -> bool {
-        let ttl = if self.config.is_some() { ttl } else { NONE_TTL.min(ttl) };
-        now.saturating_duration_since(self.since) < ttl
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < self.ttl
     }
+}
+
+/// How long the certificate is still valid.
+fn time_left(certificate: &CertifiedCert) -> Duration {
+    certificate.end.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -156,6 +167,37 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_kept_no_longer_than_its_certificate_is_valid() {
+        let (issued, config) = (millrace_test_certs::self_signed(&["known.test"]), config());
+        let mut found = CertifiedCert::from_pem(&issued.cert_pem, &issued.key_pem).unwrap();
+        found.end = SystemTime::now() + Duration::from_secs(5);
+        let source = Arc::new(Lapsing { found, asked: AtomicUsize::new(0) });
+        let asked = Asked::new(source.clone(), Duration::from_secs(60));
+        for (seconds, calls) in [(0, 1), (3, 1), (3, 2)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert!(asked.find("known".into(), |_| config.clone()).await.is_some());
+            assert_eq!(source.asked.load(Ordering::SeqCst), calls, "after {seconds} s more");
+        }
+        asked.forget();
+        assert!(asked.find("known".into(), |_| config.clone()).await.is_some());
+        assert_eq!(source.asked.load(Ordering::SeqCst), 3);
+    }
+
+    /// Has one certificate, which will soon expire.
+    struct Lapsing {
+        found: CertifiedCert,
+        asked: AtomicUsize,
+    }
+
+    impl CertificateSource for Lapsing {
+        fn find(&self, _name: String) -> Finding {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let found = Some(self.found.clone());
+            Box::pin(async { found })
+        }
+    }
+
     #[tokio::test]
     async fn the_names_are_bounded_and_the_least_used_goes() {
         let ((source, asked), config) = (asked(), config());
@@ -174,7 +216,7 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &two));
         let never = one.get_or_init(std::future::pending);
         assert!(tokio::time::timeout(Duration::from_millis(5), never).await.is_err());
-        let answer = || async { Answer { since: Instant::now(), config: None } };
+        let answer = || async { Answer { since: Instant::now(), ttl: NONE_TTL, config: None } };
         assert!(two.get_or_init(answer).await.config.is_none());
     }
 }

@@ -55,7 +55,16 @@ impl Facts {
     }
 
     pub(crate) fn validity_now(&self) -> Validity {
-        // Before 1970 no certificate was valid.
-        self.validity(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        self.validity(now())
     }
+
+    /// The last moment that it is valid.
+    pub(crate) fn end(&self) -> SystemTime {
+        UNIX_EPOCH.checked_add(self.not_after).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// Since 1970, before which no certificate was valid.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

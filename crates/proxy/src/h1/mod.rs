@@ -11,13 +11,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use millrace_http1::BodyDecoder;
 use millrace_message::{Method, Version};
-use millrace_server::ConnInfo;
 use millrace_transport::Stream;
 
 use crate::stall::Stall;
 use crate::timer::Timer;
 use crate::wire::WriteQueue;
-use crate::{BodySize, ProxyOptions};
+use crate::{BodySize, ClientConnection, ProxyOptions};
 
 pub(crate) use next::{Arrived, guess, too_large};
 
@@ -25,7 +24,7 @@ pub(crate) use next::{Arrived, guess, too_large};
 pub(crate) struct H1Connection {
     stream: Stream,
     options: Arc<ProxyOptions>,
-    info: Arc<ConnInfo>,
+    info: Arc<ClientConnection>,
     input: BytesMut,
     output: WriteQueue,
     read_timer: Timer,
@@ -104,7 +103,7 @@ impl H1Connection {
         stream: Stream,
         input: BytesMut,
         options: Arc<ProxyOptions>,
-        info: Arc<ConnInfo>,
+        info: Arc<ClientConnection>,
         shutdown: millrace_server::Shutdown,
     ) -> Self {
         let body = BodyDecoder::new(millrace_http1::Framing::None);

@@ -27,7 +27,7 @@ use super::stream::H2Stream;
 use crate::app::Arrival;
 use crate::phases::ProxyHttp;
 use crate::timer::{Timer, within};
-use crate::{HttpProxy, ProxyOptions, Timings};
+use crate::{ClientConnection, HttpProxy, ProxyOptions, Timings};
 
 /// How long saying goodbye may take, once no stream is left.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -54,13 +54,18 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     let mut h2 = match within(deadline, handshake).await.flatten() {
         Some(Ok(h2)) => h2,
         Some(Err(error)) => {
-            return log_fault(proxy, &Arc::new(conn.clone()), 0, refused::fault(error));
+            return log_fault(
+                proxy,
+                &Arc::new(ClientConnection::new(conn, &options.forwarding)),
+                0,
+                refused::fault(error),
+            );
         }
         None => return,
     };
     let mut connection = H2Connection {
         proxy: proxy.clone(),
-        info: Arc::new(conn.clone()),
+        info: Arc::new(ClientConnection::new(conn, &options.forwarding)),
         shared,
         pings: h2.ping_pong().map(Pings::new),
         options,
@@ -85,7 +90,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
 /// known.
 fn log_fault<P: ProxyHttp>(
     proxy: &HttpProxy<P>,
-    conn: &Arc<ConnInfo>,
+    conn: &Arc<ClientConnection>,
     requests: u32,
     fault: Option<Error>,
 ) {
@@ -98,7 +103,7 @@ fn log_fault<P: ProxyHttp>(
 pub(super) struct H2Connection<P: ProxyHttp> {
     proxy: Arc<HttpProxy<P>>,
     pub(super) options: Arc<ProxyOptions>,
-    pub(super) info: Arc<ConnInfo>,
+    pub(super) info: Arc<ClientConnection>,
     pub(super) shared: Arc<Shared>,
     pub(super) pings: Option<Pings>,
     pub(super) streams: JoinSet<()>,

@@ -1,0 +1,90 @@
+//! Who a request comes from, and what the origin is told of it: X-Forwarded-For, -Proto and -Host,
+//! Forwarded (RFC 7239) and Via (RFC 9110 §7.6.3).
+//!
+//! What a client claims in such fields never goes on. What a trusted proxy says does, as far as the
+//! proxies in front of it are trusted too.
+
+mod chain;
+mod element;
+mod fields;
+mod networks;
+mod node;
+
+pub use networks::{InvalidNetwork, Networks};
+
+pub(crate) use chain::Chain;
+pub(crate) use fields::{add_via, forward};
+
+use std::ops::Deref;
+
+use millrace_server::ConnInfo;
+
+/// What origins are told of who a request comes from.
+#[derive(Clone, Debug)]
+pub struct ForwardingOptions {
+    /// Proxies whose word on their own clients is taken. Default: none.
+    pub trusted: Networks,
+    /// Which field they say it in: the other may be their clients', and is not looked at.
+    pub trusted_field: TrustedField,
+    /// Whether X-Forwarded-For, -Proto and -Host are sent. Default: yes.
+    pub x_forwarded: bool,
+    /// Whether Forwarded is sent. Default: no.
+    pub forwarded: bool,
+    /// The name to stand in Via, on requests and on responses from upstream. Default: no Via is added.
+    pub via: Option<Box<str>>,
+}
+
+/// The field in which trusted proxies name their clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustedField {
+    /// X-Forwarded-For, with X-Forwarded-Proto and -Host.
+    #[default]
+    XForwarded,
+    /// Forwarded.
+    Forwarded,
+}
+
+impl Default for ForwardingOptions {
+    fn default() -> Self {
+        ForwardingOptions {
+            trusted: Networks::default(),
+            trusted_field: TrustedField::default(),
+            x_forwarded: true,
+            forwarded: false,
+            via: None,
+        }
+    }
+}
+
+/// A connection of a client, with what each of its requests needs to know of it.
+#[derive(Debug)]
+pub struct ClientConnection {
+    info: ConnInfo,
+    /// The socket's address as text; none of a Unix socket.
+    address: Option<Box<str>>,
+    is_trusted: bool,
+}
+
+impl ClientConnection {
+    /// Looks at where a connection comes from.
+    pub(crate) fn new(info: &ConnInfo, options: &ForwardingOptions) -> Self {
+        ClientConnection {
+            address: info.remote.ip().map(|ip| ip.to_canonical().to_string().into()),
+            is_trusted: options.trusted.contains(&info.remote),
+            info: info.clone(),
+        }
+    }
+
+    /// The scheme by which its requests come.
+    fn scheme(&self) -> &'static str {
+        if self.info.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+impl Deref for ClientConnection {
+    type Target = ConnInfo;
+
+    fn deref(&self) -> &ConnInfo {
+        &self.info
+    }
+}
