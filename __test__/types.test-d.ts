@@ -1,7 +1,9 @@
 import { expectTypeOf, test } from 'vitest'
 import {
   type Answer,
+  type AnyPart,
   type CloseReport,
+  definePart,
   definePhases,
   type ErrorCode,
   HttpPeer,
@@ -10,6 +12,7 @@ import {
   type Phases,
   ProxyError,
   type ProxyHttp,
+  type ProxyPart,
   type RequestHeader,
   type ResponseHeader,
   Server,
@@ -103,6 +106,49 @@ test('answers, errors and loggers', () => {
   expectTypeOf(error.source).toEqualTypeOf<'upstream' | 'downstream' | 'internal'>()
   new Server({ logger: console })
   new Server({ logger: false })
+})
+
+test('each part of a composition is typed by its own context', () => {
+  class Auth implements ProxyPart<{ user: string }> {
+    newCtx() {
+      return { user: '' }
+    }
+    requestFilter(session: Session, ctx: { user: string }) {
+      if (ctx.user === '') session.respond(401)
+    }
+  }
+  const cors = definePart({
+    newCtx: () => ({ origin: '*' }),
+    responseFilter(_session, response, ctx) {
+      expectTypeOf(response).toEqualTypeOf<ResponseHeader>()
+      expectTypeOf(ctx).toEqualTypeOf<{ origin: string }>()
+    },
+  })
+  expectTypeOf(cors).toEqualTypeOf<ProxyPart<{ origin: string }>>()
+  const plain = definePart({
+    logging: (_session, _error, ctx) => void expectTypeOf(ctx).toEqualTypeOf<undefined>(),
+  })
+  expectTypeOf<typeof plain>().toExtend<ProxyPart>()
+  const gateway = definePhases({ upstreamPeer: primary })
+  new HttpProxy([new Auth(), cors, plain, gateway])
+  new HttpProxy([new Auth(), cors, plain, gateway] as const, { threads: 1 })
+  expectTypeOf<ProxyHttp<{ a: 1 }>>().toExtend<AnyPart>()
+  // @ts-expect-error newCtx is missing
+  const missing: ProxyPart<{ a: 1 }> = {}
+  // @ts-expect-error no phases
+  new HttpProxy([1, gateway])
+  void missing
+})
+
+test('a scope is given a function to run, and the session', () => {
+  definePhases({
+    upstreamPeer: primary,
+    scope(run, session) {
+      expectTypeOf(run).toEqualTypeOf<() => void>()
+      expectTypeOf(session).toEqualTypeOf<Session>()
+      run()
+    },
+  })
 })
 
 test('the session is read-only', () => {

@@ -3,35 +3,40 @@ import { HttpPeer } from './peer.js'
 import { PHASES, type PhaseName } from './phases.js'
 
 /**
- * Which phases an object implements, as a mask. Adds to `problems` what is not a phase: in a bag
+ * Which phases an object implements, as a mask; `part` is its place among several. Adds to `problems` what is not a phase: in a bag
  * every other key, on a class what is nearly the name of one.
  */
-export function phasesOf(phases: unknown, problems: OptionProblem[]): number {
-  if (typeof phases !== 'object' || phases === null) {
-    problems.push({ path: 'phases', found: phases, allowed: 'an object with phases' })
+export function phasesOf(phases: unknown, problems: OptionProblem[], part?: number): number {
+  const prefix = part === undefined ? '' : `phases[${part}].`
+  if (typeof phases !== 'object' || phases === null || Array.isArray(phases)) {
+    const path = part === undefined ? 'phases' : `phases[${part}]`
+    problems.push({ path, found: phases, allowed: 'an object with phases' })
     return 0
   }
   let mask = 0
   for (const [number, name] of PHASES.entries()) {
     const value = (phases as Record<string, unknown>)[name]
-    if (value === undefined && name !== 'upstreamPeer') continue
+    if (value === undefined && (name !== 'upstreamPeer' || part !== undefined)) continue
     const isPeer = name === 'upstreamPeer' && value instanceof HttpPeer
     if (typeof value === 'function') mask |= 1 << number
     else if (!isPeer)
       problems.push({
-        path: name,
+        path: prefix + name,
         found: value,
         allowed: name === 'upstreamPeer' ? 'an HttpPeer or a function' : 'a function',
       })
   }
-  misspelt(phases, problems)
+  const { scope } = phases as { scope?: unknown }
+  if (scope !== undefined && typeof scope !== 'function')
+    problems.push({ path: `${prefix}scope`, found: scope, allowed: 'a function' })
+  misspelt(phases, problems, prefix)
   return mask
 }
 
-function misspelt(phases: object, problems: OptionProblem[]): void {
+function misspelt(phases: object, problems: OptionProblem[], prefix: string): void {
   const prototype = Object.getPrototypeOf(phases)
   const isBag = prototype === Object.prototype || prototype === null
-  const seen = new Set<string>(PHASES)
+  const seen = new Set<string>([...PHASES, 'scope'])
   for (let at = phases; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
     for (const key of Reflect.ownKeys(at)) {
       const name = String(key)
@@ -41,9 +46,13 @@ function misspelt(phases: object, problems: OptionProblem[]): void {
       const near = nearest(name)
       const found = descriptor?.value
       if (near !== undefined && (isBag || typeof found === 'function'))
-        problems.push({ path: name, found, allowed: `no such phase; did you mean ${near}?` })
+        problems.push({ path: prefix + name, found, allowed: `no such phase; did you mean ${near}?` })
       else if (isBag)
-        problems.push({ path: name, found, allowed: `no such phase; there are: ${PHASES.join(', ')}` })
+        problems.push({
+          path: prefix + name,
+          found,
+          allowed: `no such phase; there are: ${PHASES.join(', ')}`,
+        })
     }
   }
 }

@@ -25,15 +25,18 @@ export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
+  type AnyPart,
   type AnyPhases,
   type Awaitable,
   type BodyResult,
   type Decision,
+  definePart,
   definePhases,
   PHASES,
   type PhaseName,
   type Phases,
   type ProxyHttp,
+  type ProxyPart,
 } from './phases.js'
 export { HttpProxy, type HttpProxyOptions } from './proxy.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'

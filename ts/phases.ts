@@ -105,6 +105,14 @@ export interface Phases<Ctx> {
    * it throws is logged and does nothing else. The session ends when it has settled. Default: nothing.
    */
   logging?(session: Session, error: ProxyError | undefined, ctx: Ctx): Awaitable<void>
+
+  /**
+   * Gives the request an async context. Called once for each request, before `newCtx`; has to call
+   * `run` once, at once: `scope: (run) => storage.run(new Map(), run)`. `newCtx` and every phase of
+   * the request run in the context that `run` was called in, whatever else runs beside them. Default:
+   * no context is promised.
+   */
+  scope?(run: () => void, session: Session): void
 }
 
 /**
@@ -113,6 +121,17 @@ export interface Phases<Ctx> {
  */
 export type ProxyHttp<Ctx = undefined> = Phases<Ctx> &
   ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+
+/**
+ * One of several objects that make up the phases of a proxy: `new HttpProxy([auth, cors, gateway])`.
+ * Each has a context of its own. Exactly one of them has `upstreamPeer`.
+ */
+export type ProxyPart<Ctx = undefined> = Partial<Phases<Ctx>> &
+  ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+
+/** A part with any context. */
+// biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
+export type AnyPart = Partial<Phases<any>> & { newCtx?(session: Session): unknown }
 
 /** Phases with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
@@ -123,6 +142,15 @@ export function definePhases<Ctx>(phases: Phases<Ctx> & { newCtx(session: Sessio
 export function definePhases(phases: Phases<undefined>): ProxyHttp
 export function definePhases(phases: AnyPhases): AnyPhases {
   return phases
+}
+
+/** Returns its argument. It infers the context of a part, a bag of functions, from `newCtx`. */
+export function definePart<Ctx>(
+  part: Partial<Phases<Ctx>> & { newCtx(session: Session): Ctx },
+): ProxyPart<Ctx>
+export function definePart(part: Partial<Phases<undefined>>): ProxyPart
+export function definePart(part: AnyPart): AnyPart {
+  return part
 }
 
 /** The phases by number, as the addon counts them. */

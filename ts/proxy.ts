@@ -1,15 +1,14 @@
 import { availableParallelism } from 'node:os'
+import { composed } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import type { OptionProblem } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { type Http2Options, http2Rules } from './http2.js'
-import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions } from './native.js'
 import { checkOptions, flag, integer, ms, serviceName, settings, value } from './options.js'
-import { HttpPeer } from './peer.js'
-import { type AnyPhases, Phase } from './phases.js'
+import { type AnyPart, type AnyPhases, Phase } from './phases.js'
 import { type Host, Service } from './service.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
@@ -119,6 +118,9 @@ function isUpgrades(list: unknown): boolean {
 
 let proxies = 0
 
+/** Of a proxy of several parts, which each have their own. */
+const NONE: unknown = Object.freeze({})
+
 /** A service that proxies HTTP, to clients and origins of HTTP/1.1 and HTTP/2, with the phases it is given. */
 export class HttpProxy extends Service {
   /** @internal For the server. */
@@ -127,21 +129,26 @@ export class HttpProxy extends Service {
   readonly native: NativeProxyOptions
 
   /**
-   * @param phases an object of a class or a bag of functions; which phases it has is read now
+   * @param phases an object of a class or a bag of functions, or several of them; which phases they
+   * have is read now. Of several, the phases on the way in (`earlyRequestFilter` to `upstreamPeer`,
+   * `connectedToUpstream`, `upstreamRequestFilter`, `requestBodyFilter`) run in order, all others in
+   * reverse; see `docs/composition.md`.
    * @throws UsageError INVALID_OPTIONS, also for a misspelt phase
    */
-  constructor(phases: AnyPhases, options: HttpProxyOptions = {}) {
+  constructor(phases: AnyPhases | readonly AnyPart[], options: HttpProxyOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const mask = phasesOf(phases, problems)
+    const composition = composed(phases, problems)
     const checked = checkOptions('HttpProxy', proxyRules, options, problems)
     const id = ++proxies
-    const { upstreamPeer } = phases
+    const { mask, single, scopes, fixedPeer } = composition
+    const isPlain = single !== undefined && scopes.length === 0
     this.entry = {
       id,
-      phases,
-      hasNewCtx: (mask & (1 << Phase.newCtx)) !== 0,
-      fixedPeer: upstreamPeer instanceof HttpPeer ? upstreamPeer : undefined,
+      phases: single ?? (NONE as AnyPhases),
+      hasNewCtx: !isPlain || (mask & (1 << Phase.newCtx)) !== 0,
+      composition: isPlain ? undefined : composition,
+      fixedPeer,
       callbackTimeoutMs: checked.callbackTimeoutMs,
       log: makeLog(false),
       sessions: 0,

@@ -1,5 +1,7 @@
+import type { AsyncResource } from 'node:async_hooks'
 import type { CheckedAnswer } from '../answer.js'
 import type { BodyStage } from '../bodies/stage.js'
+import type { Composition } from '../composition.js'
 import type { ProxyError } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
@@ -17,12 +19,16 @@ import {
   type UpstreamView,
 } from '../session.js'
 import { ClientTls } from '../tls/client-tls.js'
+import type { PartsState } from './parts.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
   readonly id: number
+  /** Its one object with phases. */
   readonly phases: AnyPhases
   readonly hasNewCtx: boolean
+  /** Where it has several, or gives its requests an async context. */
+  readonly composition?: Composition | undefined
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
   /** The server's, once it has started. */
@@ -80,6 +86,10 @@ export class RequestState {
   /** Before `newCtx`. */
   fresh = true
   ctx: unknown = undefined
+  /** What several parts keep, their contexts among it. */
+  parts: PartsState | undefined = undefined
+  /** The async context of the request. */
+  scope: AsyncResource | undefined = undefined
   /** The crossing under way; -1 when there is none, or it is void. */
   seq = -1
   /** The phases still to run in it. */
@@ -267,6 +277,28 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  /** Calls a function in the async context of the request, if it has one. */
+  inScope<Args extends unknown[], T>(call: (...args: Args) => T, ...args: Args): T {
+    if (this.scope === undefined) return call(...args)
+    return this.scope.runInAsyncScope(call, undefined, ...args)
+  }
+
+  /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
+  fire(reason: ProxyError): void {
+    const { controller } = this
+    if (controller !== undefined) this.inScope(() => controller.abort(reason))
+  }
+
+  /** Nobody wants what its bodies were to be changed with, or made by. */
+  #cancelStages(): void {
+    const { change, source } = this
+    if (change === undefined && source === undefined) return
+    this.inScope(() => {
+      change?.cancel()
+      source?.cancel()
+    })
+  }
+
   changeWith(stage: BodyStage): void {
     // Of a try that came to nothing.
     this.change?.cancel()
@@ -285,12 +317,13 @@ export class RequestState {
     this.wait++
     this.closeHead()
     if (this.timer !== undefined) clearTimeout(this.timer)
-    this.change?.cancel()
-    this.source?.cancel()
+    this.#cancelStages()
     this.text = ''
     this.upstreamText = ''
     this.errorText = ''
     this.ctx = undefined
+    this.parts = undefined
+    this.scope = undefined
     this.head = null
     this.response = null
     this.error = undefined
