@@ -114,7 +114,7 @@ const proxyRules = {
   h2c: flag(true),
   http2: settings(http2Rules),
   halfClose: flag(false),
-  routes: routesRule,
+  routes: routesRule(undefined),
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),

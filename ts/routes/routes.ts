@@ -28,8 +28,10 @@ const routeRules = {
   ...valueRules,
 }
 
-/** The rule of the option `routes`. */
-export const routesRule = list(routeRules)
+/** The rule of the option `routes`, which has no default but to be absent. */
+export function routesRule(fallback: undefined) {
+  return { ...list(routeRules), fallback }
+}
 
 /** What a request's phases are, where it is on a route, or on none. */
 export interface Way {

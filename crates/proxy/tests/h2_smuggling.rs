@@ -13,9 +13,6 @@ use support::frames::*;
 use support::*;
 use told::Told;
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-
 /// An origin that keeps all bytes that it gets, and answers each head at once. It reads bodies to
 /// their end, however that comes.
 fn recorder() -> (Origin, Arc<Mutex<Vec<u8>>>) {
