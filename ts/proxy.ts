@@ -213,8 +213,8 @@ export class HttpProxy extends Service {
   /** @internal */
   override addTo({ native, environment, log, numberOf }: Host): number {
     const routes = this.#ways.map(({ entry = this.entry, native }): NativeRoute => {
-      if (entry.log !== log) environment.crossing.addProxy(entry)
       entry.log = log
+      environment.crossing.addProxy(entry)
       const { fixedPeer } = entry
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
       return { ...native, proxyId: entry.id, peer }

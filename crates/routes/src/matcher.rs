@@ -1,3 +1,5 @@
+use std::cell::OnceCell;
+
 use millrace_message::{Method, RequestHead};
 
 use crate::host::HostPattern;
@@ -64,8 +66,8 @@ impl Scheme {
 pub struct Asked<'a> {
     /// Its head as it came.
     pub head: &'a RequestHead,
-    /// Its host without the port.
-    pub host: &'a str,
+    /// Its host without the port, once somebody wants to know.
+    host: OnceCell<&'a str>,
     /// Its path; none where no matcher looks at one.
     pub path: Option<Path<'a>>,
     /// How it came.
@@ -75,8 +77,13 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// A request of which nothing but the head is looked at yet.
     pub fn new(head: &'a RequestHead, path: Option<Path<'a>>, scheme: Scheme) -> Self {
-        let host = head.authority().map(|authority| authority.host).unwrap_or_default();
-        Asked { head, host, path, scheme }
+        Asked { head, host: OnceCell::new(), path, scheme }
+    }
+
+    /// Its host without the port; empty if there is none.
+    pub fn host(&self) -> &'a str {
+        let host = || self.head.authority().map(|authority| authority.host).unwrap_or_default();
+        self.host.get_or_init(host)
     }
 }
 
@@ -87,7 +94,7 @@ impl Matcher {
             |pattern: &PathPattern| asked.path.as_ref().is_some_and(|path| pattern.matches(path));
         self.scheme.is_none_or(|scheme| scheme == asked.scheme)
             && (self.methods.is_empty() || self.methods.contains(&asked.head.method))
-            && (self.hosts.is_empty() || self.hosts.iter().any(|host| host.matches(asked.host)))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|host| host.matches(asked.host())))
             && (self.paths.is_empty() || self.paths.iter().any(path))
             && self.headers.iter().all(|condition| condition.holds(asked.head))
     }

@@ -234,4 +234,33 @@ mod tests {
             assert!(read(path, true).is_err(), "{path}");
         }
     }
+
+    #[test]
+    fn what_goes_upstream_is_read_as_what_was_compared() {
+        let mut seed = 7u32;
+        let mut random = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize
+        };
+        const PARTS: [&str; 16] = [
+            "/", "/", ".", "..", "a", "%2e", "%2F", "%5c", "%25", "%61", "\\", ";", "%", "%00",
+            "%7E", "/../",
+        ];
+        let mut read = 0;
+        for round in 0..100_000 {
+            let text: String = (0..random() % 8).map(|_| PARTS[random() % PARTS.len()]).collect();
+            let (path, keeps) = (format!("/{text}"), round % 2 == 0);
+            let Ok(once) = Path::new(path.as_bytes(), keeps) else { continue };
+            read += 1;
+            let again = Path::new(once.written(), keeps).unwrap();
+            assert_eq!(again.decoded(), once.decoded(), "{path}");
+            assert!(!again.is_changed(), "{path}");
+            let written = String::from_utf8(once.written().to_vec()).unwrap();
+            assert!(written.starts_with('/') && !written.contains("//"), "{path}: {written}");
+            let decoded =
+                String::from_utf8_lossy(once.decoded()).replace("%2F", "/").replace("%5C", "/");
+            assert!(!decoded.split('/').any(|segment| segment == "." || segment == ".."), "{path}");
+        }
+        assert!(read > 10_000);
+    }
 }

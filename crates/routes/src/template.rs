@@ -96,12 +96,12 @@ impl Template {
                 Part::Path if !path.starts_with(b"/") => b"/",
                 Part::Path => path,
                 Part::Scheme => asked.scheme.as_str().as_bytes(),
-                Part::Host if asked.host.contains(':') => {
+                Part::Host if asked.host().contains(':') => {
                     made.push(b'[');
-                    made.extend_from_slice(asked.host.as_bytes());
+                    made.extend_from_slice(asked.host().as_bytes());
                     b"]"
                 }
-                Part::Host => asked.host.as_bytes(),
+                Part::Host => asked.host().as_bytes(),
                 Part::Named(name) => {
                     pattern.and_then(|pattern| pattern.part(name, path)).unwrap_or_default()
                 }
