@@ -143,9 +143,7 @@ impl NativeServer {
         let routers: Vec<_> = (0..options.runtimes()).map(|_| crossing.add_router()).collect();
         let phases = JsPhases {
             crossing,
-            proxy: options.proxy_id,
-            mask: options.phases,
-            fixed_peer: crate::peers::peer(options.fixed_peer),
+            sets: options.sets(),
             limit: crate::options::limit(options.callback_timeout_ms),
             max_queued: options.max_queued as usize,
             routers: routers.iter().map(|(number, _)| *number).collect(),

@@ -340,7 +340,8 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
   }
 }
 
-const Wanted = { noPhases: 1, change: 2, whole: 4 } as const
+/** What a response's head says of its body, in bits. The addon knows them too. */
+export const Wanted = { noPhases: 1, change: 2, whole: 4 } as const
 
 /** The body will be another: takes out what speaks of the old one, and weakens its tag (RFC 9110 §8.8.1). */
 function contentChanges(head: Head): void {

@@ -9,9 +9,9 @@ import { NOTHING, type RequestState } from './state.js'
 type Functions = Record<keyof AnyPhases, (...args: any[]) => unknown>
 
 /** Calls one phase. The function is looked up now, so that it may be replaced while the proxy runs. */
-export function callPhase(state: RequestState, phase: number): unknown {
-  const phases = state.proxy.phases as unknown as Functions
-  const { session, ctx } = state
+export function callPhase(state: RequestState, phase: number, given: AnyPhases, ctx: unknown): unknown {
+  const phases = given as unknown as Functions
+  const { session } = state
   switch (phase) {
     case Phase.earlyRequestFilter:
       return phases.earlyRequestFilter(session, ctx)
@@ -55,6 +55,7 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
     state.error = undefined
     state.errorText = ''
     state.thrown = NOTHING
+    state.parts?.forgetTry()
   } else if (phase === Phase.failToConnect || phase === Phase.errorWhileProxy) {
     if (value === 'retry') retry(state, phase)
     else if (value === 'fail') state.decision = 2

@@ -4,9 +4,10 @@ import type { AnyLog } from '../logger.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
-import { acceptResult, callPhase, wrongReturn } from './call.js'
+import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure } from './failure.js'
 import { BodyLanes } from './lanes.js'
+import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
@@ -140,7 +141,9 @@ export class Crossing {
       return
     }
     let state = this.#slots[slot]
-    if (state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
+    const ends = kind === Kind.end || kind === Kind.abort
+    // What tells of a connection has no slot: it says 0, which may be a body's.
+    if (ends && state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
       if (kind === Kind.abort) this.#lanes.abort(slot, items[at + 15]! === TOO_SLOW)
       else this.#lanes.end(slot, seq)
       return
@@ -257,12 +260,9 @@ export class Crossing {
     state.fresh = false
     state.phase = Phase.newCtx
     try {
-      const ctx = state.proxy.phases.newCtx!(state.session)
-      if (isThenable(ctx)) {
-        Promise.resolve(ctx).then(undefined, () => undefined)
-        throw wrongReturn(Phase.newCtx, ctx, 'anything but a promise')
-      }
-      state.ctx = ctx
+      const { phases, composition } = state.proxy
+      if (composition === undefined) state.ctx = checkCtx(phases.newCtx!(state.session))
+      else begin(state, composition)
       return true
     } catch (error) {
       if (kind === Kind.run) this.#failed(state, error)
@@ -279,9 +279,13 @@ export class Crossing {
       while (state.mask !== 0) {
         const bit = state.mask & -state.mask
         const phase = 31 - Math.clz32(bit)
-        state.mask ^= bit
         state.phase = phase
-        const value = callPhase(state, phase)
+        let value: unknown
+        const { phases, composition } = state.proxy
+        if (composition === undefined) {
+          state.mask ^= bit
+          value = callPhase(state, phase, phases, state.ctx)
+        } else value = callPart(state, phase, composition)
         if (typeof value === 'object' && value !== null && isThenable(value)) {
           this.#wait(state, value)
           return
@@ -296,8 +300,10 @@ export class Crossing {
 
   /** Takes a phase's value in and says whether the crossing is over, or waits. */
   #settled(state: RequestState, phase: number, value: unknown): boolean {
-    if (state.answer === null) acceptResult(state, phase, value)
-    else if (value !== undefined) state.session.respond(value as number)
+    if (state.answer === null) {
+      if (state.scope === undefined) acceptResult(state, phase, value)
+      else state.inScope(acceptResult, state, phase, value)
+    } else if (value !== undefined) state.session.respond(value as number)
     const { answer } = state
     if (answer !== null) {
       const { reading } = answer
@@ -310,6 +316,7 @@ export class Crossing {
       return true
     }
     if (phase === Phase.upstreamPeer) state.peerId = this.#peerId(state.peer!)
+    if (state.proxy.composition !== undefined) partDone(state)
     state.closeHead()
     return false
   }
@@ -347,7 +354,10 @@ export class Crossing {
   #done(state: RequestState): void {
     const { slot, seq, phase } = state
     const { head } = state
-    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision | (head?.wanted ?? 0)
+    const { composition } = state.proxy
+    // Responses are the only heads of which a body is wanted.
+    const wanted = composition === undefined ? head?.wanted : head && wantedOfBody(state, composition)
+    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision | (wanted ?? 0)
     const edits = head === null ? '' : head.edits
     if (head !== null && head.stage !== undefined) state.changeWith(head.stage)
     this.#rest(state)
@@ -376,6 +386,7 @@ export class Crossing {
     state.closeHead()
     state.phase = -1
     state.mask = 0
+    if (state.parts !== undefined) state.parts.next = 0
     state.wait++
   }
 
@@ -390,8 +401,7 @@ export class Crossing {
       reason === TOO_SLOW
         ? phaseTimeout(name)
         : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
-    // A listener that throws is reported by Node, not thrown here.
-    state.controller?.abort(state.aborted)
+    state.fire(state.aborted)
     if (state.ending) this.#forget(state)
   }
 
@@ -402,7 +412,7 @@ export class Crossing {
     if (state.error?.code === 'CLIENT_ABORTED' && state.aborted === undefined) {
       // It left while no phase ran.
       state.aborted = state.error
-      state.controller?.abort(state.aborted)
+      state.fire(state.aborted)
     }
     if ((mask & (1 << Phase.logging)) === 0) {
       this.#forget(state)
@@ -410,7 +420,11 @@ export class Crossing {
     }
     state.phase = Phase.logging
     try {
-      const value = callPhase(state, Phase.logging)
+      const { phases, composition } = state.proxy
+      const value =
+        composition === undefined
+          ? callPhase(state, Phase.logging, phases, state.ctx)
+          : logParts(state, composition)
       if (isThenable(value)) {
         this.#wait(state, value as object)
         state.detached = true

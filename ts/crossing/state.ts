@@ -1,5 +1,7 @@
+import type { AsyncResource } from 'node:async_hooks'
 import type { CheckedAnswer } from '../answer.js'
 import type { BodyStage } from '../bodies/stage.js'
+import type { Composition, Part } from '../composition.js'
 import type { ProxyError } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
@@ -17,12 +19,16 @@ import {
   type UpstreamView,
 } from '../session.js'
 import { ClientTls } from '../tls/client-tls.js'
+import type { PartsState } from './parts.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
   readonly id: number
+  /** Its one object with phases. */
   readonly phases: AnyPhases
   readonly hasNewCtx: boolean
+  /** Where it has several, or gives its requests an async context. */
+  readonly composition?: Composition | undefined
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
   /** The server's, once it has started. */
@@ -70,7 +76,7 @@ export class RequestState {
   readonly proxy: ProxyEntry
   readonly session: LiveSession
   readonly #shared: Shared
-  /** The request section: target, method, host, nine lines, fields. */
+  /** The request section: target, method, host, ten lines, fields. */
   text: string
   readonly #targetEnd: number
   readonly #methodEnd: number
@@ -80,6 +86,10 @@ export class RequestState {
   /** Before `newCtx`. */
   fresh = true
   ctx: unknown = undefined
+  /** What several parts keep, their contexts among it. */
+  parts: PartsState | undefined = undefined
+  /** The async context of the request. */
+  scope: AsyncResource | undefined = undefined
   /** The crossing under way; -1 when there is none, or it is void. */
   seq = -1
   /** The phases still to run in it. */
@@ -122,6 +132,8 @@ export class RequestState {
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
   #connection: Connection | undefined = undefined
+  /** For each filter whether it is for the request: `1` or `0`. */
+  #filters: string | undefined = undefined
 
   constructor(
     slot: number,
@@ -166,7 +178,7 @@ export class RequestState {
   fields(): number {
     if (this.#fields >= 0) return this.#fields
     let at = this.#hostEnd
-    for (let line = 0; line < 9; line++) at = this.text.indexOf('\n', at + 1)
+    for (let line = 0; line < 10; line++) at = this.text.indexOf('\n', at + 1)
     this.#fields = at
     return at
   }
@@ -189,6 +201,13 @@ export class RequestState {
     if (found === '') return this.address(2)
     const space = found.lastIndexOf(' ')
     return { host: found.substring(0, space), port: Number(found.substring(space + 1)) }
+  }
+
+  /** Whether a part's phase is for this request. Of one that was refused nobody has looked. */
+  isFor({ filter }: Part): boolean {
+    if (filter === undefined) return true
+    this.#filters ??= this.meta(9)
+    return this.#filters.charCodeAt(filter) !== 48
   }
 
   connection(): Connection {
@@ -267,6 +286,28 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  /** Calls a function in the async context of the request, if it has one. */
+  inScope<Args extends unknown[], T>(call: (...args: Args) => T, ...args: Args): T {
+    if (this.scope === undefined) return call(...args)
+    return this.scope.runInAsyncScope(call, undefined, ...args)
+  }
+
+  /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
+  fire(reason: ProxyError): void {
+    const { controller } = this
+    if (controller !== undefined) this.inScope(() => controller.abort(reason))
+  }
+
+  /** Nobody wants what its bodies were to be changed with, or made by. */
+  #cancelStages(): void {
+    const { change, source } = this
+    if (change === undefined && source === undefined) return
+    this.inScope(() => {
+      change?.cancel()
+      source?.cancel()
+    })
+  }
+
   changeWith(stage: BodyStage): void {
     // Of a try that came to nothing.
     this.change?.cancel()
@@ -285,12 +326,13 @@ export class RequestState {
     this.wait++
     this.closeHead()
     if (this.timer !== undefined) clearTimeout(this.timer)
-    this.change?.cancel()
-    this.source?.cancel()
+    this.#cancelStages()
     this.text = ''
     this.upstreamText = ''
     this.errorText = ''
     this.ctx = undefined
+    this.parts = undefined
+    this.scope = undefined
     this.head = null
     this.response = null
     this.error = undefined

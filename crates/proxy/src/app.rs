@@ -10,7 +10,7 @@ use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 
-use crate::forwarding::{Chain, ClientConnection, ForwardingOptions};
+use crate::forwarding::{Chain, ClientConnection};
 use crate::h1::{Arrived, H1Connection};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
@@ -72,13 +72,21 @@ impl Arrival {
         Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
     }
 
-    fn begin(self, options: &ForwardingOptions) -> (Exchange, Option<Error>) {
-        let chain = Chain::find(&self.conn, &self.request.fields, options);
+    fn begin(mut self, options: &ProxyOptions) -> (Exchange, Option<Error>) {
+        let chain = Chain::find(&self.conn, &self.request.fields, &options.forwarding);
+        let mut found = None;
+        if let (Some(routing), None) = (&options.routing, &self.refused) {
+            match routing.find(&self.request, &self.conn, chain.as_deref()) {
+                Ok(rule) => found = Some(rule),
+                Err(error) => self.refused = Some(error),
+            }
+        }
         let exchange = Exchange {
             id: next_request(),
             request: self.request,
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
+            found,
             connection: self.conn,
             connection_requests: self.requests,
             upstream: None,
@@ -133,7 +141,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(&self.options.forwarding);
+        let (ex, refused) = arrival.begin(&self.options);
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -168,7 +176,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
-        let (mut ex, error) = arrival.begin(&self.options.forwarding);
+        let (mut ex, error) = arrival.begin(&self.options);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);

@@ -20,6 +20,7 @@ mod pipeline;
 mod preface;
 mod relay;
 mod respond;
+mod routing;
 mod stall;
 mod timer;
 mod tunnel;
@@ -36,3 +37,4 @@ pub use forwarding::{ClientConnection, ForwardingOptions, InvalidNetwork, Networ
 pub use h2::Http2Options;
 pub use options::ProxyOptions;
 pub use phases::{Decision, ProxyHttp};
+pub use routing::Routing;

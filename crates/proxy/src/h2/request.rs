@@ -223,8 +223,9 @@ mod tests {
         let (open, refused) = head("a:443", "CONNECT", &[("host", "A:443")]);
         assert_eq!((refused, open.host(), open.target.as_slice()), (None, "a:443", &b"a:443"[..]));
         assert_eq!(open.fields.get("host"), Some(&b"a:443"[..]));
-        assert_eq!(head("*", "OPTIONS", &[]).1, None);
-        assert_eq!(head("/", "GET", &[]).1, None);
+        assert_eq!(head("*", "OPTIONS", &[("host", "a")]).1, None);
+        assert_eq!(head("/", "GET", &[("host", "a")]).1, None);
+        assert_eq!(head("/", "GET", &[]).1, Some(Code::BadRequest));
         assert_eq!(head("http://a/", "GET", &[("te", "trailers")]).1, None);
     }
 }
