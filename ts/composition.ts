@@ -1,7 +1,7 @@
 import type { OptionProblem } from './errors.js'
 import { phasesOf } from './implemented.js'
 import { HttpPeer } from './peer.js'
-import { type AnyPart, type AnyPhases, PHASES, Phase } from './phases.js'
+import { type AnyPart, type AnyPhases, Hook, PHASES, Phase } from './phases.js'
 
 /** One of the objects that make up the phases of a proxy. */
 export interface Part {
@@ -53,7 +53,8 @@ export function composed(given: AnyPhases | readonly AnyPart[], problems: Option
 }
 
 function composition(parts: Part[], masks: number[], single: AnyPhases | undefined): Composition {
-  const order = PHASES.map((_, phase) => {
+  const numbers = Array.from({ length: PHASES.length + Object.keys(Hook).length }, (_, number) => number)
+  const order = numbers.map((phase) => {
     const having = parts.filter(({ index }) => (masks[index]! & (1 << phase)) !== 0)
     return INWARDS.has(phase) ? having : having.reverse()
   })
