@@ -143,33 +143,29 @@ pub(crate) async fn next_head<D: Downstream>(
     upload: &mut Upload,
 ) -> Result<Head, Broken> {
     poll_fn(|cx| {
-        loop {
-            pass_interims(down);
-            if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
-                return Poll::Ready(Err(Broken::Downstream(error)));
+        pass_interims(down);
+        if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
+            return Poll::Ready(Err(Broken::Downstream(error)));
+        }
+        if upload.is_stuck()
+            && let Some(error) = upload.failure()
+        {
+            return Poll::Ready(Err(Broken::Upstream(error)));
+        }
+        match up.poll_head(cx) {
+            Poll::Ready(Ok(Head::Interim(mut head))) => {
+                strip_hop_by_hop(&mut head.fields);
+                // It has no body, so that a length could only mislead.
+                head.fields.remove("content-length");
+                Poll::Ready(Ok(Head::Interim(head)))
             }
-            if upload.is_stuck()
-                && let Some(error) = upload.failure()
-            {
-                return Poll::Ready(Err(Broken::Upstream(error)));
+            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+            // The first failure says more than what followed from it; a refusal says why.
+            Poll::Ready(Err(error)) => {
+                let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
+                Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))))
             }
-            match up.poll_head(cx) {
-                Poll::Ready(Ok(Head::Interim(mut head))) => {
-                    strip_hop_by_hop(&mut head.fields);
-                    // It has no body, so that a length could only mislead.
-                    head.fields.remove("content-length");
-                    return Poll::Ready(Ok(Head::Interim(head)));
-                }
-                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
-                // The first failure says more than what followed from it; a refusal says why.
-                Poll::Ready(Err(error)) => {
-                    let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
-                    return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
-                }
-                Poll::Pending => {
-                    return poll_broken_flush(cx, down);
-                }
-            }
+            Poll::Pending => poll_broken_flush(cx, down),
         }
     })
     .await
