@@ -14,4 +14,5 @@ mod peers;
 mod phases;
 mod scheduling;
 mod server;
+mod subrequests;
 mod tls;

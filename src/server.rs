@@ -139,6 +139,7 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
+        let proxies = crossing.proxies.clone();
         let crossing = crossing.inner.clone();
         let routers: Vec<_> = (0..options.runtimes()).map(|_| crossing.add_router()).collect();
         let phases = JsPhases {
@@ -151,10 +152,13 @@ impl NativeServer {
             routers: routers.iter().map(|(number, _)| *number).collect(),
         };
         let proxy = HttpProxy::new(phases, options.proxy()?, options.runtimes(), self.log.clone());
+        let proxy_id = options.proxy_id;
         let app = Arc::new(ProxyApp {
             proxy: Arc::new(proxy),
+            runtimes: Mutex::new(vec![None; options.runtimes()]),
             routers: Mutex::new(routers.into_iter().map(Some).collect()),
         });
+        proxies.insert(proxy_id, &app);
         Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
     }
 

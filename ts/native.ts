@@ -6,12 +6,14 @@ export type {
   NativePeer,
   NativeProxyOptions,
   NativeSocketOptions,
+  NativeSubrequestOptions,
   NativeTlsInfo,
 } from '../index.js'
 export {
   NativeCrossing,
   NativePeerTls,
   NativeServer,
+  NativeSubrequest,
   NativeTls,
   peerEpoch,
   registerPeer,

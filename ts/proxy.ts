@@ -71,6 +71,8 @@ export interface HttpProxyOptions {
   halfClose?: boolean
   /** What origins are told of who a request comes from, and which proxies are believed. Default: as each says. */
   forwarding?: ForwardingOptions
+  /** How deep subrequests through the phases may go, one made for the other; 0 = there are none. Default: 4. */
+  maxSubrequestDepth?: number
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
   filterOwnResponses?: boolean
 }
@@ -105,6 +107,7 @@ const proxyRules = {
   halfClose: flag(false),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
+  maxSubrequestDepth: integer(4, 0, 64),
 }
 
 /** Protocols by their names, of which HTTP/2 is none that this proxy could pass on blindly. */
@@ -150,6 +153,8 @@ export class HttpProxy extends Service {
       composition: isPlain ? undefined : composition,
       fixedPeer,
       callbackTimeoutMs: checked.callbackTimeoutMs,
+      maxSubrequestDepth: checked.maxSubrequestDepth,
+      detached: 0,
       log: makeLog(false),
       sessions: 0,
     }
