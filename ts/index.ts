@@ -19,7 +19,7 @@ export {
   UsageError,
 } from './errors.js'
 export type { ForwardingOptions } from './forwarding.js'
-export type { RequestHeader, ResponseHeader, TransformOptions } from './head.js'
+export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
@@ -56,6 +56,7 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type { SubrequestOptions } from './subrequest.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'

@@ -82,6 +82,8 @@ export interface HttpProxyOptions extends RouteValues {
   encodedSlashes?: 'refuse' | 'keep'
   /** What origins are told of who a request comes from, and which proxies are believed. Default: as each says. */
   forwarding?: ForwardingOptions
+  /** How deep subrequests through the phases may go, one made for the other; 0 = there are none. Default: 4. */
+  maxSubrequestDepth?: number
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
   filterOwnResponses?: boolean
 }
@@ -118,6 +120,7 @@ const proxyRules = {
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
+  maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
 }
 
@@ -138,7 +141,13 @@ let proxies = 0
 /** Of a proxy of several parts, which each have their own. */
 const NONE: unknown = Object.freeze({})
 
-function entryOf({ composition, peer }: Way, callbackTimeoutMs: number): ProxyEntry {
+function entryOf(
+  { composition, peer }: Way,
+  {
+    callbackTimeoutMs,
+    maxSubrequestDepth,
+  }: Pick<Required<HttpProxyOptions>, 'callbackTimeoutMs' | 'maxSubrequestDepth'>,
+): ProxyEntry {
   const { mask, single, scopes } = composition
   const isPlain = single !== undefined && scopes.length === 0
   return {
@@ -148,6 +157,8 @@ function entryOf({ composition, peer }: Way, callbackTimeoutMs: number): ProxyEn
     composition: isPlain ? undefined : composition,
     fixedPeer: peer,
     callbackTimeoutMs,
+    maxSubrequestDepth,
+    detached: 0,
     log: makeLog(false),
     sessions: 0,
   }
@@ -181,10 +192,9 @@ export class HttpProxy extends Service {
     const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
     const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
     if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
-    const { callbackTimeoutMs } = checked
     this.#ways = ways.map((way) => ({
       ...way,
-      entry: way.same ? undefined : entryOf(way, callbackTimeoutMs),
+      entry: way.same ? undefined : entryOf(way, checked),
     }))
     this.entry = this.#ways.at(-1)!.entry!
     this.native = {
