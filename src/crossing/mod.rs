@@ -11,7 +11,7 @@ mod queue;
 mod router;
 mod text;
 
-pub(crate) use cell::{Flight, Lease};
+pub(crate) use cell::{Client, Flight, Lease};
 pub(crate) use handle::NativeCrossing;
 pub(crate) use item::{Item, Kind};
 pub(crate) use millrace_records::{Outcome, Reply};

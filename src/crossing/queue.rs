@@ -2,13 +2,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use millrace_proxy::ClientConnection;
 use millrace_records::{Output, Record};
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Items};
-use super::cell::{Cell, Lease};
+use super::cell::{Cell, Client, Lease};
 use super::item::Item;
 use super::router::Router;
 use super::{Kind, Reply};
@@ -100,7 +101,7 @@ impl Crossing {
         &self,
         router: usize,
         max_queued: usize,
-        tls: Option<Arc<TlsInfo>>,
+        client: Client,
     ) -> Result<Lease, Full> {
         if self.waiting.load(Relaxed) >= max_queued {
             return Err(Full);
@@ -115,7 +116,7 @@ impl Crossing {
             None => return Err(Full),
         };
         let cell = slots.cells[slot as usize].clone();
-        Ok(Lease::new(slot, cell, router, tls))
+        Ok(Lease::new(slot, cell, router, client))
     }
 
     /// Queues an item; false when there is no JS any more.
@@ -241,6 +242,11 @@ impl Crossing {
                         cell.begin(seq, now);
                     }
                 }
+                Some(Record::Interim { slot, head }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.interim(head);
+                    }
+                }
                 Some(Record::Free { slot }) => slots.free.push(slot),
                 None => {}
             }
@@ -285,6 +291,11 @@ impl Crossing {
     /// What the handshake came to of the client whose request has this slot.
     pub(super) fn tls(&self, slot: u32) -> Option<Arc<TlsInfo>> {
         self.slots.lock().cells.get(slot as usize)?.tls()
+    }
+
+    /// The connection of the client whose request has this slot, until that is over.
+    pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
+        self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
     /// Items that wait, and slots in use.
