@@ -40,7 +40,10 @@ function edit(headers: HeaderEdit, numbers: Numbers): void {
     else if (kind === 2) headers.append(name, value())
     else headers.delete(name)
   }
-  if (bad > 1 || (bad === 1 && kind === 3)) return change()
+  if (bad > 1 || (bad === 1 && kind === 3)) {
+    change()
+    return
+  }
   expect(change, `${kind} ${name}`).toThrow(UsageError)
   expect([...headers]).toEqual(before)
 }
@@ -57,7 +60,11 @@ test('whatever is done to a head in JavaScript is what leaves, and it is one mes
   let asked: string[] = []
   let answered: string[] = []
   const origin = await startOrigin((_seen, res) => {
-    res.writeHead(200, [['X-A', '1'], ['Set-Cookie', 'a=1'], ['Set-Cookie', 'b']] as unknown as string[])
+    res.writeHead(200, [
+      ['X-A', '1'],
+      ['Set-Cookie', 'a=1'],
+      ['Set-Cookie', 'b'],
+    ] as unknown as string[])
     res.end('ok')
   })
   const { to } = await startProxy({
