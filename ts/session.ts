@@ -4,6 +4,7 @@ import type { Connection, RequestState } from './crossing/state.js'
 import { UsageError } from './errors.js'
 import type { Head } from './head.js'
 import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'
+import { checkOptions, integer } from './options.js'
 import type { HttpPeer } from './peer.js'
 import { MAY_ANSWER, PHASES } from './phases.js'
 
@@ -119,9 +120,27 @@ export interface Session {
    * none is running), INVALID_ANSWER, INVALID_HEADER
    */
   respond(answer: Answer): void
+  /**
+   * Waits for the whole of the request's body: in the phases before the upstream is chosen, or later if
+   * one of those has read it. It goes upstream all the same, on each try, and through
+   * `requestBodyFilter`. The client is asked for it if it waits for a 100; its time is no phase's time.
+   * Each call gives a copy of its own. A request without a body gives an empty one at once.
+   *
+   * Rejects with a ProxyError, BODY_TOO_LARGE (413) beyond `maxBytes`, or why the client did not send
+   * it; with a UsageError CANNOT_READ_BODY, INVALID_OPTIONS, SESSION_ENDED.
+   */
+  readBody(options?: ReadBodyOptions): Promise<Buffer>
   /** The request in one line, for a log. */
   summary(): string
 }
+
+/** How a request's body is read. */
+export interface ReadBodyOptions {
+  /** The largest body, in bytes: so much may be held for each request, twice. Default: 1,048,576. */
+  maxBytes?: number
+}
+
+const readBodyRules = { maxBytes: integer(1_048_576, 0, 2 ** 31 - 1) }
 
 function live(state: RequestState): RequestState {
   if (state.live) return state
@@ -194,6 +213,17 @@ export class LiveSession implements Session {
       throw new UsageError('CANNOT_ANSWER', `respond was called where it cannot answer: ${where}`)
     }
     state.answer = checkAnswer(answer, state.method())
+  }
+
+  // Not an async function: whoever does not wait for it need not hear of its failure.
+  readBody(options: ReadBodyOptions = {}): Promise<Buffer> {
+    try {
+      const state = live(this.#state)
+      const { maxBytes } = checkOptions('readBody', readBodyRules, options)
+      return state.readBody(maxBytes)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   summary(): string {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use millrace_error::Error;
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Crossing, Item, Kind, Outcome, Reply};
+use super::{Crossing, Item, Kind, Outcome, Reply, Section};
 
 /// Where one live request waits for its answers.
 pub(crate) struct Cell {
@@ -31,6 +33,12 @@ struct State {
     router: usize,
     /// Of the connection of the request that has the slot.
     tls: Option<Arc<TlsInfo>>,
+    /// The phase waits for the body of its request, of at most so many bytes.
+    wanted: Option<u32>,
+    /// What `waiting` was before: the time of the client is not the phase's.
+    paused: Option<Duration>,
+    /// The body that it got.
+    body: Option<Bytes>,
 }
 
 impl Cell {
@@ -90,6 +98,33 @@ impl Cell {
         self.state.lock().tls.clone()
     }
 
+    /// The phase waits for the body of its request, and is not timed until it has it.
+    pub(super) fn want_body(&self, seq: u32, most: u32) {
+        let waker = {
+            let mut state = self.state.lock();
+            // Once there is a reply nobody would look.
+            if state.seq != seq || state.reply.is_some() {
+                return;
+            }
+            state.wanted = Some(most);
+            state.paused = state.waiting.take();
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn body(&self) -> Option<Bytes> {
+        self.state.lock().body.clone()
+    }
+
+    /// The request is over, for JS too.
+    pub(super) fn clear(&self) {
+        let mut state = self.state.lock();
+        (state.body, state.tls) = (None, None);
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
@@ -133,6 +168,7 @@ impl Lease {
         state.reply = None;
         state.begun = None;
         state.noticed = None;
+        (state.wanted, state.paused) = (None, None);
         state.router = self.router;
         self.seq = state.seq;
         self.seq
@@ -175,6 +211,30 @@ impl<C: Borrow<Arc<Crossing>>> Flight<C> {
             self.crossing.borrow().push(item);
         }
         Some(lease)
+    }
+}
+
+impl<C: Borrow<Arc<Crossing>>> Flight<C> {
+    /// What the phase wants of the body of its request, if it waits for that: at most so many bytes.
+    pub(crate) fn take_wanted(&self) -> Option<usize> {
+        let wanted = self.lease.as_ref()?.cell.state.lock().wanted.take();
+        wanted.map(|most| most as usize)
+    }
+
+    /// The phase has what it waited for, and is timed again.
+    pub(crate) fn give_body(&self, body: Result<Bytes, Error>) {
+        let Some(lease) = &self.lease else { return };
+        let mut item = Item::new(lease.slot, self.proxy, Kind::Read, lease.seq, 0);
+        {
+            let mut state = lease.cell.state.lock();
+            state.waiting = state.paused.take();
+            state.begun = Some(Instant::now());
+            match body {
+                Ok(body) => state.body = Some(body),
+                Err(error) => item.error(&error),
+            }
+        }
+        self.crossing.borrow().push(item);
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -241,7 +242,17 @@ impl Crossing {
                         cell.begin(seq, now);
                     }
                 }
-                Some(Record::Free { slot }) => slots.free.push(slot),
+                Some(Record::Read { slot, seq, most }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.want_body(seq, most);
+                    }
+                }
+                Some(Record::Free { slot }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.clear();
+                    }
+                    slots.free.push(slot);
+                }
                 None => {}
             }
         }
@@ -285,6 +296,11 @@ impl Crossing {
     /// What the handshake came to of the client whose request has this slot.
     pub(super) fn tls(&self, slot: u32) -> Option<Arc<TlsInfo>> {
         self.slots.lock().cells.get(slot as usize)?.tls()
+    }
+
+    /// The body of the request that has this slot, if a phase waited for it.
+    pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
+        self.slots.lock().cells.get(slot as usize)?.body()
     }
 
     /// Items that wait, and slots in use.

@@ -35,9 +35,24 @@ pub(crate) enum Outcome {
 
 /// A record as it came from JS.
 pub(super) enum Record {
-    Reply { slot: u32, seq: u32, reply: Reply },
-    Progress { slot: u32, seq: u32 },
-    Free { slot: u32 },
+    Reply {
+        slot: u32,
+        seq: u32,
+        reply: Reply,
+    },
+    Progress {
+        slot: u32,
+        seq: u32,
+    },
+    Free {
+        slot: u32,
+    },
+    /// The phase waits for the body of its request.
+    Read {
+        slot: u32,
+        seq: u32,
+        most: u32,
+    },
 }
 
 impl Reply {
@@ -87,6 +102,7 @@ impl Record {
             2 => Outcome::Thrown,
             3 => return Some(Record::Progress { slot, seq }),
             4 => return Some(Record::Free { slot }),
+            5 => return Some(Record::Read { slot, seq, most: value as u32 }),
             _ => return None,
         };
         let (offset, first, second) =

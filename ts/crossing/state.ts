@@ -17,6 +17,7 @@ import {
   type UpstreamView,
 } from '../session.js'
 import { ClientTls } from '../tls/client-tls.js'
+import { phaseOver, type Waiting } from './reads.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
@@ -38,6 +39,8 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** Reads the body of a request for its phase. */
+  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
 }
 
 /** Numbers of a request, by their place. */
@@ -116,6 +119,10 @@ export class RequestState {
   timer: NodeJS.Timeout | undefined = undefined
   /** What `responseFilter` gave to change the body with. */
   change: BodyStage | undefined = undefined
+  /** Calls of `readBody` that wait, the first of them for the addon. */
+  reads: Waiting[] = []
+  /** The request's body was read, all of it. */
+  hasRead = false
   /** What makes the body of the answer. */
   source: BodyStage | undefined = undefined
   request: RequestView | undefined = undefined
@@ -267,6 +274,19 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  readBody(maxBytes: number): Promise<Buffer> {
+    return this.#shared.readBody(this, maxBytes)
+  }
+
+  /** Nobody reads on for what waits. */
+  endReads(error: () => unknown): void {
+    if (this.reads.length === 0) return
+    const reads = this.reads
+    this.reads = []
+    const reason = error()
+    for (const { reject } of reads) reject(reason)
+  }
+
   changeWith(stage: BodyStage): void {
     // Of a try that came to nothing.
     this.change?.cancel()
@@ -284,6 +304,7 @@ export class RequestState {
     this.phase = -1
     this.wait++
     this.closeHead()
+    this.endReads(() => this.aborted ?? phaseOver())
     if (this.timer !== undefined) clearTimeout(this.timer)
     this.change?.cancel()
     this.source?.cancel()

@@ -16,7 +16,7 @@ use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
-use crate::{Downstream, Exchange, ProxyOptions, Timings};
+use crate::{Downstream, Exchange, ProxyOptions, RequestBody, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -77,6 +77,7 @@ impl Arrival {
         let exchange = Exchange {
             id: next_request(),
             request: self.request,
+            body: RequestBody::default(),
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
             connection: self.conn,
@@ -133,7 +134,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(&self.options.forwarding);
+        let (mut ex, refused) = arrival.begin(&self.options.forwarding);
+        // What follows a CONNECT is the tunnel's.
+        if !ex.is_connect() && !down.body_done() {
+            ex.body = RequestBody::new(down.body_size());
+        }
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();

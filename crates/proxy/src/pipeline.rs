@@ -17,7 +17,9 @@ use crate::filter::Filters;
 use crate::forwarding::{ForwardingOptions, add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
+use crate::relay::{
+    Broken, Download, alive, exchange_heads, flushed, reading, relay_body, uploading,
+};
 use crate::respond::check_status;
 use crate::timer::within;
 use crate::tunnel::tunnel;
@@ -49,7 +51,7 @@ impl Failed {
 /// What the tries came to.
 #[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
 enum Outcome {
-    Received(Received),
+    Received(Received, Download),
     /// A response filter answers in the origin's place.
     Answered(Answer),
 }
@@ -73,11 +75,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<()> {
         let phases = &self.phases;
 
-        alive(down, phases.early_request_filter(ex, ctx)).await?;
-        if let Some(answer) = alive(down, phases.request_filter(ex, ctx)).await? {
+        reading(down, &ex.body, phases.early_request_filter(ex, ctx)).await?;
+        if let Some(answer) = reading(down, &ex.body, phases.request_filter(ex, ctx)).await? {
             return self.answer(down, ex, ctx, answer).await;
         }
-        if let Some(answer) = alive(down, phases.proxy_upstream_filter(ex, ctx)).await? {
+        let filter = phases.proxy_upstream_filter(ex, ctx);
+        if let Some(answer) = reading(down, &ex.body, filter).await? {
             return self.answer(down, ex, ctx, answer).await;
         }
 
@@ -85,20 +88,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return self.send(down, ex, answer).await;
         }
         let filter = phases.request_body_filter(ex, ctx).filter(|_| !ex.is_connect());
-        let mut upload = Upload::new(down.body_done(), filter);
+        let is_empty = !ex.body.exists() && down.body_done();
+        let mut upload = Upload::new(is_empty, filter);
         let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
-        let Received { peer, mut up, mut head, size } = match tries.await? {
-            Outcome::Received(received) => received,
+        let (Received { peer, mut up, mut head, size }, mut download) = match tries.await? {
+            Outcome::Received(received, download) => (received, download),
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
-        if download.holds_head() {
-            size = match download.begin(down, &mut up, &mut upload).await {
-                Ok(size) => size,
-                Err(Broken::Downstream(error) | Broken::Upstream(error)) => return Err(error),
-            };
-        }
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
@@ -140,7 +137,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
         loop {
             ex.attempt += 1;
             ex.upstream = None;
-            let peer = alive(down, phases.upstream_peer(ex, ctx)).await?;
+            let peer = reading(down, &ex.body, phases.upstream_peer(ex, ctx)).await?;
+            if ex.attempt == 1 {
+                upload.begin(ex.body.close());
+            }
             let deadline =
                 self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
@@ -219,7 +219,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
         let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
-        let upgrade = self.upgrade(down, ex);
+        let upgrade = self.upgrade(ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
         }
@@ -253,8 +253,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 
     /// The protocol that the client may change its connection to, if it asks for one.
-    fn upgrade<D: Downstream>(&self, down: &D, ex: &Exchange) -> Option<Vec<u8>> {
-        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| down.body_done())
+    fn upgrade(&self, ex: &Exchange) -> Option<Vec<u8>> {
+        // Where there is a body, none is asked for: nobody knows what of it would be the tunnel's.
+        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| !ex.body.exists())
     }
 
     /// The filters of the response, while the request's body goes on upstream.
@@ -298,14 +299,27 @@ impl<P: ProxyHttp> HttpProxy<P> {
             uploading(down, &mut up, upload, filters).await
         };
         match filtered {
-            Ok(None) => Ok(Outcome::Received(Received { peer, up, head, size })),
+            Ok(None) => {}
             // The origin's body is not wanted: its connection closes with it.
-            Ok(Some(answer)) => Ok(Outcome::Answered(answer)),
+            Ok(Some(answer)) => return Ok(Outcome::Answered(answer)),
             Err(error) => {
                 let safe = is_repeatable(ex) && upload.can_replay();
-                Err(Failed::phase(error, safe))
+                return Err(Failed::phase(error, safe));
             }
         }
+        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
+        if download.holds_head() {
+            // As long as the head waits, another try can be made.
+            size = match download.begin(down, &mut up, upload).await {
+                Ok(size) => size,
+                Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+                Err(Broken::Upstream(error)) => {
+                    let safe = is_repeatable(ex) && upload.can_replay();
+                    return Err(Failed::While { error: error.retry(safe), replace: false });
+                }
+            };
+        }
+        Ok(Outcome::Received(Received { peer, up, head, size }, download))
     }
 
     /// What the body of the response passes, and how long that leaves it. Changes the length that a
@@ -374,9 +388,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
         // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
-        let in_http_1 = (peer.options.protocol == Protocol::Auto
-            && self.upgrade(down, ex).is_some())
-        .then(|| peer.in_http_1());
+        let in_http_1 = (peer.options.protocol == Protocol::Auto && self.upgrade(ex).is_some())
+            .then(|| peer.in_http_1());
         let peer = in_http_1.as_ref().unwrap_or(peer);
         if !fresh
             && !is_tunnel

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::filter::Filters;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodySize, Downstream, RequestBody};
 
 pin_project! {
     /// See [`alive`].
@@ -36,6 +36,46 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F>
             return Poll::Ready(done);
         }
         this.down.poll_gone(cx).map(Err)
+    }
+}
+
+pin_project! {
+    /// See [`reading`].
+    pub(crate) struct Reading<'a, D, F> {
+        down: &'a mut D,
+        body: &'a RequestBody,
+        #[pin]
+        future: F,
+    }
+}
+
+/// Runs a phase, and reads the request's body while it waits for that; an error as soon as the client
+/// leaves.
+pub(crate) fn reading<'a, D, F>(
+    down: &'a mut D,
+    body: &'a RequestBody,
+    future: F,
+) -> Reading<'a, D, F> {
+    body.forget();
+    Reading { down, body, future }
+}
+
+impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Poll::Ready(done) = this.future.as_mut().poll(cx) {
+                return Poll::Ready(done.map_err(|error| this.body.blame(error)));
+            }
+            match this.body.poll_fill(cx, *this.down) {
+                Poll::Ready(filled) => filled?,
+                // Who reads the body sees the client leave.
+                Poll::Pending if this.body.is_wanted() => return Poll::Pending,
+                Poll::Pending => return this.down.poll_gone(cx).map(Err),
+            }
+        }
     }
 }
 
