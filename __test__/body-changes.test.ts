@@ -2,7 +2,7 @@
 import { TransformStream } from 'node:stream/web'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { type AnyPhases, HttpPeer, type ProxyError, type ResponseHeader } from '../ts/index.js'
+import { type AnyPhases, HttpPeer, ProxyError, type ResponseHeader } from '../ts/index.js'
 import { ask, echoing, PAIRS } from './support/bodies.js'
 import { get, once } from './support/client.js'
 import { startOrigin } from './support/origin.js'
@@ -39,6 +39,28 @@ describe.each(PAIRS)('%s to %s', (down, up) => {
       failToProxy: (_session, problem) => ({ status: 502, body: problem.code }),
     })
     expect([status, body, error?.code]).toEqual([502, 'BODY_TOO_LARGE', 'BODY_TOO_LARGE'])
+  })
+
+  test('transformBody that fails is told to errorWhileProxy, which may have it tried again', async () => {
+    const asked: [string, boolean][] = []
+    let tries = 0
+    const { body, error } = await through(
+      {
+        responseFilter: (_session, response) => {
+          response.transformBody({}, (whole) => {
+            if (tries++ === 0) throw new ProxyError({ status: 503, message: 'not now' })
+            return `<${whole}>`
+          })
+        },
+        errorWhileProxy: (_session, _peer, problem) => {
+          asked.push([problem.code, problem.canRetry])
+          return 'retry'
+        },
+      },
+      '',
+      '/fixed',
+    )
+    expect([body, error, asked]).toEqual(['<fixed>', undefined, [['PHASE_FAILED', true]]])
   })
 
   test('body: as a stream', async () => {

@@ -99,6 +99,28 @@ describe.each(PAIRS)('%s to %s', (down, up) => {
   })
 })
 
+test.each(['upstreamResponseBodyFilter', 'responseBodyFilter', 'responseTrailerFilter'] as const)(
+  '%s knows the response and its upstream though no phase has seen its head',
+  async (name) => {
+    const origin = await startRaw((socket) => {
+      socket.on('data', () => {
+        socket.write(
+          'HTTP/1.1 203 Fine\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n1\r\nx\r\n0\r\nb: 2\r\n\r\n',
+        )
+      })
+    })
+    const seen: unknown[] = []
+    const note = ({ response, upstream }: Session) =>
+      void seen.push([response?.status, response?.headers.get('x-a'), upstream?.address])
+    const { to } = await startProxy({ upstreamPeer: new HttpPeer(origin.address), [name]: note })
+    const client = await Client.connect(to)
+    const request = get('/', { te: 'trailers', connection: 'te' })
+    for (let round = 0; round < 2; round++) expect((await client.ask(request)).status).toBe(203)
+    expect(seen.length).toBeGreaterThanOrEqual(2)
+    for (const one of seen) expect(one).toEqual([203, '1', origin.address])
+  },
+)
+
 test('head and length: none of the old length is left, and HEAD promises none', async () => {
   const { to } = await startProxy({
     upstreamPeer: await echoing('h1'),

@@ -16,19 +16,21 @@ export interface Got {
 /** A version of HTTP. */
 export type Version = 'h1' | 'h2'
 
-/** An origin that sends the request's body back, in pieces, in either version. */
+/** An origin that sends the request's body back, or the word `fixed` for that path, in either version. */
 export async function echoing(version: Version): Promise<HttpPeer> {
   if (version === 'h2') {
     const origin = await startTlsOrigin('clear', (req, res) => {
       res.setHeader('etag', '"tag"')
-      req.pipe(res)
+      if (req.url === '/fixed') res.end('fixed')
+      else req.pipe(res)
     })
     return new HttpPeer(`127.0.0.1:${origin.port}`, { protocol: 'h2' })
   }
   const origin = await startOrigin((seen, res) => {
     res.setHeader('etag', '"tag"')
-    res.setHeader('content-length', seen.body.length)
-    res.end(seen.body)
+    const body = seen.url === '/fixed' ? 'fixed' : seen.body
+    res.setHeader('content-length', body.length)
+    res.end(body)
   })
   return new HttpPeer(origin.address)
 }
