@@ -7,7 +7,9 @@ use std::sync::mpsc::Sender;
 use millrace_connectors::{Peer, PeerOptions};
 use millrace_error::{Code, Error, Result, Source};
 use millrace_message::{RequestHead, ResponseHead};
-use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
+use millrace_proxy::{Answer, BodyFilter, Decision, Exchange, Filtered, Filtering, ProxyHttp};
+
+use bytes::Bytes;
 
 type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Hook<F> = Option<Box<F>>;
@@ -27,6 +29,8 @@ pub struct TestPhases {
     >,
     pub fail_to_proxy:
         Hook<dyn for<'a> Fn(&'a Error) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
+    pub request_body: Hook<dyn Fn() -> Box<dyn BodyFilter> + Send + Sync>,
+    pub response_body: Hook<dyn Fn(&Exchange) -> Option<Box<dyn BodyFilter>> + Send + Sync>,
     pub logging: Hook<dyn Fn(&Exchange) + Send + Sync>,
     pub log: Option<Sender<Logged>>,
 }
@@ -65,6 +69,8 @@ impl TestPhases {
             upstream_request: None,
             response_filter: None,
             fail_to_proxy: None,
+            request_body: None,
+            response_body: None,
             logging: None,
             log: None,
         }
@@ -90,6 +96,26 @@ impl TestPhases {
 
 pub fn peer(address: SocketAddr, options: PeerOptions) -> Arc<Peer> {
     Arc::new(Peer::new(0, address.into(), options))
+}
+
+/// A filter of a body that is a function, run at once or, as most are, a little later.
+pub struct Piecewise<F> {
+    pub each: F,
+    pub holds_head: bool,
+}
+
+impl<F: FnMut(Bytes, bool) -> Result<Filtered> + Send> BodyFilter for Piecewise<F> {
+    fn filter(&mut self, data: Bytes, end: bool) -> Filtering {
+        let filtered = (self.each)(data, end);
+        Filtering::Later(Box::pin(async {
+            tokio::task::yield_now().await;
+            filtered
+        }))
+    }
+
+    fn holds_head(&self) -> bool {
+        self.holds_head
+    }
 }
 
 impl ProxyHttp for TestPhases {
@@ -155,6 +181,19 @@ impl ProxyHttp for TestPhases {
             Some(hook) => hook(response).await,
             None => Ok(None),
         }
+    }
+
+    fn request_body_filter(&self, _ex: &Exchange, _ctx: &()) -> Option<Box<dyn BodyFilter>> {
+        self.request_body.as_ref().map(|hook| hook())
+    }
+
+    fn response_body_filter(
+        &self,
+        ex: &Exchange,
+        _response: &ResponseHead,
+        _ctx: &(),
+    ) -> Option<Box<dyn BodyFilter>> {
+        self.response_body.as_ref().and_then(|hook| hook(ex))
     }
 
     async fn error_while_proxy(
