@@ -2,7 +2,7 @@ import type { OptionProblem } from './errors.js'
 import { handlersOf, phasesOf } from './implemented.js'
 import type { NativeMatch } from './native.js'
 import { HttpPeer } from './peer.js'
-import { type AnyPart, type AnyPhases, PHASES, Phase } from './phases.js'
+import { type AnyPart, type AnyPhases, Hook, PHASES, Phase } from './phases.js'
 
 /** One of the objects that make up the phases of a proxy. */
 export interface Part {
@@ -102,7 +102,8 @@ function composition(
     always |= 1 << phase
     return part
   }
-  const order = PHASES.map((_, phase) => {
+  const numbers = Array.from({ length: PHASES.length + Object.keys(Hook).length }, (_, number) => number)
+  const order = numbers.map((phase) => {
     const having = parts
       .filter(({ index }) => (masks[index]! & (1 << phase)) !== 0)
       .map((part) => partOf(part, phase))

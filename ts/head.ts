@@ -47,6 +47,13 @@ export interface ResponseHeader {
   transformBody(options: TransformOptions, transform: Transform): void
 }
 
+/** The head of an interim response. Usable while its phase runs. */
+export interface InterimResponse {
+  /** 102 to 199. */
+  readonly status: number
+  readonly headers: HeaderEdit
+}
+
 /** How a body is given to be changed as a whole. */
 export interface TransformOptions {
   /** Whether gzip, deflate and br are undone first; the body is sent without them then. Default: true. */
@@ -274,6 +281,13 @@ export class EditableRequest extends EditableHead implements RequestHeader {
 
   set host(value: string) {
     setHost(headOf(this), value)
+  }
+}
+
+/** What `interimResponseFilter` gets. */
+export class EditableInterim extends EditableHead implements InterimResponse {
+  get status(): number {
+    return headOf(this).status
   }
 }
 

@@ -2,8 +2,11 @@ import type { PhaseFilter } from './composition.js'
 import type { OptionProblem } from './errors.js'
 import { checkInto } from './options.js'
 import { HttpPeer } from './peer.js'
-import { type AnyPhases, PHASES, type PhaseName } from './phases.js'
+import { type AnyPhases, Hook, PHASES, type PhaseName } from './phases.js'
 import { matchRules, nativeMatch } from './routes/match.js'
+
+/** What an object with phases may have. */
+const NAMES: readonly string[] = [...PHASES, ...Object.keys(Hook), 'scope']
 
 /**
  * Which phases an object implements, as a mask; `part` is its place among several. Adds to `problems` what is not a phase: in a bag
@@ -40,6 +43,11 @@ export function phasesOf(
             ? 'an HttpPeer or a function'
             : `a function${canFilter(name) ? ', or { match, handler }' : ''}`,
       })
+  }
+  for (const [name, number] of Object.entries(Hook)) {
+    const value = (phases as Record<string, unknown>)[name]
+    if (typeof value === 'function') mask |= 1 << number
+    else if (value !== undefined) problems.push({ path: prefix + name, found: value, allowed: 'a function' })
   }
   const { scope } = phases as { scope?: unknown }
   if (scope !== undefined && typeof scope !== 'function')
@@ -81,7 +89,7 @@ export function handlersOf(phases: AnyPhases, hasFilters: boolean): AnyPhases {
   if (!hasFilters) return phases
   const given = phases as unknown as Record<string, unknown>
   const plain: Record<string, unknown> = {}
-  for (const name of [...PHASES, 'scope']) {
+  for (const name of NAMES) {
     const found = given[name]
     if (typeof found !== 'function' && !isFilter(found)) {
       if (found !== undefined) plain[name] = found
@@ -99,7 +107,7 @@ export function handlersOf(phases: AnyPhases, hasFilters: boolean): AnyPhases {
 function misspelt(phases: object, problems: OptionProblem[], prefix: string): void {
   const prototype = Object.getPrototypeOf(phases)
   const isBag = prototype === Object.prototype || prototype === null
-  const seen = new Set<string>([...PHASES, 'scope'])
+  const seen = new Set<string>(NAMES)
   for (let at = phases; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
     for (const key of Reflect.ownKeys(at)) {
       const name = String(key)
@@ -114,16 +122,16 @@ function misspelt(phases: object, problems: OptionProblem[], prefix: string): vo
         problems.push({
           path: prefix + name,
           found,
-          allowed: `no such phase; there are: ${PHASES.join(', ')}`,
+          allowed: `no such phase; there are: ${NAMES.join(', ')}`,
         })
     }
   }
 }
 
 /** The phase whose name is the same but for case and underscores, or one edit away. */
-function nearest(name: string): PhaseName | undefined {
+function nearest(name: string): string | undefined {
   const plain = bare(name)
-  return PHASES.find((phase) => isOneEdit(plain, bare(phase)))
+  return NAMES.find((phase) => isOneEdit(plain, bare(phase)))
 }
 
 function bare(name: string): string {

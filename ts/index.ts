@@ -19,7 +19,7 @@ export {
   UsageError,
 } from './errors.js'
 export type { ForwardingOptions } from './forwarding.js'
-export type { RequestHeader, ResponseHeader, TransformOptions } from './head.js'
+export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'

@@ -1,6 +1,6 @@
 import type { Answer } from './answer.js'
 import type { ProxyError } from './errors.js'
-import type { RequestHeader, ResponseHeader } from './head.js'
+import type { InterimResponse, RequestHeader, ResponseHeader } from './head.js'
 import type { HeaderEdit } from './headers.js'
 import type { HttpPeer } from './peer.js'
 import type { RequestMatch } from './routes/match.js'
@@ -64,6 +64,13 @@ export interface Phases<Ctx> {
    */
   requestBodyFilter?(session: Session, chunk: Buffer, end: boolean, ctx: Ctx): Awaitable<BodyResult>
 
+  /**
+   * The origin has sent an interim response, such as 103 Early Hints; not 100, which only asks for the
+   * request's body. May change its fields; null drops it. Default: it goes to the client as it is, which
+   * gets none in HTTP/1.0.
+   */
+  interimResponseFilter?(session: Session, response: InterimResponse, ctx: Ctx): Awaitable<void | null>
+
   /** May change the head the origin sent, before anything else looks at it. Default: as it is. */
   upstreamResponseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<void>
 
@@ -108,6 +115,18 @@ export interface Phases<Ctx> {
   logging?(session: Session, error: ProxyError | undefined, ctx: Ctx): Awaitable<void>
 
   /**
+   * Whether no line in the log tells of this failed request. Called before `logging`, and only where
+   * there would be a line; has to be sync. What it throws is logged, and the line too. Default: false.
+   */
+  suppressErrorLog?(session: Session, error: ProxyError, ctx: Ctx): boolean
+
+  /**
+   * The request in a few words, for that line: at most 1,024 characters are shown, without line ends.
+   * Called only for it; has to be sync. Default: `GET /path, Host: a.example`.
+   */
+  requestSummary?(session: Session, ctx: Ctx): string
+
+  /**
    * Gives the request an async context. Called once for each request, before `newCtx`; has to call
    * `run` once, at once: `scope: (run) => storage.run(new Map(), run)`. `newCtx` and every phase of
    * the request run in the context that `run` was called in, whatever else runs beside them. Default:
@@ -125,7 +144,7 @@ export interface FilteredPhase<Handler> {
 
 /** The same phases, each as a function, or as one for some requests. */
 export type Filterable<P> = {
-  [Name in keyof P]: Name extends 'upstreamPeer' | 'newCtx' | 'scope'
+  [Name in keyof P]: Name extends 'upstreamPeer' | 'newCtx' | 'scope' | 'suppressErrorLog' | 'requestSummary'
     ? P[Name]
     : P[Name] | FilteredPhase<NonNullable<P[Name]>>
 }
@@ -190,6 +209,8 @@ export const PHASES = [
   'errorWhileProxy',
   'failToProxy',
   'logging',
+  // Called while the origin's response is waited for.
+  'interimResponseFilter',
 ] as const
 
 /** The name of a phase. */
@@ -215,7 +236,11 @@ export const Phase = {
   errorWhileProxy: 15,
   failToProxy: 16,
   logging: 17,
+  interimResponseFilter: 18,
 } as const satisfies Record<PhaseName, number>
+
+/** @internal Functions beside the phases, by their numbers; `scope` has none, as nothing crosses for it. */
+export const Hook = { suppressErrorLog: 19, requestSummary: 20 } as const
 
 /** @internal The phases that may answer, as a mask. */
 export const MAY_ANSWER =

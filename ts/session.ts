@@ -1,9 +1,9 @@
 import type { X509Certificate } from 'node:crypto'
 import { type Answer, checkAnswer } from './answer.js'
 import type { Connection, RequestState } from './crossing/state.js'
-import { UsageError } from './errors.js'
+import { show, UsageError } from './errors.js'
 import type { Head } from './head.js'
-import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'
+import { allFields, allValues, checkValue, type HeaderView, joinedValue, needle } from './headers.js'
 import type { HttpPeer } from './peer.js'
 import { MAY_ANSWER, PHASES } from './phases.js'
 
@@ -119,6 +119,15 @@ export interface Session {
    * none is running), INVALID_ANSWER, INVALID_HEADER
    */
   respond(answer: Answer): void
+  /**
+   * Sends the client a 103 (Early Hints) with these values of `link`, such as
+   * `</style.css>; rel=preload; as=style`, at once and before the answer: it can fetch them while the
+   * origin is still at work. A client of HTTP/1.0 gets none; after 16 for one request, or where the
+   * response has begun meanwhile, they are dropped.
+   *
+   * @throws UsageError INVALID_HEADER, RESPONSE_STARTED (the answer is given or on its way)
+   */
+  sendEarlyHints(links: string | readonly string[]): void
   /** The request in one line, for a log. */
   summary(): string
 }
@@ -126,6 +135,28 @@ export interface Session {
 function live(state: RequestState): RequestState {
   if (state.live) return state
   throw new UsageError('SESSION_ENDED', 'the request is over: its session must not be used any more')
+}
+
+/** What the `link` fields of one response may have together, in characters. */
+const MOST_LINKS = 16 * 1024
+
+/** @throws UsageError INVALID_HEADER */
+function linkFields(links: string | readonly string[]): string {
+  const values = typeof links === 'string' ? [links] : links
+  const isLink = (value: unknown) => typeof value === 'string' && /^<[^<>\s]*>/.test(value)
+  if (!Array.isArray(values) || values.length === 0 || !values.every(isLink))
+    throw new UsageError(
+      'INVALID_HEADER',
+      `${show(links)} is no value of link, nor a list of them: <uri>; rel=…`,
+    )
+  let fields = ''
+  for (const value of values) {
+    checkValue('link', value)
+    fields += `link\0${value}\n`
+  }
+  if (fields.length > MOST_LINKS)
+    throw new UsageError('INVALID_HEADER', `the links have more than ${MOST_LINKS} characters`)
+  return fields
 }
 
 /** The session that phases get. */
@@ -194,6 +225,14 @@ export class LiveSession implements Session {
       throw new UsageError('CANNOT_ANSWER', `respond was called where it cannot answer: ${where}`)
     }
     state.answer = checkAnswer(answer, state.method())
+  }
+
+  sendEarlyHints(links: string | readonly string[]): void {
+    const state = live(this.#state)
+    const fields = linkFields(links)
+    if (state.responseStarted || state.answer !== null || state.ending)
+      throw new UsageError('RESPONSE_STARTED', 'the answer is on its way: hints come too late')
+    state.sendInterim(103, fields)
   }
 
   summary(): string {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use millrace_message::ResponseHead;
+use millrace_proxy::InterimSender;
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -31,6 +33,8 @@ struct State {
     router: usize,
     /// Of the connection of the request that has the slot.
     tls: Option<Arc<TlsInfo>>,
+    /// The way to the client of that request, until it is over.
+    interims: Option<InterimSender>,
 }
 
 impl Cell {
@@ -90,10 +94,30 @@ impl Cell {
         self.state.lock().tls.clone()
     }
 
+    /// Sends the client an interim response, if there is still somebody to get it.
+    pub(super) fn interim(&self, head: ResponseHead) {
+        let waker = {
+            let state = self.state.lock();
+            let sent = state.interims.as_ref().is_some_and(|interims| interims.send(head));
+            state.waker.clone().filter(|_| sent)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
     }
+}
+
+/// What a slot has of the client whose request it is.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// What the handshake came to.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
+    pub(crate) interims: Option<InterimSender>,
 }
 
 /// A slot held by a request, from its first crossing to its end.
@@ -105,15 +129,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(
-        slot: u32,
-        cell: Arc<Cell>,
-        router: usize,
-        tls: Option<Arc<TlsInfo>>,
-    ) -> Self {
+    pub(super) fn new(slot: u32, cell: Arc<Cell>, router: usize, client: Client) -> Self {
         let seq = {
             let mut state = cell.state.lock();
-            state.tls = tls;
+            state.tls = client.tls;
+            state.interims = client.interims;
             state.router = router;
             state.reply = None;
             state.begun = None;
@@ -151,6 +171,13 @@ impl Lease {
         self.cell.state.lock().waiting = limit;
         let queued = crossing.borrow().push(item);
         Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
+    }
+}
+
+/// What JS sends from now on would reach the next request of the connection.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.cell.state.lock().interims = None;
     }
 }
 

@@ -12,7 +12,7 @@ mod record;
 mod router;
 mod text;
 
-pub(crate) use cell::{Flight, Lease};
+pub(crate) use cell::{Client, Flight, Lease};
 pub(crate) use handle::NativeCrossing;
 pub(crate) use item::{Item, Kind};
 pub(crate) use queue::{Crossing, Full};

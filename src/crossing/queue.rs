@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Items};
-use super::cell::{Cell, Lease};
+use super::cell::{Cell, Client, Lease};
 use super::item::Item;
 use super::record::{Output, Record};
 use super::router::Router;
@@ -100,7 +100,7 @@ impl Crossing {
         &self,
         router: usize,
         max_queued: usize,
-        tls: Option<Arc<TlsInfo>>,
+        client: Client,
     ) -> Result<Lease, Full> {
         if self.waiting.load(Relaxed) >= max_queued {
             return Err(Full);
@@ -115,7 +115,7 @@ impl Crossing {
             None => return Err(Full),
         };
         let cell = slots.cells[slot as usize].clone();
-        Ok(Lease::new(slot, cell, router, tls))
+        Ok(Lease::new(slot, cell, router, client))
     }
 
     /// Queues an item; false when there is no JS any more.
@@ -239,6 +239,11 @@ impl Crossing {
                 Some(Record::Progress { slot, seq }) => {
                     if let Some(cell) = slots.cells.get(slot as usize) {
                         cell.begin(seq, now);
+                    }
+                }
+                Some(Record::Interim { slot, head }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.interim(head);
                     }
                 }
                 Some(Record::Free { slot }) => slots.free.push(slot),

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use millrace_message::ResponseHead;
 
 /// Ints of a record; `ts/crossing` has the same list.
 pub(super) const INTS: usize = 8;
@@ -35,9 +36,23 @@ pub(crate) enum Outcome {
 
 /// A record as it came from JS.
 pub(super) enum Record {
-    Reply { slot: u32, seq: u32, reply: Reply },
-    Progress { slot: u32, seq: u32 },
-    Free { slot: u32 },
+    Reply {
+        slot: u32,
+        seq: u32,
+        reply: Reply,
+    },
+    Progress {
+        slot: u32,
+        seq: u32,
+    },
+    /// An interim response for the client of the request that has the slot.
+    Interim {
+        slot: u32,
+        head: ResponseHead,
+    },
+    Free {
+        slot: u32,
+    },
 }
 
 impl Reply {
@@ -87,16 +102,32 @@ impl Record {
             2 => Outcome::Thrown,
             3 => return Some(Record::Progress { slot, seq }),
             4 => return Some(Record::Free { slot }),
+            5 => Outcome::Done,
             _ => return None,
         };
         let (offset, first, second) =
             (offset as u32 as usize, first as u32 as usize, second as u32 as usize);
         let middle = offset.checked_add(first)?;
         let end = middle.checked_add(second)?;
+        if result == 5 {
+            let head = interim(value, output.bytes.get(offset..middle)?)?;
+            return Some(Record::Interim { slot, head });
+        }
         let (first, second) = (output.part(offset, middle)?, output.own(middle, end)?);
         let reply = Reply { outcome, phase: phase as u32, value, first, second };
         Some(Record::Reply { slot, seq, reply })
     }
+}
+
+/// The head of an interim response, of `name\0value\n` for each field.
+fn interim(status: i32, fields: &[u8]) -> Option<ResponseHead> {
+    let mut head = ResponseHead::new(u16::try_from(status).ok()?);
+    for line in fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let zero = line.iter().position(|byte| *byte == 0)?;
+        let name = std::str::from_utf8(&line[..zero]).ok()?;
+        head.fields.append(name, &line[zero + 1..]).ok()?;
+    }
+    Some(head)
 }
 
 #[cfg(test)]

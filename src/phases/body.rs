@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::phase::{self, bit};
 use super::request::{in_time, overloaded, thrown};
 use super::{JsCtx, JsPhases, edits};
-use crate::crossing::{Crossing, Flight, Full, Item, Kind, Lease, Outcome, Reply, Section};
+use crate::crossing::{Client, Crossing, Flight, Full, Item, Kind, Lease, Outcome, Reply, Section};
 
 /// What a filter of a body threw, if it is to be answered with.
 pub(super) type Thrown = Arc<Mutex<Option<Answer>>>;
@@ -198,9 +198,9 @@ impl JsBody {
         let lease = lease.lock().take();
         let mut lease = match lease {
             Some(lease) => lease,
-            None => {
-                crossing.lease(self.router, self.max_queued, None).map_err(|Full| overloaded())?
-            }
+            None => crossing
+                .lease(self.router, self.max_queued, Client::default())
+                .map_err(|Full| overloaded())?,
         };
         let seq = lease.next_seq();
         let mut item = Item::new(lease.slot(), *proxy, Kind::Body, seq, self.mask);

@@ -38,10 +38,14 @@ pub(crate) mod phase {
     pub(crate) const ERROR_WHILE_PROXY: u32 = 15;
     pub(crate) const FAIL_TO_PROXY: u32 = 16;
     pub(crate) const LOGGING: u32 = 17;
+    pub(crate) const INTERIM_RESPONSE_FILTER: u32 = 18;
+    /// No phases, but functions that are called before `logging` where a request failed.
+    pub(crate) const SUPPRESS_ERROR_LOG: u32 = 19;
+    pub(crate) const REQUEST_SUMMARY: u32 = 20;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 18] = [
+        const NAMES: [&str; 21] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -60,6 +64,9 @@ pub(crate) mod phase {
             "errorWhileProxy",
             "failToProxy",
             "logging",
+            "interimResponseFilter",
+            "suppressErrorLog",
+            "requestSummary",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }
@@ -69,6 +76,9 @@ pub(crate) mod phase {
     }
 }
 use phase::bit;
+
+/// What has a say in the line that tells of a failed request.
+const ERROR_LOG: u32 = bit(phase::SUPPRESS_ERROR_LOG) | bit(phase::REQUEST_SUMMARY);
 
 /// The phases of one proxy.
 pub(crate) struct JsPhases {
@@ -224,6 +234,18 @@ impl ProxyHttp for JsPhases {
         self.filter_request(ex, ctx, request).await
     }
 
+    async fn interim_response_filter(
+        &self,
+        ex: &Exchange,
+        response: &mut ResponseHead,
+        ctx: &JsCtx,
+    ) -> Result<bool> {
+        if !ctx.has(phase::INTERIM_RESPONSE_FILTER) {
+            return Ok(true);
+        }
+        self.filter_interim(ex, ctx, response).await
+    }
+
     async fn upstream_response_filter(
         &self,
         ex: &Exchange,
@@ -302,6 +324,12 @@ impl ProxyHttp for JsPhases {
         let mut state = ctx.state.lock();
         let in_body = state.thrown_in_body.take();
         Ok(own.or_else(|| state.thrown.take()).or_else(|| in_body?.lock().take()))
+    }
+
+    /// Where JavaScript has a say in the line, it writes it itself: with `logging`, so that nothing
+    /// waits for it.
+    fn suppress_error_log(&self, _ex: &Exchange, _error: &Error, ctx: &JsCtx) -> bool {
+        ctx.mask & ERROR_LOG != 0
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {

@@ -10,7 +10,7 @@ use millrace_proxy::{Answer, Exchange};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Client, Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -146,7 +146,9 @@ impl JsPhases {
             let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
-            let lease = self.crossing.lease(router, bound, ex.connection.tls.clone());
+            let client =
+                Client { tls: ex.connection.tls.clone(), interims: Some(ex.interims.clone()) };
+            let lease = self.crossing.lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {

@@ -21,6 +21,9 @@ fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
     }
 }
 
+/// The value of a reply: the interim response does not go on. `ts/` knows it too.
+const DROPPED: i32 = 2;
+
 impl JsPhases {
     pub(super) async fn connected(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
         let mask = bit(phase::CONNECTED_TO_UPSTREAM);
@@ -68,6 +71,26 @@ impl JsPhases {
                 edits::edit_response(response, &reply.first).map(|()| None)
             }
             Outcome::Answered => self.answered(ex, ctx, reply).map(Some),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
+    /// Whether an interim response goes on to the client.
+    pub(super) async fn filter_interim(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        response: &mut ResponseHead,
+    ) -> Result<bool> {
+        let mask = bit(phase::INTERIM_RESPONSE_FILTER);
+        let sections = |item: &mut Item, known: &mut u32| {
+            upstream(item, ex, known);
+            item.response(response.status, &response.fields);
+        };
+        let reply = self.cross(ex, ctx, mask, sections)?.await?;
+        match (reply.outcome, reply.value) {
+            (Outcome::Done, DROPPED) => Ok(false),
+            (Outcome::Done, _) => edits::edit_response(response, &reply.first).map(|()| true),
             _ => Err(self.failed(ctx, reply)),
         }
     }
@@ -129,7 +152,8 @@ impl JsPhases {
 
     /// The request is over: `logging`, and the end of what JavaScript holds of it.
     pub(super) fn end(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {
-        let mask = ctx.mask & bit(phase::LOGGING);
+        let told = if error.is_some() { super::ERROR_LOG } else { 0 };
+        let mask = ctx.mask & (bit(phase::LOGGING) | told);
         let mut state = ctx.state.lock();
         if mask == 0 && state.lease.is_none() {
             return;

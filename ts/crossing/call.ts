@@ -1,6 +1,6 @@
 import { checkAnswer, isAnswer } from '../answer.js'
 import { ProxyError, show } from '../errors.js'
-import { EditableRequest, EditableResponse, trailersOf } from '../head.js'
+import { EditableInterim, EditableRequest, EditableResponse, trailersOf } from '../head.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
 import { NOTHING, type RequestState } from './state.js'
@@ -27,6 +27,8 @@ export function callPhase(state: RequestState, phase: number, given: AnyPhases, 
       return phases.connectedToUpstream(session, state.peer, ctx)
     case Phase.upstreamRequestFilter:
       return phases.upstreamRequestFilter(session, new EditableRequest(state.head!), ctx)
+    case Phase.interimResponseFilter:
+      return phases.interimResponseFilter(session, new EditableInterim(state.head!), ctx)
     case Phase.upstreamResponseFilter:
       return phases.upstreamResponseFilter(session, new EditableResponse(state.head!), ctx)
     case Phase.responseFilter:
@@ -60,6 +62,9 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
     if (value === 'retry') retry(state, phase)
     else if (value === 'fail') state.decision = 2
     else if (value !== undefined) throw wrongReturn(phase, value, "'retry', 'fail' or nothing")
+  } else if (phase === Phase.interimResponseFilter) {
+    if (value === null) state.decision = 2
+    else if (value !== undefined) throw wrongReturn(phase, value, 'null or nothing')
   } else if (value !== undefined) {
     if ((MAY_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
     if (!isAnswer(value)) throw wrongReturn(phase, value, 'an answer or nothing')

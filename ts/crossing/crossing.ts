@@ -2,7 +2,7 @@ import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { PHASES, Phase } from '../phases.js'
+import { Hook, PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure } from './failure.js'
@@ -11,6 +11,7 @@ import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './p
 import { isThenable, whenSettled } from './promise.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
+import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
 const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4 } as const
@@ -21,7 +22,12 @@ const TOO_SLOW = 2
 const ITEM = 16
 const NUMBERS = 8
 
-const TRAILERS = (1 << Phase.upstreamResponseTrailerFilter) | (1 << Phase.responseTrailerFilter)
+/** The phases whose head is not that of the response. */
+const OTHER_HEADS =
+  (1 << Phase.interimResponseFilter) |
+  (1 << Phase.upstreamResponseTrailerFilter) |
+  (1 << Phase.responseTrailerFilter)
+const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -49,6 +55,10 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    sendInterim: (slot, status, fields) => {
+      this.#records.full(slot, 0, Result.interim, 0, status, fields, '')
+      this.#flushSoon()
+    },
   }
   readonly #records: Records
   readonly #input: FastBuffer
@@ -194,7 +204,7 @@ export class Crossing {
     state.attempt = items[at + 14]!
     state.seq = seq
     state.mask = mask
-    state.status = items[at + 12]!
+    state.status = (mask & (1 << Phase.interimResponseFilter)) === 0 ? items[at + 12]! : 0
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
@@ -202,7 +212,7 @@ export class Crossing {
     // The head that went out is known better than the answer it was made of.
     if (kind === Kind.run || headLength > 0) state.answer = null
     state.closeHead()
-    if (headLength > 0) this.#setHead(state, text.substring(headAt, errorAt))
+    if (headLength > 0) this.#setHead(state, item, text.substring(headAt, errorAt))
     else state.head = null
     if (errorLength > 0) readError(text.substring(errorAt), state)
     else state.error = undefined
@@ -236,15 +246,14 @@ export class Crossing {
     return state
   }
 
-  #setHead(state: RequestState, text: string): void {
+  #setHead(state: RequestState, item: number, text: string): void {
     const upstream = (state.mask & (1 << Phase.upstreamRequestFilter)) !== 0
     if (upstream) {
       state.head = Head.request(text)
       return
     }
-    state.head = new Head(text, 0, state.status)
-    // Trailers are no response.
-    if ((state.mask & TRAILERS) === 0) state.response = state.head
+    state.head = new Head(text, 0, this.#items[item * ITEM + 12]!)
+    if ((state.mask & OTHER_HEADS) === 0) state.response = state.head
   }
 
   /** What is settled outside of a batch goes over in one with what else settles now. */
@@ -414,6 +423,7 @@ export class Crossing {
       state.aborted = state.error
       state.fire(state.aborted)
     }
+    if ((mask & ERROR_LOG) !== 0 && state.error !== undefined) tellFailure(state)
     if ((mask & (1 << Phase.logging)) === 0) {
       this.#forget(state)
       return

@@ -100,7 +100,11 @@ export function callPart(state: RequestState, phase: number, { order }: Composit
 /** A part has done its phase, which did not answer: what it says binds, or the next one goes on. */
 export function partDone(state: RequestState): void {
   if (state.decision !== 0) leave(state)
-  if (state.head !== null && state.phase !== Phase.upstreamRequestFilter) collect(state)
+  if (state.head !== null && isOfResponse(state.phase)) collect(state)
+}
+
+function isOfResponse(phase: number): boolean {
+  return phase === Phase.upstreamResponseFilter || phase === Phase.responseFilter
 }
 
 /** No further part is called. */

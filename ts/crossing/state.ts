@@ -44,6 +44,8 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** Sends the client of the request that has a slot an interim response. */
+  readonly sendInterim: (slot: number, status: number, fields: string) => void
 }
 
 /** Numbers of a request, by their place. */
@@ -228,6 +230,10 @@ export class RequestState {
       connection.tls = info ? new ClientTls(info) : null
     }
     return connection.tls ?? undefined
+  }
+
+  sendInterim(status: number, fields: string): void {
+    this.#shared.sendInterim(this.slot, status, fields)
   }
 
   /** Forgets the connection: this was its last request. */

@@ -16,7 +16,7 @@ use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
-use crate::{Downstream, Exchange, ProxyOptions, Timings};
+use crate::{Downstream, Exchange, Interims, ProxyOptions, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -72,7 +72,7 @@ impl Arrival {
         Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
     }
 
-    fn begin(mut self, options: &ProxyOptions) -> (Exchange, Option<Error>) {
+    fn begin(mut self, options: &ProxyOptions, interims: &Interims) -> (Exchange, Option<Error>) {
         let chain = Chain::find(&self.conn, &self.request.fields, &options.forwarding);
         let mut found = None;
         if let (Some(routing), None) = (&options.routing, &self.refused) {
@@ -97,6 +97,7 @@ impl Arrival {
             received: 0,
             sent: 0,
             last_of_connection: false,
+            interims: interims.begin(),
         };
         (exchange, self.refused)
     }
@@ -141,7 +142,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(&self.options);
+        let (ex, refused) = arrival.begin(&self.options, down.interims());
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -176,7 +177,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
-        let (mut ex, error) = arrival.begin(&self.options);
+        let nobody = Interims::default();
+        let (mut ex, error) = arrival.begin(&self.options, &nobody);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);
@@ -192,16 +194,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         };
         if let Some(error) = error
             && self.log.enabled(level(error))
+            && !self.phases.suppress_error_log(ex, error, ctx)
         {
-            let Exchange { request, client, .. } = &*ex;
-            let line = format!(
-                "{} {} {}, Host: {}, client {}: {error}",
-                error.status(),
-                clipped(request.method.as_str().as_bytes()),
-                clipped(&request.target),
-                clipped(request.host().as_bytes()),
-                client,
-            );
+            let summary = self.phases.request_summary(ex, ctx);
+            let (status, client) = (error.status(), &ex.client);
+            let line = format!("{status} {summary}, client {client}: {error}");
             self.log.log(level(error), &line);
         }
         self.phases.logging(ex, error, ctx);
@@ -318,14 +315,6 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
         let connector = self.connector.clone();
         tokio::spawn(async move { connector.sweep(runtime).await });
     }
-}
-
-/// What a client chose, for a log line: as much of it as helps, and nothing that could break out.
-fn clipped(text: &[u8]) -> String {
-    const MOST: usize = 512;
-    let more = if text.len() > MOST { "..." } else { "" };
-    let text = String::from_utf8_lossy(&text[..text.len().min(MOST)]);
-    format!("{}{more}", text.escape_default())
 }
 
 fn next_request() -> u64 {

@@ -8,6 +8,7 @@ use millrace_transport::Address;
 use tokio::time::Instant;
 
 use crate::ClientConnection;
+use crate::InterimSender;
 use crate::forwarding::Chain;
 
 /// What is known of one request. Phases read it; the pipeline alone writes it.
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub sent: u64,
     /// Whether its connection ends with this request.
     pub last_of_connection: bool,
+    /// Sends the client interim responses, while the final one has not begun.
+    pub interims: InterimSender,
 }
 
 impl Exchange {
@@ -61,6 +64,17 @@ impl Exchange {
     /// that comes from there is a response.
     pub fn is_connect(&self) -> bool {
         self.request.method == Method::CONNECT
+    }
+
+    /// Method, target and host, as a line of a log may have them.
+    pub fn summary(&self) -> String {
+        let Exchange { request, .. } = self;
+        format!(
+            "{} {}, Host: {}",
+            clipped(request.method.as_str().as_bytes()),
+            clipped(&request.target),
+            clipped(request.host().as_bytes()),
+        )
     }
 }
 
@@ -100,4 +114,12 @@ impl Timings {
             total: None,
         }
     }
+}
+
+/// What a client chose, for a log line: as much of it as helps, and nothing that could break out.
+pub(crate) fn clipped(text: &[u8]) -> String {
+    const MOST: usize = 512;
+    let more = if text.len() > MOST { "..." } else { "" };
+    let text = String::from_utf8_lossy(&text[..text.len().min(MOST)]);
+    format!("{}{more}", text.escape_default())
 }

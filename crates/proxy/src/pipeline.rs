@@ -17,12 +17,12 @@ use crate::filter::Filters;
 use crate::forwarding::{add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
+use crate::relay::{Broken, Download, alive, flushed, next_head, relay_body, uploading};
 use crate::respond::check_status;
 use crate::timer::within;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
-use crate::upstream::Upstream;
+use crate::upstream::{Head, Upstream};
 use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
 
 /// Why a try ended without a response.
@@ -240,24 +240,43 @@ impl<P: ProxyHttp> HttpProxy<P> {
             up.ask_upgrade(protocol);
         }
         let te = asks_for_trailers(ex);
-        let received = match up.send_head(&mut head, upload.size(down.body_size()), te) {
-            Ok(()) => exchange_heads(down, &mut up, upload).await,
-            Err(error) => Err(Broken::Upstream(error)),
-        };
-        let (head, size) = match received {
-            Ok(received) => received,
-            Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
-            Err(Broken::Upstream(error)) => {
-                // An error may itself say that the origin has not touched the request.
-                let untouched = error.can_retry() || !up.sent_any();
-                let safe = untouched || ex.request.method.is_idempotent();
-                let safe = safe && upload.can_replay();
-                let replace = safe && up.was_stale(&error);
-                return Err(Failed::While { error: error.retry(safe), replace });
+        if let Err(error) = up.send_head(&mut head, upload.size(down.body_size()), te) {
+            return Err(given_up(ex, &up, upload, error));
+        }
+        let (head, size) = loop {
+            match next_head(down, &mut up, upload).await {
+                Ok(Head::Final(head, size)) => break (head, size),
+                Ok(Head::Interim(mut head)) => {
+                    if self.wants_interim(down, ex, ctx, &mut up, upload, &mut head).await? {
+                        down.send_interim(&head);
+                    }
+                }
+                Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+                Err(Broken::Upstream(error)) => return Err(given_up(ex, &up, upload, error)),
             }
         };
         ex.timings.first_byte = Some(ex.timings.start.elapsed());
         Ok(Received { peer: peer.clone(), up, head, size })
+    }
+
+    /// Whether an interim response goes on to the client.
+    async fn wants_interim<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &Exchange,
+        ctx: &P::Ctx,
+        up: &mut Upstream,
+        upload: &mut Upload,
+        head: &mut ResponseHead,
+    ) -> Result<bool, Failed> {
+        // What is said between the ends of a connection is nobody else's.
+        if head.status == 100 {
+            return Ok(true);
+        }
+        let filter = self.phases.interim_response_filter(ex, head, ctx);
+        uploading(down, up, upload, filter)
+            .await
+            .map_err(|error| Failed::phase(error, is_repeatable(ex) && upload.can_replay()))
     }
 
     /// The protocol that the client may change its connection to, if it asks for one.
@@ -406,6 +425,16 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex.timings.connect = link.is_ok().then(|| start.elapsed());
         link.map_err(Failed::Connect)
     }
+}
+
+/// The origin failed before its response was there.
+fn given_up(ex: &Exchange, up: &Upstream, upload: &Upload, error: Error) -> Failed {
+    // An error may itself say that the origin has not touched the request.
+    let untouched = error.can_retry() || !up.sent_any();
+    let safe = untouched || ex.request.method.is_idempotent();
+    let safe = safe && upload.can_replay();
+    let replace = safe && up.was_stale(&error);
+    Failed::While { error: error.retry(safe), replace }
 }
 
 /// Whether another try is as good as the first, once something may have reached the origin. Of a
