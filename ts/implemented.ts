@@ -116,7 +116,7 @@ function misspelt(phases: object, problems: OptionProblem[], prefix: string): vo
       const descriptor = Object.getOwnPropertyDescriptor(at, key)
       const near = nearest(name)
       const found = descriptor?.value
-      if (near !== undefined && (isBag || typeof found === 'function'))
+      if (near !== undefined && (isBag || typeof found === 'function' || isFilter(found)))
         problems.push({ path: prefix + name, found, allowed: `no such phase; did you mean ${near}?` })
       else if (isBag)
         problems.push({
