@@ -45,6 +45,20 @@ export declare class NativeServer {
   stats(): Array<NativeServiceStats>
 }
 
+/** A subrequest under way. */
+export declare class NativeSubrequest {
+  /** Starts it. @throws where its request or its server is over */
+  constructor(crossing: NativeCrossing, options: NativeSubrequestOptions)
+  /** Its number as a request. */
+  get id(): string
+  /** The head of the response. Never rejects. */
+  head(): Promise<NativeSubhead>
+  /** The next piece of the response's body. Never rejects. */
+  piece(): Promise<NativeSubpiece>
+  /** The rest is not wanted. */
+  cancel(): void
+}
+
 /** The certificates of an endpoint. What is wrong with one is thrown as `field
 what is wrong`. */
 export declare class NativeTls {
@@ -341,6 +355,37 @@ export interface NativeStarted {
   /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
   code?: string
   message?: string
+}
+
+/** The head of a response, or why there is none. */
+export interface NativeSubhead {
+  status: number
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  /** Code, source, status and message of an error, by lines. */
+  error?: string
+}
+
+/** A piece of a response's body, or why there is none; without both: the end. */
+export interface NativeSubpiece {
+  data?: Buffer
+  error?: string
+}
+
+/** A subrequest as JavaScript asks for it, checked there. */
+export interface NativeSubrequestOptions {
+  proxyId: number
+  /** The slot of the request that it is made for. */
+  slot: number
+  method: string
+  target: string
+  host: string
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  body?: Buffer
+  /** The peer that it goes straight to; 0 = through the phases. */
+  peer: number
+  discard: boolean
 }
 
 /** What the handshake of a client came to. */

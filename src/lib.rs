@@ -15,4 +15,5 @@ mod phases;
 mod routes;
 mod scheduling;
 mod server;
+mod subrequests;
 mod tls;

@@ -12,6 +12,7 @@ export type {
   NativeProxyOptions,
   NativeRoute,
   NativeSocketOptions,
+  NativeSubrequestOptions,
   NativeTlsInfo,
 } from '../index.js'
 export {
@@ -19,6 +20,7 @@ export {
   NativeCrossing,
   NativePeerTls,
   NativeServer,
+  NativeSubrequest,
   NativeTls,
   peerEpoch,
   registerPeer,

@@ -6,7 +6,7 @@ import { type ForwardingOptions, forwardingRules, nativeForwarding } from './for
 import { type Http2Options, http2Rules } from './http2.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions, NativeRoute } from './native.js'
-import { checkInto, flag, integer, ms, oneOf, serviceName, settings, value } from './options.js'
+import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
 import { type AnyPart, type AnyPhases, Phase } from './phases.js'
 import { type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
@@ -82,6 +82,8 @@ export interface HttpProxyOptions extends RouteValues {
   encodedSlashes?: 'refuse' | 'keep'
   /** What origins are told of who a request comes from, and which proxies are believed. Default: as each says. */
   forwarding?: ForwardingOptions
+  /** How deep subrequests through the phases may go, one made for the other; 0 = there are none. Default: 4. */
+  maxSubrequestDepth?: number
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
   filterOwnResponses?: boolean
 }
@@ -108,7 +110,7 @@ const proxyRules = {
   maxQueued: integer(8_192, 1, 1_048_576),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
-  upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
@@ -118,16 +120,14 @@ const proxyRules = {
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
+  maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
 }
 
-/** Protocols by their names, of which HTTP/2 is none that this proxy could pass on blindly. */
-function isUpgrades(list: unknown): boolean {
-  const isProtocol = (name: unknown) =>
-    typeof name === 'string' && /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
-  return (
-    Array.isArray(list) && list.every((name) => isProtocol(name) && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name))
-  )
+/** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
+function isUpgrade(name: string): boolean {
+  const isProtocol = /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
+  return isProtocol && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name)
 }
 
 /** Values that say what becomes of requests, with no phase that does. */
@@ -141,7 +141,13 @@ let proxies = 0
 /** Of a proxy of several parts, which each have their own. */
 const NONE: unknown = Object.freeze({})
 
-function entryOf({ composition, peer }: Way, callbackTimeoutMs: number): ProxyEntry {
+function entryOf(
+  { composition, peer }: Way,
+  {
+    callbackTimeoutMs,
+    maxSubrequestDepth,
+  }: Pick<Required<HttpProxyOptions>, 'callbackTimeoutMs' | 'maxSubrequestDepth'>,
+): ProxyEntry {
   const { mask, single, scopes } = composition
   const isPlain = single !== undefined && scopes.length === 0
   return {
@@ -151,6 +157,8 @@ function entryOf({ composition, peer }: Way, callbackTimeoutMs: number): ProxyEn
     composition: isPlain ? undefined : composition,
     fixedPeer: peer,
     callbackTimeoutMs,
+    maxSubrequestDepth,
+    detached: 0,
     log: makeLog(false),
     sessions: 0,
   }
@@ -184,10 +192,9 @@ export class HttpProxy extends Service {
     const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
     const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
     if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
-    const { callbackTimeoutMs } = checked
     this.#ways = ways.map((way) => ({
       ...way,
-      entry: way.same ? undefined : entryOf(way, callbackTimeoutMs),
+      entry: way.same ? undefined : entryOf(way, checked),
     }))
     this.entry = this.#ways.at(-1)!.entry!
     this.native = {

@@ -6,6 +6,7 @@ import type { Head } from './head.js'
 import { allFields, allValues, checkValue, type HeaderView, joinedValue, needle } from './headers.js'
 import type { HttpPeer } from './peer.js'
 import { MAY_ANSWER, PHASES } from './phases.js'
+import { type SubrequestOptions, subrequest } from './subrequest.js'
 
 /** One end of a connection. */
 export interface Address {
@@ -128,6 +129,20 @@ export interface Session {
    * @throws UsageError INVALID_HEADER, RESPONSE_STARTED (the answer is given or on its way)
    */
   sendEarlyHints(links: string | readonly string[]): void
+  /**
+   * Makes a request of one's own, for this one: through all phases, as if a client had sent it, or
+   * straight to `peer`. It shares the proxy's connections. It is cancelled when this request ends,
+   * unless it is `detached`: then nothing is returned, and what comes of it is forgotten.
+   * A response that a phase or an error page gave is one like any other; a straight one rejects with
+   * a `ProxyError` where the peer fails. See `docs/subrequests.md`.
+   *
+   * @param target a path with its query: `/a?b`
+   * @throws UsageError INVALID_OPTIONS, INVALID_HEADER, SUBREQUEST_DEPTH, SUBREQUEST_LIMIT
+   */
+  subrequest(target: string, options: SubrequestOptions & { detached: true }): void
+  subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
+  /** The session that this request was made for as a subrequest; undefined of a client's request. */
+  readonly parent: Session | undefined
   /** The request in one line, for a log. */
   summary(): string
 }
@@ -233,6 +248,16 @@ export class LiveSession implements Session {
     if (state.responseStarted || state.answer !== null || state.ending)
       throw new UsageError('RESPONSE_STARTED', 'the answer is on its way: hints come too late')
     state.sendInterim(103, fields)
+  }
+
+  subrequest(target: string, options: SubrequestOptions & { detached: true }): void
+  subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
+  subrequest(target: string, options: SubrequestOptions = {}): Promise<Response> | undefined {
+    return subrequest(live(this.#state), target, options)
+  }
+
+  get parent(): Session | undefined {
+    return live(this.#state).parent?.session
   }
 
   summary(): string {

@@ -170,6 +170,8 @@ export function setUp(
     hasNewCtx: (phasesOf(target, []) & 1) !== 0,
     fixedPeer: target.upstreamPeer instanceof HttpPeer ? target.upstreamPeer : undefined,
     callbackTimeoutMs: options.callbackTimeoutMs ?? 10_000,
+    maxSubrequestDepth: 4,
+    detached: 0,
     log,
     sessions: 0,
   }

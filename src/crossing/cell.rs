@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use millrace_message::ResponseHead;
-use millrace_proxy::InterimSender;
+use millrace_proxy::{ClientConnection, InterimSender};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -35,6 +35,7 @@ struct State {
     tls: Option<Arc<TlsInfo>>,
     /// The way to the client of that request, until it is over.
     interims: Option<InterimSender>,
+    connection: Option<Arc<ClientConnection>>,
 }
 
 impl Cell {
@@ -106,6 +107,11 @@ impl Cell {
         }
     }
 
+    /// The connection of the client, until its request is over.
+    pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
+        self.state.lock().connection.clone()
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
@@ -118,6 +124,7 @@ pub(crate) struct Client {
     /// What the handshake came to.
     pub(crate) tls: Option<Arc<TlsInfo>>,
     pub(crate) interims: Option<InterimSender>,
+    pub(crate) connection: Option<Arc<ClientConnection>>,
 }
 
 /// A slot held by a request, from its first crossing to its end.
@@ -134,6 +141,7 @@ impl Lease {
             let mut state = cell.state.lock();
             state.tls = client.tls;
             state.interims = client.interims;
+            state.connection = client.connection;
             state.router = router;
             state.reply = None;
             state.begun = None;
@@ -177,7 +185,9 @@ impl Lease {
 /// What JS sends from now on would reach the next request of the connection.
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.cell.state.lock().interims = None;
+        let mut state = self.cell.state.lock();
+        state.interims = None;
+        state.connection = None;
     }
 }
 

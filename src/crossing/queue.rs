@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use millrace_proxy::ClientConnection;
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -290,6 +291,11 @@ impl Crossing {
     /// What the handshake came to of the client whose request has this slot.
     pub(super) fn tls(&self, slot: u32) -> Option<Arc<TlsInfo>> {
         self.slots.lock().cells.get(slot as usize)?.tls()
+    }
+
+    /// The connection of the client whose request has this slot, until that is over.
+    pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
+        self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
     /// Items that wait, and slots in use.

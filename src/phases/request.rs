@@ -146,8 +146,11 @@ impl JsPhases {
             let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
-            let client =
-                Client { tls: ex.connection.tls.clone(), interims: Some(ex.interims.clone()) };
+            let client = Client {
+                tls: ex.connection.tls.clone(),
+                interims: Some(ex.interims.clone()),
+                connection: Some(ex.connection.clone()),
+            };
             let lease = self.crossing.lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }

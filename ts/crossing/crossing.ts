@@ -1,6 +1,7 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
+import type { NativeSubrequest, NativeSubrequestOptions } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { Hook, PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
@@ -10,7 +11,14 @@ import { BodyLanes } from './lanes.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
 import { type CrossingLike, Records, Result } from './records.js'
-import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
+import {
+  FACTS,
+  type ProxyEntry,
+  RequestState,
+  type Shared,
+  type Started,
+  type SubrequestParts,
+} from './state.js'
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
@@ -55,11 +63,16 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
     sendInterim: (slot, status, fields) => {
       this.#records.full(slot, 0, Result.interim, 0, status, fields, '')
       this.#flushSoon()
     },
   }
+  /** The requests that subrequests under way were made for, by the numbers of those. */
+  readonly #children = new Map<string, RequestState>()
+  /** Makes the addon's side of a subrequest. */
+  makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -236,6 +249,13 @@ export class Crossing {
       items[at + 8]!,
       items[at + 9]!,
     )
+    if (this.#children.size > 0) {
+      const parent = this.#children.get(state.meta(0))
+      if (parent !== undefined) {
+        state.parent = parent
+        state.depth = parent.depth + 1
+      }
+    }
     proxy.sessions++
     this.#slots[slot] = state
     if ((slot + 1) * FACTS > this.#shared.facts.length) {
@@ -467,6 +487,15 @@ export class Crossing {
 
   #unknown(slot: number, seq: number): void {
     this.#records.full(slot, seq, Result.thrown, 0, 0, '', 'INTERNAL\nno proxy of this number')
+  }
+
+  #startSubrequest(state: RequestState, what: SubrequestParts, peer: HttpPeer | undefined): Started {
+    this.#epoch = this.#table.peerEpoch()
+    const place = { proxyId: state.proxy.id, slot: state.slot, peer: peer ? this.#peerId(peer) : 0 }
+    const native = this.makeSubrequest!({ ...what, ...place })
+    const { id } = native
+    if (peer === undefined) this.#children.set(id, state)
+    return { native, forget: () => void this.#children.delete(id) }
   }
 
   #peerId(peer: HttpPeer): number {

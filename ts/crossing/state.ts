@@ -2,10 +2,10 @@ import type { AsyncResource } from 'node:async_hooks'
 import type { CheckedAnswer } from '../answer.js'
 import type { BodyStage } from '../bodies/stage.js'
 import type { Composition, Part } from '../composition.js'
-import type { ProxyError } from '../errors.js'
+import { type ProxyError, withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeTlsInfo } from '../native.js'
+import type { NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -18,6 +18,7 @@ import {
   type TlsView,
   type UpstreamView,
 } from '../session.js'
+import type { Running } from '../subrequest.js'
 import { ClientTls } from '../tls/client-tls.js'
 import type { PartsState } from './parts.js'
 
@@ -31,6 +32,10 @@ export interface ProxyEntry {
   readonly composition?: Composition | undefined
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
+  /** How deep subrequests may go. */
+  readonly maxSubrequestDepth: number
+  /** Detached subrequests under way. */
+  detached: number
   /** The server's, once it has started. */
   log: AnyLog
   /** Requests that JavaScript knows of. */
@@ -44,8 +49,23 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  readonly startSubrequest: (
+    state: RequestState,
+    what: SubrequestParts,
+    peer: HttpPeer | undefined,
+  ) => Started
   /** Sends the client of the request that has a slot an interim response. */
   readonly sendInterim: (slot: number, status: number, fields: string) => void
+}
+
+/** What a subrequest is made of, as it crosses. */
+export type SubrequestParts = Omit<NativeSubrequestOptions, 'proxyId' | 'slot' | 'peer'>
+
+/** A subrequest under way. */
+export interface Started {
+  readonly native: NativeSubrequest
+  /** It has ended. */
+  readonly forget: () => void
 }
 
 /** Numbers of a request, by their place. */
@@ -136,6 +156,11 @@ export class RequestState {
   #connection: Connection | undefined = undefined
   /** For each filter whether it is for the request: `1` or `0`. */
   #filters: string | undefined = undefined
+  /** The request that this one was made for, by `session.subrequest`. */
+  parent: RequestState | undefined = undefined
+  /** How many of them there are, one for the other. */
+  depth = 0
+  #subrequests: Set<Running> | undefined = undefined
 
   constructor(
     slot: number,
@@ -232,6 +257,24 @@ export class RequestState {
     return connection.tls ?? undefined
   }
 
+  startSubrequest(what: SubrequestParts, peer: HttpPeer | undefined): Started {
+    return this.#shared.startSubrequest(this, what, peer)
+  }
+
+  /** Those under way that end with this request. */
+  get subrequests(): Set<Running> {
+    this.#subrequests ??= new Set()
+    return this.#subrequests
+  }
+
+  #cancelSubrequests(reason: ProxyError | undefined): void {
+    if (this.#subrequests === undefined) return
+    const message = 'the request that the subrequest was made for is over'
+    for (const run of this.#subrequests)
+      run.cancel(reason ?? withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message }))
+    this.#subrequests.clear()
+  }
+
   sendInterim(status: number, fields: string): void {
     this.#shared.sendInterim(this.slot, status, fields)
   }
@@ -301,6 +344,7 @@ export class RequestState {
   /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
   fire(reason: ProxyError): void {
     const { controller } = this
+    this.#cancelSubrequests(reason)
     if (controller !== undefined) this.inScope(() => controller.abort(reason))
   }
 
@@ -333,6 +377,7 @@ export class RequestState {
     this.closeHead()
     if (this.timer !== undefined) clearTimeout(this.timer)
     this.#cancelStages()
+    this.#cancelSubrequests(undefined)
     this.text = ''
     this.upstreamText = ''
     this.errorText = ''

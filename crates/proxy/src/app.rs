@@ -72,7 +72,12 @@ impl Arrival {
         Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
     }
 
-    fn begin(mut self, options: &ProxyOptions, interims: &Interims) -> (Exchange, Option<Error>) {
+    fn begin(
+        mut self,
+        id: u64,
+        options: &ProxyOptions,
+        interims: &Interims,
+    ) -> (Exchange, Option<Error>) {
         let chain = Chain::find(&self.conn, &self.request.fields, &options.forwarding);
         let mut found = None;
         if let (Some(routing), None) = (&options.routing, &self.refused) {
@@ -82,7 +87,7 @@ impl Arrival {
             }
         }
         let exchange = Exchange {
-            id: next_request(),
+            id,
             request: self.request,
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
@@ -141,8 +146,13 @@ impl<P: ProxyHttp> HttpProxy<P> {
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
+        self.serve_as(down, arrival, next_request()).await;
+    }
+
+    /// The same for a request that has its number already.
+    pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(&self.options, down.interims());
+        let (ex, refused) = arrival.begin(id, &self.options, down.interims());
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -178,7 +188,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
-        let (mut ex, error) = arrival.begin(&self.options, &nobody);
+        let (mut ex, error) = arrival.begin(next_request(), &self.options, &nobody);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);
@@ -317,7 +327,8 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
     }
 }
 
-fn next_request() -> u64 {
+/// The number of another request.
+pub(crate) fn next_request() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
