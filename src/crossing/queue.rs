@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use millrace_proxy::ClientConnection;
+use millrace_records::{Output, Record};
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -10,7 +11,6 @@ use tokio::time::Instant;
 use super::batch::{Batch, Items};
 use super::cell::{Cell, Client, Lease};
 use super::item::Item;
-use super::record::{Output, Record};
 use super::router::Router;
 use super::{Kind, Reply};
 
@@ -224,7 +224,7 @@ impl Crossing {
         let output = Output::new(output);
         let mut answers: Vec<Vec<(Arc<Cell>, u32, Reply)>> = Vec::new();
         let mut slots = self.slots.lock();
-        for ints in records.chunks_exact(super::record::INTS) {
+        for ints in records.chunks_exact(millrace_records::INTS) {
             match Record::read(ints, &output) {
                 Some(Record::Reply { slot, seq, reply }) => {
                     let Some(cell) = slots.cells.get(slot as usize) else { continue };

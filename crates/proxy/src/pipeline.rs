@@ -461,8 +461,10 @@ fn upstream_head(
     strip_hop_by_hop(&mut head.fields);
     forward(&mut head.fields, request, connection, chain.as_deref(), &options.forwarding);
     add_via(&mut head.fields, request.version, &options.forwarding);
-    if !expects_continue {
-        head.fields.remove("expect");
+    head.fields.remove("expect");
+    if expects_continue {
+        // In one word, whatever else the client has put there.
+        head.fields.push_unchecked(b"expect", b"100-continue");
     }
     max_forwards::forward(&mut head);
     head.version = Version::Http11;
