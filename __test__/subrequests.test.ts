@@ -2,7 +2,14 @@
 import { once as event } from 'node:events'
 import { createServer } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { type AnyPhases, HttpPeer, type ProxyError, type Session, type UsageError } from '../ts/index.js'
+import {
+  type AnyPhases,
+  HttpPeer,
+  type Phases,
+  type ProxyError,
+  type Session,
+  type UsageError,
+} from '../ts/index.js'
 import { Client, drive, get, once } from './support/client.js'
 import { runExample } from './support/example.js'
 import { DEAD, startOrigin, startRaw } from './support/origin.js'
@@ -21,7 +28,7 @@ async function inFilter(
     upstreamPeer: dead,
     ...phases,
     requestFilter: async (session, ctx) => {
-      if (session.parent !== undefined) return phases.requestFilter?.(session, ctx)
+      if (session.parent !== undefined) return (phases as Phases<unknown>).requestFilter?.(session, ctx)
       return { status: 200, body: JSON.stringify((await act(session)) ?? null) }
     },
   })

@@ -1,4 +1,4 @@
-import { expectTypeOf, test } from 'vitest'
+import { expect, expectTypeOf, test } from 'vitest'
 import {
   type Answer,
   type AnyPart,
@@ -174,4 +174,47 @@ test('closing', () => {
   expectTypeOf(close).returns.toEqualTypeOf<Promise<CloseReport>>()
   const run = (server: Server) => server.run()
   expectTypeOf(run).returns.toEqualTypeOf<Promise<void>>()
+})
+
+test('filters of phases have the types of their phases', () => {
+  const phases = definePhases({
+    newCtx: () => ({ count: 1 }),
+    upstreamPeer: primary,
+    requestFilter: {
+      match: { path: ['/a', /^\/b/], header: { a: true, b: ['1'] } },
+      handler(session, ctx) {
+        expectTypeOf(session).toEqualTypeOf<Session>()
+        expectTypeOf(ctx).toEqualTypeOf<{ count: number }>()
+      },
+    },
+    upstreamRequestFilter: { match: { scheme: 'http' }, handler: (_s, { headers }) => headers.set('a', 'b') },
+    responseFilter(_session, response, ctx) {
+      expectTypeOf(response).toEqualTypeOf<ResponseHeader>()
+      expectTypeOf(ctx).toEqualTypeOf<{ count: number }>()
+    },
+  })
+  class Gateway implements ProxyHttp {
+    readonly count = 1
+    upstreamPeer = primary
+    requestFilter = { match: { path: '/a' }, handler: (session: Session) => session.respond(this.count) }
+  }
+  new HttpProxy([phases, definePart({ logging: { match: {}, handler: () => undefined } })])
+  new HttpProxy(new Gateway())
+  // @ts-expect-error a match is needed
+  definePhases({ upstreamPeer: primary, requestFilter: { handler: () => undefined } })
+  // @ts-expect-error a request always has a peer
+  definePhases({ upstreamPeer: { match: {}, handler: () => primary } })
+})
+
+test('phases need no peer where values say what becomes of requests', () => {
+  new HttpProxy(
+    {},
+    { routes: [{ match: { path: '/a' }, upstreamPeer: primary }], requestHeaders: { remove: ['a'] } },
+  )
+  new HttpProxy({}, { respond: { status: 200, body: 'a' } })
+  new HttpProxy({ logging: () => undefined }, { redirect: { to: '/a', status: 308 } })
+  // @ts-expect-error nothing says where requests go
+  expect(() => new HttpProxy({}, { requestHeaders: {} })).toThrow()
+  // @ts-expect-error a status that does not redirect
+  expect(() => new HttpProxy({}, { redirect: { to: '/a', status: 200 } })).toThrow()
 })

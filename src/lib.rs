@@ -12,6 +12,7 @@ mod log;
 mod options;
 mod peers;
 mod phases;
+mod routes;
 mod scheduling;
 mod server;
 mod subrequests;

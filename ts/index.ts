@@ -32,6 +32,8 @@ export {
   type Decision,
   definePart,
   definePhases,
+  type Filterable,
+  type FilteredPhase,
   PHASES,
   type PhaseName,
   type Phases,
@@ -39,6 +41,9 @@ export {
   type ProxyPart,
 } from './phases.js'
 export { HttpProxy, type HttpProxyOptions } from './proxy.js'
+export type { RequestMatch } from './routes/match.js'
+export type { Route } from './routes/routes.js'
+export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
 export { Service, type SocketOptions } from './service.js'
 export type {

@@ -1,15 +1,22 @@
 /** The native addon. No other file imports it. */
 export type {
+  NativeAction,
   NativeCertificate,
   NativeForwardingOptions,
+  NativeHeaderChange,
+  NativeMatch,
   NativeOriginOptions,
+  NativePath,
   NativePeer,
+  NativeProblem,
   NativeProxyOptions,
+  NativeRoute,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,
 } from '../index.js'
 export {
+  checkRoutes,
   NativeCrossing,
   NativePeerTls,
   NativeServer,

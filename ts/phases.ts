@@ -3,6 +3,7 @@ import type { ProxyError } from './errors.js'
 import type { InterimResponse, RequestHeader, ResponseHeader } from './head.js'
 import type { HeaderEdit } from './headers.js'
 import type { HttpPeer } from './peer.js'
+import type { RequestMatch } from './routes/match.js'
 import type { Session } from './session.js'
 
 /** A value, or a promise of it. */
@@ -134,40 +135,56 @@ export interface Phases<Ctx> {
   scope?(run: () => void, session: Session): void
 }
 
+/** A phase that is for some requests: others do not cross for it. `this` is the object with the phases. */
+export interface FilteredPhase<Handler> {
+  /** Which requests it is for. */
+  match: RequestMatch
+  handler: Handler
+}
+
+/** The same phases, each as a function, or as one for some requests. */
+export type Filterable<P> = {
+  [Name in keyof P]: Name extends 'upstreamPeer' | 'newCtx' | 'scope' | 'suppressErrorLog' | 'requestSummary'
+    ? P[Name]
+    : P[Name] | FilteredPhase<NonNullable<P[Name]>>
+}
+
 /**
  * The phases of a request with a context: what `newCtx` returns is handed to each phase of the
  * same request. It runs, synchronously, before the first of them; without it the context is `undefined`.
  */
-export type ProxyHttp<Ctx = undefined> = Phases<Ctx> &
+export type ProxyHttp<Ctx = undefined> = Filterable<Phases<Ctx>> &
   ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
 
 /**
  * One of several objects that make up the phases of a proxy: `new HttpProxy([auth, cors, gateway])`.
  * Each has a context of its own. Exactly one of them has `upstreamPeer`.
  */
-export type ProxyPart<Ctx = undefined> = Partial<Phases<Ctx>> &
+export type ProxyPart<Ctx = undefined> = Filterable<Partial<Phases<Ctx>>> &
   ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
 
 /** A part with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
-export type AnyPart = Partial<Phases<any>> & { newCtx?(session: Session): unknown }
+export type AnyPart = Filterable<Partial<Phases<any>>> & { newCtx?(session: Session): unknown }
 
 /** Phases with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
-export type AnyPhases = Phases<any> & { newCtx?(session: Session): unknown }
+export type AnyPhases = Filterable<Phases<any>> & { newCtx?(session: Session): unknown }
 
 /** Returns its argument. It infers the context of a bag of functions from `newCtx`. */
-export function definePhases<Ctx>(phases: Phases<Ctx> & { newCtx(session: Session): Ctx }): ProxyHttp<Ctx>
-export function definePhases(phases: Phases<undefined>): ProxyHttp
+export function definePhases<Ctx>(
+  phases: Filterable<Phases<Ctx>> & { newCtx(session: Session): Ctx },
+): ProxyHttp<Ctx>
+export function definePhases(phases: Filterable<Phases<undefined>>): ProxyHttp
 export function definePhases(phases: AnyPhases): AnyPhases {
   return phases
 }
 
 /** Returns its argument. It infers the context of a part, a bag of functions, from `newCtx`. */
 export function definePart<Ctx>(
-  part: Partial<Phases<Ctx>> & { newCtx(session: Session): Ctx },
+  part: Filterable<Partial<Phases<Ctx>>> & { newCtx(session: Session): Ctx },
 ): ProxyPart<Ctx>
-export function definePart(part: Partial<Phases<undefined>>): ProxyPart
+export function definePart(part: Filterable<Partial<Phases<undefined>>>): ProxyPart
 export function definePart(part: AnyPart): AnyPart {
   return part
 }

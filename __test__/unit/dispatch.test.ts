@@ -246,7 +246,7 @@ test('a look-up never finds an address in place of a field', () => {
     requestFilter: ({ request, client }) =>
       void seen.push(request.headers.get('abcd'), client, request.headers.get('host')),
   })
-  const meta = ['id', '1.1', 'abcd::1', '1', '::1', '2', 'c', '1', 'abcd::2 3']
+  const meta = ['id', '1.1', 'abcd::1', '1', '::1', '2', 'c', '1', 'abcd::2 3', '']
   addon.send({ phases: ['requestFilter'], request: { meta, fields: 'host:h\n' } })
   expect(seen).toEqual([undefined, { host: 'abcd::2', port: 3 }, 'h'])
 })

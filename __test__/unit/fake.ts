@@ -100,7 +100,7 @@ export class FakeAddon implements CrossingLike {
     for (const [index, item] of items.entries()) {
       const r = item.request
       const [target, method, host] = [r?.target ?? '/', r?.method ?? 'GET', r?.host ?? 'a.example']
-      const meta = r?.meta ?? ['id-1', '1.1', '127.0.0.1', '5000', '127.0.0.1', '80', 'c1', '1', '']
+      const meta = r?.meta ?? ['id-1', '1.1', '127.0.0.1', '5000', '127.0.0.1', '80', 'c1', '1', '', '']
       const request =
         r === undefined ? '' : `${target}${method}${host}\n${meta.join('\n')}\n${r.fields ?? 'accept:*/*\n'}`
       const parts = [item.piece ?? request, item.upstream ?? '', item.head ?? '', item.error ?? '']

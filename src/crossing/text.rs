@@ -49,6 +49,10 @@ impl Section for Item {
         line(text, ex.connection.id);
         line(text, u64::from(ex.connection_requests));
         client(text, ex);
+        text.push(b'\n');
+        text.extend(
+            ex.filters().unwrap_or_default().iter().map(|is_for_it| b'0' + u8::from(*is_for_it)),
+        );
         fields(text, &request.fields);
         self.head.ints[at::TARGET] = request.target.len() as i32;
         self.head.ints[at::METHOD] = request.method.as_str().len() as i32;

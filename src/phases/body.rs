@@ -65,7 +65,7 @@ impl JsPhases {
         ex: &Exchange,
         ctx: &JsCtx,
     ) -> Option<Box<dyn BodyFilter>> {
-        let mask = self.mask & bit(phase::REQUEST_BODY_FILTER);
+        let mask = ctx.mask & bit(phase::REQUEST_BODY_FILTER);
         (mask != 0).then(|| self.body(ex, ctx, mask, 0, false))
     }
 
@@ -76,7 +76,7 @@ impl JsPhases {
     ) -> Option<Box<dyn BodyFilter>> {
         let wanted = ctx.state.lock().body;
         let phases = bit(phase::UPSTREAM_RESPONSE_BODY_FILTER) | bit(phase::RESPONSE_BODY_FILTER);
-        let mask = if wanted.skips_phases() { 0 } else { self.mask & phases };
+        let mask = if wanted.skips_phases() { 0 } else { ctx.mask & phases };
         let flags = if wanted.changes() { flag::CHANGE } else { 0 };
         (mask != 0 || flags != 0).then(|| self.body(ex, ctx, mask, flags, wanted.is_whole()))
     }
@@ -97,7 +97,7 @@ impl JsPhases {
         let mut state = ctx.state.lock();
         if state.lease.is_none() {
             // JavaScript does not know the request yet. Nobody waits for what it says to that.
-            if let Ok(item) = self.item(ex, &mut state, Kind::Run, 0) {
+            if let Ok(item) = self.item(ex, ctx.proxy, &mut state, Kind::Run, 0) {
                 self.crossing.push(item);
             }
         }
@@ -107,7 +107,7 @@ impl JsPhases {
         Box::new(JsBody {
             shared: Arc::new(Shared {
                 crossing: self.crossing.clone(),
-                proxy: self.proxy,
+                proxy: ctx.proxy,
                 lease: Mutex::default(),
                 thrown,
             }),
@@ -130,7 +130,7 @@ impl JsPhases {
     ) -> Result<()> {
         let phases =
             bit(phase::UPSTREAM_RESPONSE_TRAILER_FILTER) | bit(phase::RESPONSE_TRAILER_FILTER);
-        let mask = self.mask & phases;
+        let mask = ctx.mask & phases;
         if mask == 0 {
             return Ok(());
         }

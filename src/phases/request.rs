@@ -41,7 +41,7 @@ impl JsPhases {
         ctx: &JsCtx,
         phase: u32,
     ) -> Result<Option<Answer>> {
-        if !self.has(phase) {
+        if !ctx.has(phase) {
             return Ok(None);
         }
         if ctx.state.lock().group.is_none() {
@@ -59,7 +59,7 @@ impl JsPhases {
     }
 
     async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
-        let mask = self.mask & GROUP;
+        let mask = ctx.mask & GROUP;
         let reply = self.cross(ex, ctx, mask, |_, _| {})?.await?;
         let group = match reply.outcome {
             Outcome::Done => {
@@ -121,7 +121,7 @@ impl JsPhases {
     ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
-            let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
+            let mut item = self.item(ex, ctx.proxy, &mut state, Kind::Run, mask)?;
             sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
@@ -136,6 +136,7 @@ impl JsPhases {
     pub(super) fn item(
         &self,
         ex: &Exchange,
+        proxy: u32,
         state: &mut State,
         kind: Kind,
         mask: u32,
@@ -157,7 +158,7 @@ impl JsPhases {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
         let seq = lease.next_seq();
-        let mut item = Item::new(lease.slot(), self.proxy, kind, seq, mask);
+        let mut item = Item::new(lease.slot(), proxy, kind, seq, mask);
         if fresh {
             item.request(ex);
         }

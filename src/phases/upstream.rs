@@ -41,7 +41,7 @@ impl JsPhases {
         request: &mut RequestHead,
     ) -> Result<()> {
         let mask =
-            self.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
+            ctx.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
         let sections = |item: &mut Item, known: &mut u32| {
             upstream(item, ex, known);
             item.upstream_request(request);
@@ -104,7 +104,7 @@ impl JsPhases {
         peer: &Arc<Peer>,
         error: &Error,
     ) -> Result<Decision> {
-        if !self.has(phase) {
+        if !ctx.has(phase) {
             return Ok(Decision::Undecided);
         }
         let sections = |item: &mut Item, known: &mut u32| {
@@ -153,12 +153,12 @@ impl JsPhases {
     /// The request is over: `logging`, and the end of what JavaScript holds of it.
     pub(super) fn end(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {
         let told = if error.is_some() { super::ERROR_LOG } else { 0 };
-        let mask = self.mask & (bit(phase::LOGGING) | told);
+        let mask = ctx.mask & (bit(phase::LOGGING) | told);
         let mut state = ctx.state.lock();
         if mask == 0 && state.lease.is_none() {
             return;
         }
-        let Ok(mut item) = self.item(ex, &mut state, Kind::End, mask) else { return };
+        let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::End, mask) else { return };
         if mask == 0 {
             // Nobody looks at it: the session only ends, and its signal fires if the client left.
             if let Some(error) = error.filter(|error| error.code() == Code::ClientAborted) {

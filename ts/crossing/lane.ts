@@ -1,6 +1,6 @@
 import { type BodyStage, bytesOf, type Output } from '../bodies/stage.js'
 import type { Part } from '../composition.js'
-import { type AnyPhases, PHASES, Phase } from '../phases.js'
+import { type AnyPhases, PHASES, Phase, type Phases } from '../phases.js'
 import { wrongReturn } from './call.js'
 import type { RequestState } from './state.js'
 
@@ -98,14 +98,16 @@ export class BodyLane {
     const part = having[this.#part]!
     this.#part = (this.#part + 1) % having.length
     const isOut = phase !== Phase.requestBodyFilter && this.parent.parts!.unfiltered.has(part.index)
-    return isOut ? null : part
+    return isOut || !this.parent.isFor(part) ? null : part
   }
 
   #callPart({ phases, index }: Part): unknown {
     return this.parent.inScope(() => this.#call(phases, this.parent.parts!.contexts[index]))
   }
 
-  #call(phases: AnyPhases, ctx: unknown): unknown {
+  #call(given: AnyPhases, ctx: unknown): unknown {
+    // Those with a filter have become functions: see `handlersOf`.
+    const phases = given as Phases<unknown>
     const { session } = this.parent
     const chunk = bufferOf(this.#piece)
     if (this.phase === Phase.requestBodyFilter)

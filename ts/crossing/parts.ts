@@ -81,11 +81,18 @@ function enter(state: RequestState, scopes: readonly AnyPhases[]): void {
 export function callPart(state: RequestState, phase: number, { order }: Composition): unknown {
   const parts = state.parts!
   const having = order[phase]!
-  const { phases, index } = having[parts.next]!
-  if (++parts.next === having.length) {
-    parts.next = 0
-    state.mask &= ~(1 << phase)
+  let part = having[parts.next]!
+  for (;;) {
+    if (++parts.next === having.length) {
+      parts.next = 0
+      state.mask &= ~(1 << phase)
+      break
+    }
+    if (state.isFor(part)) break
+    part = having[parts.next]!
   }
+  if (!state.isFor(part)) return undefined
+  const { phases, index } = part
   parts.current = index
   return state.inScope(callPhase, state, phase, phases, parts.contexts[index])
 }
@@ -125,7 +132,7 @@ export function wantedOfBody(state: RequestState, { order }: Composition): numbe
   const parts = state.parts!
   const { stage, wanted, unfiltered } = parts
   const filters = [...order[Phase.upstreamResponseBodyFilter]!, ...order[Phase.responseBodyFilter]!]
-  const none = filters.every(({ index }) => unfiltered.has(index))
+  const none = filters.every((part) => unfiltered.has(part.index) || !state.isFor(part))
   if (stage !== undefined) state.changeWith(stage)
   parts.stage = undefined
   parts.wanted = 0
@@ -137,7 +144,9 @@ export function logParts(state: RequestState, { order }: Composition): Promise<u
   const { log } = state.proxy
   const failed = (error: unknown) => log.error(`${PHASES[Phase.logging]} failed: ${describe(error)}`)
   const promises: Promise<unknown>[] = []
-  for (const { phases, index } of order[Phase.logging]!) {
+  for (const part of order[Phase.logging]!) {
+    if (!state.isFor(part)) continue
+    const { phases, index } = part
     try {
       const value = state.inScope(callPhase, state, Phase.logging, phases, state.parts!.contexts[index])
       if (isThenable(value)) promises.push(Promise.resolve(value).then(undefined, failed))

@@ -1,7 +1,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import type { CheckedAnswer } from '../answer.js'
 import type { BodyStage } from '../bodies/stage.js'
-import type { Composition } from '../composition.js'
+import type { Composition, Part } from '../composition.js'
 import { type ProxyError, withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
@@ -98,7 +98,7 @@ export class RequestState {
   readonly proxy: ProxyEntry
   readonly session: LiveSession
   readonly #shared: Shared
-  /** The request section: target, method, host, nine lines, fields. */
+  /** The request section: target, method, host, ten lines, fields. */
   text: string
   readonly #targetEnd: number
   readonly #methodEnd: number
@@ -154,6 +154,8 @@ export class RequestState {
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
   #connection: Connection | undefined = undefined
+  /** For each filter whether it is for the request: `1` or `0`. */
+  #filters: string | undefined = undefined
   /** The request that this one was made for, by `session.subrequest`. */
   parent: RequestState | undefined = undefined
   /** How many of them there are, one for the other. */
@@ -203,7 +205,7 @@ export class RequestState {
   fields(): number {
     if (this.#fields >= 0) return this.#fields
     let at = this.#hostEnd
-    for (let line = 0; line < 9; line++) at = this.text.indexOf('\n', at + 1)
+    for (let line = 0; line < 10; line++) at = this.text.indexOf('\n', at + 1)
     this.#fields = at
     return at
   }
@@ -226,6 +228,13 @@ export class RequestState {
     if (found === '') return this.address(2)
     const space = found.lastIndexOf(' ')
     return { host: found.substring(0, space), port: Number(found.substring(space + 1)) }
+  }
+
+  /** Whether a part's phase is for this request. Of one that was refused nobody has looked. */
+  isFor({ filter }: Part): boolean {
+    if (filter === undefined) return true
+    this.#filters ??= this.meta(9)
+    return this.#filters.charCodeAt(filter) !== 48
   }
 
   connection(): Connection {

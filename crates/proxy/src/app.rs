@@ -10,7 +10,7 @@ use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 
-use crate::forwarding::{Chain, ClientConnection, ForwardingOptions};
+use crate::forwarding::{Chain, ClientConnection};
 use crate::h1::{Arrived, H1Connection};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
@@ -73,17 +73,25 @@ impl Arrival {
     }
 
     fn begin(
-        self,
+        mut self,
         id: u64,
-        options: &ForwardingOptions,
+        options: &ProxyOptions,
         interims: &Interims,
     ) -> (Exchange, Option<Error>) {
-        let chain = Chain::find(&self.conn, &self.request.fields, options);
+        let chain = Chain::find(&self.conn, &self.request.fields, &options.forwarding);
+        let mut found = None;
+        if let (Some(routing), None) = (&options.routing, &self.refused) {
+            match routing.find(&self.request, &self.conn, chain.as_deref()) {
+                Ok(rule) => found = Some(rule),
+                Err(error) => self.refused = Some(error),
+            }
+        }
         let exchange = Exchange {
             id,
             request: self.request,
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
+            found,
             connection: self.conn,
             connection_requests: self.requests,
             upstream: None,
@@ -144,7 +152,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// The same for a request that has its number already.
     pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(id, &self.options.forwarding, down.interims());
+        let (ex, refused) = arrival.begin(id, &self.options, down.interims());
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -180,7 +188,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
-        let (mut ex, error) = arrival.begin(next_request(), &self.options.forwarding, &nobody);
+        let (mut ex, error) = arrival.begin(next_request(), &self.options, &nobody);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);

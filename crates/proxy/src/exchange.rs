@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use millrace_connectors::Peer;
 use millrace_message::{Method, RequestHead, ResponseHead};
+use millrace_routes::Found;
 use millrace_transport::Address;
 use tokio::time::Instant;
 
@@ -19,6 +20,8 @@ pub struct Exchange {
     /// Who sent it: the other end of the connection, or whom trusted proxies name. Port 0 where they
     /// name none.
     pub client: Address,
+    /// What the rules say of it; none where there are none, or it was refused before.
+    pub(crate) found: Option<Found>,
     /// What trusted proxies say of its way.
     pub(crate) chain: Option<Box<Chain>>,
     /// The connection it came on.
@@ -46,6 +49,17 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The number of the route that the request is on, if it is on one: see [`crate::Routing`].
+    pub fn route(&self) -> Option<usize> {
+        self.found.as_ref().and_then(|found| found.route)
+    }
+
+    /// Which filters of its route are for the request, in their order; none where it was refused before
+    /// anybody looked.
+    pub fn filters(&self) -> Option<&[bool]> {
+        self.found.as_ref().map(|found| found.filters.as_slice())
+    }
+
     /// Whether the request asks for a tunnel (CONNECT): nothing of it is sent upstream, and nothing
     /// that comes from there is a response.
     pub fn is_connect(&self) -> bool {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
 use crate::filter::Filters;
-use crate::forwarding::{ForwardingOptions, add_via, forward};
+use crate::forwarding::{add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, Download, alive, flushed, next_head, relay_body, uploading};
@@ -23,7 +23,7 @@ use crate::timer::within;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
+use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
 
 /// Why a try ended without a response.
 enum Failed {
@@ -73,6 +73,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<()> {
         let phases = &self.phases;
 
+        let routing = self.options.routing.as_ref();
+        if let Some(answer) = routing.and_then(|routing| routing.answer(ex)) {
+            return self.answer(down, ex, ctx, answer).await;
+        }
         alive(down, phases.early_request_filter(ex, ctx)).await?;
         if let Some(answer) = alive(down, phases.request_filter(ex, ctx)).await? {
             return self.answer(down, ex, ctx, answer).await;
@@ -140,7 +144,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         loop {
             ex.attempt += 1;
             ex.upstream = None;
-            let peer = alive(down, phases.upstream_peer(ex, ctx)).await?;
+            let routing = self.options.routing.as_ref();
+            let peer = match routing.and_then(|routing| routing.peer(ex)) {
+                Some(peer) => peer,
+                None => alive(down, phases.upstream_peer(ex, ctx)).await?,
+            };
             let deadline =
                 self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
@@ -218,7 +226,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             let (peer, head) = (peer.clone(), ResponseHead::new(200));
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
-        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
+        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options);
         let upgrade = self.upgrade(down, ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
@@ -290,6 +298,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         strip_hop_by_hop(&mut head.fields);
         if !ex.is_connect() {
             add_via(&mut head.fields, head.version, &self.options.forwarding);
+        }
+        if let Some(routing) = &self.options.routing {
+            routing.change_response(ex, &mut head.fields);
         }
         if let Some(protocol) = upgrade {
             head.fields.push_unchecked(b"upgrade", &protocol);
@@ -443,13 +454,13 @@ fn upstream_head(
     ex: &Exchange,
     peer: &Peer,
     expects_continue: bool,
-    options: &ForwardingOptions,
+    options: &ProxyOptions,
 ) -> RequestHead {
     let Exchange { request, connection, chain, .. } = ex;
     let mut head = request.clone();
     strip_hop_by_hop(&mut head.fields);
-    forward(&mut head.fields, request, connection, chain.as_deref(), options);
-    add_via(&mut head.fields, request.version, options);
+    forward(&mut head.fields, request, connection, chain.as_deref(), &options.forwarding);
+    add_via(&mut head.fields, request.version, &options.forwarding);
     if !expects_continue {
         head.fields.remove("expect");
     }
@@ -460,6 +471,9 @@ fn upstream_head(
     if let Some(host) = host {
         // Checked when the peer was made; a name that cannot be sent leaves the client's.
         let _ = head.fields.set("host", host);
+    }
+    if let Some(routing) = &options.routing {
+        routing.change_request(ex, &mut head);
     }
     head
 }
