@@ -89,7 +89,7 @@ export function handlersOf(phases: AnyPhases, hasFilters: boolean): AnyPhases {
   if (!hasFilters) return phases
   const given = phases as unknown as Record<string, unknown>
   const plain: Record<string, unknown> = {}
-  for (const name of [...PHASES, 'scope']) {
+  for (const name of NAMES) {
     const found = given[name]
     if (typeof found !== 'function' && !isFilter(found)) {
       if (found !== undefined) plain[name] = found
