@@ -18,6 +18,11 @@ export declare class NativeCrossing {
   finish(records: number, output: Buffer): void
   /** What the handshake came to of the client whose request has this slot. */
   tls(slot: number): NativeTlsInfo | null
+  /**
+   * The body of the request that has this slot, if a phase waited for it: a copy, which is the
+   * phase's to keep.
+   */
+  body(slot: number): Buffer | null
   /** Counters. */
   stats(): CrossingStats
 }

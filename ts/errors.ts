@@ -165,6 +165,8 @@ export type UsageCode =
   | 'RESPONSE_STARTED'
   /** No phase of this request is running that may answer. */
   | 'CANNOT_ANSWER'
+  /** No phase of this request is running that may read its body. */
+  | 'CANNOT_READ_BODY'
   /** The request is over; its session must not be used any more. */
   | 'SESSION_ENDED'
   /** A header object was used after its phase. */

@@ -49,6 +49,7 @@ export { Service, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,
+  ReadBodyOptions,
   RequestView,
   ResponseView,
   Session,

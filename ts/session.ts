@@ -4,6 +4,7 @@ import type { Connection, RequestState } from './crossing/state.js'
 import { show, UsageError } from './errors.js'
 import type { Head } from './head.js'
 import { allFields, allValues, checkValue, type HeaderView, joinedValue, needle } from './headers.js'
+import { checkOptions, integer } from './options.js'
 import type { HttpPeer } from './peer.js'
 import { MAY_ANSWER, PHASES } from './phases.js'
 import { type SubrequestOptions, subrequest } from './subrequest.js'
@@ -143,9 +144,27 @@ export interface Session {
   subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
   /** The session that this request was made for as a subrequest; undefined of a client's request. */
   readonly parent: Session | undefined
+  /**
+   * Waits for the whole of the request's body: in the phases before the upstream is chosen, or later if
+   * one of those has read it. It goes upstream all the same, on each try, and through
+   * `requestBodyFilter`. The client is asked for it if it waits for a 100; its time is no phase's time.
+   * Each call gives a copy of its own. A request without a body gives an empty one at once.
+   *
+   * Rejects with a ProxyError, BODY_TOO_LARGE (413) beyond `maxBytes`, or why the client did not send
+   * it; with a UsageError CANNOT_READ_BODY, INVALID_OPTIONS, SESSION_ENDED.
+   */
+  readBody(options?: ReadBodyOptions): Promise<Buffer>
   /** The request in one line, for a log. */
   summary(): string
 }
+
+/** How a request's body is read. */
+export interface ReadBodyOptions {
+  /** The largest body, in bytes: so much may be held for each request, twice. Default: 1,048,576. */
+  maxBytes?: number
+}
+
+const readBodyRules = { maxBytes: integer(1_048_576, 0, 2 ** 31 - 1) }
 
 function live(state: RequestState): RequestState {
   if (state.live) return state
@@ -258,6 +277,17 @@ export class LiveSession implements Session {
 
   get parent(): Session | undefined {
     return live(this.#state).parent?.session
+  }
+
+  // Not an async function: whoever does not wait for it need not hear of its failure.
+  readBody(options: ReadBodyOptions = {}): Promise<Buffer> {
+    try {
+      const state = live(this.#state)
+      const { maxBytes } = checkOptions('readBody', readBodyRules, options)
+      return state.readBody(maxBytes)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   summary(): string {

@@ -67,6 +67,10 @@ export class FakeAddon implements CrossingLike {
     return { input: this.input, items: this.items, numbers: this.numbers, records: this.records }
   }
 
+  body() {
+    return null
+  }
+
   tls() {
     return null
   }

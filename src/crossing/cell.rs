@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use millrace_error::Error;
 use millrace_message::ResponseHead;
 use millrace_proxy::{ClientConnection, InterimSender};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Crossing, Item, Kind, Outcome, Reply};
+use super::{Crossing, Item, Kind, Outcome, Reply, Section};
 
 /// Where one live request waits for its answers.
 pub(crate) struct Cell {
@@ -36,6 +38,12 @@ struct State {
     /// The way to the client of that request, until it is over.
     interims: Option<InterimSender>,
     connection: Option<Arc<ClientConnection>>,
+    /// The phase waits for the body of its request, of at most so many bytes.
+    wanted: Option<u32>,
+    /// What `waiting` was before: the time of the client is not the phase's.
+    paused: Option<Duration>,
+    /// The body that it got.
+    body: Option<Bytes>,
 }
 
 impl Cell {
@@ -107,9 +115,36 @@ impl Cell {
         }
     }
 
+    /// The phase waits for the body of its request, and is not timed until it has it.
+    pub(super) fn want_body(&self, seq: u32, most: u32) {
+        let waker = {
+            let mut state = self.state.lock();
+            // Once there is a reply nobody would look.
+            if state.seq != seq || state.reply.is_some() {
+                return;
+            }
+            state.wanted = Some(most);
+            state.paused = state.waiting.take();
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// The connection of the client, until its request is over.
     pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
         self.state.lock().connection.clone()
+    }
+
+    pub(super) fn body(&self) -> Option<Bytes> {
+        self.state.lock().body.clone()
+    }
+
+    /// The request is over, for JS too.
+    pub(super) fn clear(&self) {
+        let mut state = self.state.lock();
+        (state.body, state.tls) = (None, None);
     }
 
     pub(super) fn close(&self) {
@@ -161,6 +196,7 @@ impl Lease {
         state.reply = None;
         state.begun = None;
         state.noticed = None;
+        (state.wanted, state.paused) = (None, None);
         state.router = self.router;
         self.seq = state.seq;
         self.seq
@@ -212,6 +248,30 @@ impl<C: Borrow<Arc<Crossing>>> Flight<C> {
             self.crossing.borrow().push(item);
         }
         Some(lease)
+    }
+}
+
+impl<C: Borrow<Arc<Crossing>>> Flight<C> {
+    /// What the phase wants of the body of its request, if it waits for that: at most so many bytes.
+    pub(crate) fn take_wanted(&self) -> Option<usize> {
+        let wanted = self.lease.as_ref()?.cell.state.lock().wanted.take();
+        wanted.map(|most| most as usize)
+    }
+
+    /// The phase has what it waited for, and is timed again.
+    pub(crate) fn give_body(&self, body: Result<Bytes, Error>) {
+        let Some(lease) = &self.lease else { return };
+        let mut item = Item::new(lease.slot, self.proxy, Kind::Read, lease.seq, 0);
+        {
+            let mut state = lease.cell.state.lock();
+            state.waiting = state.paused.take();
+            state.begun = Some(Instant::now());
+            match body {
+                Ok(body) => state.body = Some(body),
+                Err(error) => item.error(&error),
+            }
+        }
+        self.crossing.borrow().push(item);
     }
 }
 

@@ -2,7 +2,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millrace_server::Server;
-use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result};
+use napi::bindgen_prelude::{
+    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
+};
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -111,6 +113,13 @@ impl NativeCrossing {
     #[napi(catch_unwind)]
     pub fn tls(&self, slot: u32) -> Option<NativeTlsInfo> {
         self.inner.tls(slot).map(|info| NativeTlsInfo::from(&*info))
+    }
+
+    /// The body of the request that has this slot, if a phase waited for it: a copy, which is the
+    /// phase's to keep.
+    #[napi(catch_unwind)]
+    pub fn body(&self, slot: u32) -> Option<Buffer> {
+        self.inner.body(slot).map(|body| body.to_vec().into())
     }
 
     /// Counters.

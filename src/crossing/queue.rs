@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_proxy::ClientConnection;
 use millrace_records::{Output, Record};
 use millrace_transport::TlsInfo;
@@ -247,7 +248,17 @@ impl Crossing {
                         cell.interim(head);
                     }
                 }
-                Some(Record::Free { slot }) => slots.free.push(slot),
+                Some(Record::Read { slot, seq, most }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.want_body(seq, most);
+                    }
+                }
+                Some(Record::Free { slot }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.clear();
+                    }
+                    slots.free.push(slot);
+                }
                 None => {}
             }
         }
@@ -296,6 +307,11 @@ impl Crossing {
     /// The connection of the client whose request has this slot, until that is over.
     pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
         self.slots.lock().cells.get(slot as usize)?.connection()
+    }
+
+    /// The body of the request that has this slot, if a phase waited for it.
+    pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
+        self.slots.lock().cells.get(slot as usize)?.body()
     }
 
     /// Items that wait, and slots in use.

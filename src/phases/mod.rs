@@ -132,6 +132,8 @@ pub(crate) struct State {
     group: Option<Group>,
     /// The try whose upstream JavaScript knows.
     upstream_of: u32,
+    /// JavaScript knows the response, though no phase saw its head.
+    response_told: bool,
     /// What a thrown `ProxyError` answers.
     thrown: Option<Answer>,
     /// The same, where a filter of a body threw it.
@@ -285,10 +287,10 @@ impl ProxyHttp for JsPhases {
     fn response_body_filter(
         &self,
         ex: &Exchange,
-        _response: &ResponseHead,
+        response: &ResponseHead,
         ctx: &JsCtx,
     ) -> Option<Box<dyn BodyFilter>> {
-        self.filter_response_body(ex, ctx)
+        self.filter_response_body(ex, ctx, response)
     }
 
     async fn response_trailer_filter(

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
-use millrace_proxy::{Answer, Exchange};
+use millrace_proxy::{Answer, Exchange, RequestBody};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
@@ -114,7 +114,7 @@ impl JsPhases {
     /// waits for the reply.
     pub(super) fn cross<'a>(
         &'a self,
-        ex: &Exchange,
+        ex: &'a Exchange,
         ctx: &'a JsCtx,
         mask: u32,
         sections: impl FnOnce(&mut Item, &mut u32),
@@ -129,7 +129,8 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        Ok(Crossed { ctx, mask, flight: lease.cross(&self.crossing, item, self.limit) })
+        let flight = lease.cross(&self.crossing, item, self.limit);
+        Ok(Crossed { ctx, mask, flight, body: &ex.body, reading: None })
     }
 
     /// An item for this request; the first one brings the request along.
@@ -234,13 +235,29 @@ pub(super) struct Crossed<'a> {
     ctx: &'a JsCtx,
     mask: u32,
     flight: Flight<&'a Arc<Crossing>>,
+    body: &'a RequestBody,
+    /// A phase waits for the body of its request.
+    reading: Option<Pin<Box<dyn Future<Output = Result<Bytes>> + Send + 'a>>>,
 }
 
 impl Future for Crossed<'_> {
     type Output = Result<Reply>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply = ready!(Pin::new(&mut self.flight).poll(cx));
+        let this = &mut *self;
+        let reply = loop {
+            if let Poll::Ready(reply) = Pin::new(&mut this.flight).poll(cx) {
+                break reply;
+            }
+            let body = this.body;
+            if let Some(most) = this.flight.take_wanted() {
+                this.reading = Some(Box::pin(body.read(most)));
+            }
+            let Some(reading) = &mut this.reading else { return Poll::Pending };
+            let read = ready!(reading.as_mut().poll(cx));
+            this.reading = None;
+            this.flight.give_body(read);
+        };
         let first = phase::name(self.mask.trailing_zeros());
         Poll::Ready(in_time(reply.outcome, first).map(|()| reply))
     }

@@ -12,7 +12,7 @@ use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Item, Kind, Outcome, Section};
 
 /// Adds who the request is sent to, once for each try.
-fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
+pub(super) fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
     if let Some(upstream) = &ex.upstream {
         item.reused(upstream.reused);
         if std::mem::replace(known, ex.attempt) != ex.attempt {
@@ -122,7 +122,11 @@ impl JsPhases {
         match (reply.outcome, reply.value) {
             (Outcome::Done, 1) => {
                 // What the phase of the failed try would have answered is of no more interest.
-                ctx.state.lock().thrown = None;
+                let mut state = ctx.state.lock();
+                state.thrown = None;
+                if let Some(thrown) = &state.thrown_in_body {
+                    *thrown.lock() = None;
+                }
                 Ok(Decision::Retry)
             }
             (Outcome::Done, 2) => Ok(Decision::Fail),

@@ -6,10 +6,11 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { Hook, PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
-import { describe, phaseTimeout, readError, reportFailure } from './failure.js'
+import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
 import { BodyLanes } from './lanes.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
+import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import {
   FACTS,
@@ -22,7 +23,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -59,6 +60,7 @@ export class Crossing {
   readonly #slots: (RequestState | undefined)[] = []
   /** Bodies under way, each in a slot of its own. */
   readonly #lanes: BodyLanes
+  readonly #reads: BodyReads
   readonly #shared: Shared = {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
@@ -68,6 +70,7 @@ export class Crossing {
       this.#records.full(slot, 0, Result.interim, 0, status, fields, '')
       this.#flushSoon()
     },
+    readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
   }
   /** The requests that subrequests under way were made for, by the numbers of those. */
   readonly #children = new Map<string, RequestState>()
@@ -101,6 +104,11 @@ export class Crossing {
     this.#items = items
     this.#numbers = numbers
     this.#records = new Records(this.native, records)
+    this.#reads = new BodyReads({
+      records: this.#records,
+      flushSoon: () => this.#flushSoon(),
+      bodyOf: (slot: number): Buffer | null => this.native.body(slot),
+    })
     this.#lanes = new BodyLanes({
       records: this.#records,
       flushSoon: () => this.#flushSoon(),
@@ -203,6 +211,10 @@ export class Crossing {
       return
     }
 
+    if (kind === Kind.read) {
+      if (state.seq === seq) this.#reads.settle(state, errorLength > 0 ? toldError(text) : undefined)
+      return
+    }
     const flags = items[at + 15]!
     if (kind === Kind.abort) {
       this.#abort(state, seq, flags)
@@ -413,6 +425,7 @@ export class Crossing {
   /** The crossing is over; the request waits for the addon. */
   #rest(state: RequestState): void {
     state.closeHead()
+    state.endReads(phaseOver)
     state.phase = -1
     state.mask = 0
     if (state.parts !== undefined) state.parts.next = 0
@@ -421,15 +434,16 @@ export class Crossing {
 
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
-    if (state.seq === seq) {
-      this.#rest(state)
-      state.seq = -1
-    }
     const name = phase < 0 ? 'a phase' : PHASES[phase]
     state.aborted =
       reason === TOO_SLOW
         ? phaseTimeout(name)
         : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
+    state.endReads(() => state.aborted)
+    if (state.seq === seq) {
+      this.#rest(state)
+      state.seq = -1
+    }
     state.fire(state.aborted)
     if (state.ending) this.#forget(state)
   }

@@ -21,6 +21,7 @@ import {
 import type { Running } from '../subrequest.js'
 import { ClientTls } from '../tls/client-tls.js'
 import type { PartsState } from './parts.js'
+import { phaseOver, type Waiting } from './reads.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
@@ -56,6 +57,8 @@ export interface Shared {
   ) => Started
   /** Sends the client of the request that has a slot an interim response. */
   readonly sendInterim: (slot: number, status: number, fields: string) => void
+  /** Reads the body of a request for its phase. */
+  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
 }
 
 /** What a subrequest is made of, as it crosses. */
@@ -148,6 +151,10 @@ export class RequestState {
   timer: NodeJS.Timeout | undefined = undefined
   /** What `responseFilter` gave to change the body with. */
   change: BodyStage | undefined = undefined
+  /** Calls of `readBody` that wait, the first of them for the addon. */
+  reads: Waiting[] = []
+  /** The request's body was read, all of it. */
+  hasRead = false
   /** What makes the body of the answer. */
   source: BodyStage | undefined = undefined
   request: RequestView | undefined = undefined
@@ -358,6 +365,19 @@ export class RequestState {
     })
   }
 
+  readBody(maxBytes: number): Promise<Buffer> {
+    return this.#shared.readBody(this, maxBytes)
+  }
+
+  /** Nobody reads on for what waits. */
+  endReads(error: () => unknown): void {
+    if (this.reads.length === 0) return
+    const reads = this.reads
+    this.reads = []
+    const reason = error()
+    for (const { reject } of reads) reject(reason)
+  }
+
   changeWith(stage: BodyStage): void {
     // Of a try that came to nothing.
     this.change?.cancel()
@@ -375,6 +395,7 @@ export class RequestState {
     this.phase = -1
     this.wait++
     this.closeHead()
+    this.endReads(() => this.aborted ?? phaseOver())
     if (this.timer !== undefined) clearTimeout(this.timer)
     this.#cancelStages()
     this.#cancelSubrequests(undefined)

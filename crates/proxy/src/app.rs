@@ -16,7 +16,7 @@ use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
-use crate::{Downstream, Exchange, Interims, ProxyOptions, Timings};
+use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -44,6 +44,8 @@ pub trait HttpServerApp: Send + Sync + 'static {
 pub struct HttpProxy<P> {
     pub(crate) phases: P,
     pub(crate) options: Arc<ProxyOptions>,
+    /// The same without routes and values: for subrequests that go straight to a peer.
+    pub(crate) straight_options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
     /// What it holds of its clients' requests over HTTP/2.
@@ -89,6 +91,7 @@ impl Arrival {
         let exchange = Exchange {
             id,
             request: self.request,
+            body: RequestBody::default(),
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
             found,
@@ -122,6 +125,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         HttpProxy {
             phases,
             unread,
+            straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
             options: Arc::new(options),
             connector: Arc::new(Connector::new(connector)),
             log,
@@ -152,7 +156,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// The same for a request that has its number already.
     pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(id, &self.options, down.interims());
+        let (mut ex, refused) = arrival.begin(id, &self.options, down.interims());
+        // What follows a CONNECT is the tunnel's.
+        if !ex.is_connect() && !down.body_done() {
+            ex.body = RequestBody::new(down.body_size());
+        }
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();

@@ -7,9 +7,8 @@ use millrace_routes::Found;
 use millrace_transport::Address;
 use tokio::time::Instant;
 
-use crate::ClientConnection;
-use crate::InterimSender;
 use crate::forwarding::Chain;
+use crate::{ClientConnection, InterimSender, RequestBody};
 
 /// What is known of one request. Phases read it; the pipeline alone writes it.
 pub struct Exchange {
@@ -17,6 +16,8 @@ pub struct Exchange {
     pub id: u64,
     /// The head as the client sent it; never changed.
     pub request: RequestHead,
+    /// Its body, which a phase before the upstream may read.
+    pub body: RequestBody,
     /// Who sent it: the other end of the connection, or whom trusted proxies name. Port 0 where they
     /// name none.
     pub client: Address,

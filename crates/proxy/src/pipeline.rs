@@ -17,7 +17,7 @@ use crate::filter::Filters;
 use crate::forwarding::{add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, Download, alive, flushed, next_head, relay_body, uploading};
+use crate::relay::{Broken, Download, alive, flushed, next_head, reading, relay_body, uploading};
 use crate::respond::check_status;
 use crate::timer::within;
 use crate::tunnel::tunnel;
@@ -49,7 +49,7 @@ impl Failed {
 /// What the tries came to.
 #[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
 enum Outcome {
-    Received(Received),
+    Received(Received, Download),
     /// A response filter answers in the origin's place.
     Answered(Answer),
 }
@@ -77,11 +77,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if let Some(answer) = routing.and_then(|routing| routing.answer(ex)) {
             return self.answer(down, ex, ctx, answer).await;
         }
-        alive(down, phases.early_request_filter(ex, ctx)).await?;
-        if let Some(answer) = alive(down, phases.request_filter(ex, ctx)).await? {
+        reading(down, &ex.body, phases.early_request_filter(ex, ctx)).await?;
+        if let Some(answer) = reading(down, &ex.body, phases.request_filter(ex, ctx)).await? {
             return self.answer(down, ex, ctx, answer).await;
         }
-        if let Some(answer) = alive(down, phases.proxy_upstream_filter(ex, ctx)).await? {
+        let filter = phases.proxy_upstream_filter(ex, ctx);
+        if let Some(answer) = reading(down, &ex.body, filter).await? {
             return self.answer(down, ex, ctx, answer).await;
         }
 
@@ -89,20 +90,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return self.send(down, ex, answer).await;
         }
         let filter = phases.request_body_filter(ex, ctx).filter(|_| !ex.is_connect());
-        let mut upload = Upload::new(down.body_done(), filter);
+        let is_empty = !ex.body.exists() && down.body_done();
+        let mut upload = Upload::new(is_empty, filter);
         let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
-        let Received { peer, mut up, mut head, size } = match tries.await? {
-            Outcome::Received(received) => received,
+        let (Received { peer, mut up, mut head, size }, mut download) = match tries.await? {
+            Outcome::Received(received, download) => (received, download),
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
-        if download.holds_head() {
-            size = match download.begin(down, &mut up, &mut upload).await {
-                Ok(size) => size,
-                Err(Broken::Downstream(error) | Broken::Upstream(error)) => return Err(error),
-            };
-        }
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
@@ -147,8 +142,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
             let routing = self.options.routing.as_ref();
             let peer = match routing.and_then(|routing| routing.peer(ex)) {
                 Some(peer) => peer,
-                None => alive(down, phases.upstream_peer(ex, ctx)).await?,
+                None => reading(down, &ex.body, phases.upstream_peer(ex, ctx)).await?,
             };
+            if ex.attempt == 1 {
+                upload.begin(ex.body.close());
+            }
             let deadline =
                 self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
@@ -227,7 +225,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
         let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options);
-        let upgrade = self.upgrade(down, ex);
+        let upgrade = self.upgrade(ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
         }
@@ -280,8 +278,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 
     /// The protocol that the client may change its connection to, if it asks for one.
-    fn upgrade<D: Downstream>(&self, down: &D, ex: &Exchange) -> Option<Vec<u8>> {
-        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| down.body_done())
+    fn upgrade(&self, ex: &Exchange) -> Option<Vec<u8>> {
+        // Where there is a body, none is asked for: nobody knows what of it would be the tunnel's.
+        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| !ex.body.exists())
     }
 
     /// The filters of the response, while the request's body goes on upstream.
@@ -328,14 +327,27 @@ impl<P: ProxyHttp> HttpProxy<P> {
             uploading(down, &mut up, upload, filters).await
         };
         match filtered {
-            Ok(None) => Ok(Outcome::Received(Received { peer, up, head, size })),
+            Ok(None) => {}
             // The origin's body is not wanted: its connection closes with it.
-            Ok(Some(answer)) => Ok(Outcome::Answered(answer)),
+            Ok(Some(answer)) => return Ok(Outcome::Answered(answer)),
             Err(error) => {
                 let safe = is_repeatable(ex) && upload.can_replay();
-                Err(Failed::phase(error, safe))
+                return Err(Failed::phase(error, safe));
             }
         }
+        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
+        if download.holds_head() {
+            // As long as the head waits, another try can be made.
+            size = match download.begin(down, &mut up, upload).await {
+                Ok(size) => size,
+                Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+                Err(Broken::Upstream(error)) => {
+                    let safe = is_repeatable(ex) && upload.can_replay();
+                    return Err(Failed::While { error: error.retry(safe), replace: false });
+                }
+            };
+        }
+        Ok(Outcome::Received(Received { peer, up, head, size }, download))
     }
 
     /// What the body of the response passes, and how long that leaves it. Changes the length that a
@@ -404,9 +416,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
         // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
-        let in_http_1 = (peer.options.protocol == Protocol::Auto
-            && self.upgrade(down, ex).is_some())
-        .then(|| peer.in_http_1());
+        let in_http_1 = (peer.options.protocol == Protocol::Auto && self.upgrade(ex).is_some())
+            .then(|| peer.in_http_1());
         let peer = in_http_1.as_ref().unwrap_or(peer);
         if !fresh
             && !is_tunnel

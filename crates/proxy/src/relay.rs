@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::filter::Filters;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodySize, Downstream, RequestBody};
 
 pin_project! {
     /// See [`alive`].
@@ -55,6 +55,54 @@ fn pass_interims<D: Downstream>(down: &mut D) -> bool {
         down.send_interim(head);
     }
     !heads.is_empty()
+}
+
+pin_project! {
+    /// See [`reading`].
+    pub(crate) struct Reading<'a, D, F> {
+        down: &'a mut D,
+        body: &'a RequestBody,
+        hinted: bool,
+        #[pin]
+        future: F,
+    }
+}
+
+/// Runs a phase, and reads the request's body while it waits for that; an error as soon as the client
+/// leaves.
+pub(crate) fn reading<'a, D, F>(
+    down: &'a mut D,
+    body: &'a RequestBody,
+    future: F,
+) -> Reading<'a, D, F> {
+    body.forget();
+    Reading { down, body, hinted: false, future }
+}
+
+impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let done = this.future.as_mut().poll(cx);
+            *this.hinted |= pass_interims(*this.down);
+            if let Poll::Ready(done) = done {
+                return Poll::Ready(done.map_err(|error| this.body.blame(error)));
+            }
+            if *this.hinted
+                && let Poll::Ready(error) = poll_flush_error(cx, *this.down)
+            {
+                return Poll::Ready(Err(error));
+            }
+            match this.body.poll_fill(cx, *this.down) {
+                Poll::Ready(filled) => filled?,
+                // Who reads the body sees the client leave.
+                Poll::Pending if this.body.is_wanted() => return Poll::Pending,
+                Poll::Pending => return this.down.poll_gone(cx).map(Err),
+            }
+        }
+    }
 }
 
 /// Waits until all that was sent is with the system; an error as soon as the client leaves.

@@ -66,6 +66,15 @@ pub enum Record {
         /// The slot.
         slot: u32,
     },
+    /// The phase waits for the body of its request.
+    Read {
+        /// The request's slot.
+        slot: u32,
+        /// The number of the crossing.
+        seq: u32,
+        /// The bytes that it takes at most.
+        most: u32,
+    },
 }
 
 impl Reply {
@@ -118,6 +127,7 @@ impl Record {
             3 => return Some(Record::Progress { slot, seq }),
             4 => return Some(Record::Free { slot }),
             5 => Outcome::Done,
+            6 => return Some(Record::Read { slot, seq, most: value as u32 }),
             _ => return None,
         };
         let (offset, first, second) =
