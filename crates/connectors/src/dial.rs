@@ -4,7 +4,7 @@ mod failure;
 mod through;
 
 #[cfg(feature = "fuzzing")]
-pub use through::missing as missing_of_answer;
+pub use through::missing_of_answer;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};

@@ -14,6 +14,7 @@ mod forwarded;
 mod heads;
 mod hosts;
 mod message;
+mod paths;
 mod pem;
 mod seeds;
 
@@ -23,13 +24,14 @@ pub use seeds::seeds;
 pub type Target = fn(&[u8]);
 
 /// All targets by name: the names of the seeds, and of the programs in `fuzz/`.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("request", heads::request),
     ("response", heads::response),
     ("chunked", bodies::chunked),
     ("trailers", bodies::trailers),
     ("host", hosts::host),
     ("target", hosts::target),
+    ("path", paths::path),
     ("forwarded", forwarded::forwarded),
     ("connect_answer", hosts::connect_answer),
     ("h2_frames", millrace_proxy::fuzzing::h2_frames),

@@ -73,6 +73,13 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         }
         "host" => texts(&["a", "a.b:80", "[::1]:443", "a%20b", "u@a", "1.2.3.4:", "a,b"]),
         "target" => texts(&["\0/a?b", "\0http://h:1/p?q", "\x01*", "\x01HTTPS://h", "\x02h:443"]),
+        "path" => texts(&[
+            "/api/:id/*\n/api//7/./x/../y%2fz",
+            "/a*\n/%2e%2e;/a",
+            "*.a.test\n/a%00b",
+            "/x\n/..%5c..\\x",
+            "/%61\n/a/..;x/%252e/",
+        ]),
         "forwarded" => texts(&[
             "\0for=192.0.2.43;proto=https, for=\"[2001:db8::17]:4711\";host=\"a:1\"",
             "\0For=_hidden;by=unknown,for=\"a\\\"b\"",
@@ -89,7 +96,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "crossing" => {
             let mut all = texts(&[
                 "M\0PUT\nT\0/x?y\nH\0b.test\n=a\x002\n+a\x003\n-none\0\n",
-                "S\0404\n=set-cookie\0a=1\n+set-cookie\0b=2\n-x\0\n",
+                "S\x00404\n=set-cookie\0a=1\n+set-cookie\0b=2\n-x\0\n",
                 "content-type\0text/plain\nx\0y\n",
             ]);
             let ints: [u8; 8] = [7, 2, 1, 2, 200, 0, 2, 1];

@@ -125,5 +125,5 @@ macro_rules! targets {
     };
 }
 
-targets!(request response chunked trailers host target forwarded connect_answer h2_frames hpack pem
+targets!(request response chunked trailers host target path forwarded connect_answer h2_frames hpack pem
     crossing);
