@@ -317,3 +317,12 @@ test('the error of a phase is the very object it threw', () => {
   expect(seen).toEqual([mine, mine])
   expect(mine.phase).toBe('requestFilter')
 })
+
+test('a connection that closes does not end the body that has the first slot', () => {
+  const { addon } = setUp({ requestFilter: () => undefined, requestBodyFilter: () => undefined })
+  addon.send({ slot: 5, phases: ['requestFilter'], request: {} })
+  // The parent's slot stands where the length of the target does.
+  addon.piece({ slot: 0, parent: 5, phases: ['requestBodyFilter'] })
+  const results = addon.send({ kind: CLOSED, upstream: 'conn-9' }, { slot: 0, kind: END, seq: 2 })
+  expect(results.map(({ slot, seq, result }) => [slot, seq, result])).toEqual([[0, 2, 'free']])
+})

@@ -9,6 +9,7 @@ export const RUN = 0
 export const END = 1
 export const ABORT = 2
 export const CLOSED = 3
+export const BODY = 4
 
 const RESULTS = ['done', 'answered', 'thrown', 'progress', 'free'] as const
 
@@ -93,6 +94,15 @@ export class FakeAddon implements CrossingLike {
   /** Takes what was written since the last call. */
   take(): Written[] {
     return this.written.splice(0)
+  }
+
+  /** A piece of a body, of no bytes. */
+  piece(item: { slot: number; parent: number; phases: PhaseName[] }): Written[] {
+    const mask = item.phases.reduce((bits, phase) => bits | (1 << Phase[phase]), 0)
+    this.items.set([item.slot, 1, BODY, 1, mask, 0, 0, item.parent])
+    this.dispatch(1)
+    this.items.fill(0)
+    return this.take()
   }
 
   send(...items: Item[]): Written[] {

@@ -148,7 +148,9 @@ export class Crossing {
       return
     }
     let state = this.#slots[slot]
-    if (state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
+    // One of a connection that has closed has no slot at all.
+    const isOver = kind === Kind.end || kind === Kind.abort
+    if (isOver && state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
       if (kind === Kind.abort) this.#lanes.abort(slot, items[at + 15]! === TOO_SLOW)
       else this.#lanes.end(slot, seq)
       return
