@@ -171,6 +171,10 @@ export type UsageCode =
   | 'SESSION_ENDED'
   /** A header object was used after its phase. */
   | 'PHASE_ENDED'
+  /** Subrequests of subrequests go deeper than `maxSubrequestDepth`. */
+  | 'SUBREQUEST_DEPTH'
+  /** Too many subrequests are under way. */
+  | 'SUBREQUEST_LIMIT'
   /** The server has not started: an endpoint has no address yet. */
   | 'NOT_STARTED'
   /** The server has started, or the service belongs to a server already. */

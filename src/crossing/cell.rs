@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_error::Error;
+use millrace_message::ResponseHead;
+use millrace_proxy::{ClientConnection, InterimSender};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -39,6 +41,9 @@ struct State {
     paused: Option<Duration>,
     /// The body that it got.
     body: Option<Bytes>,
+    /// The way to the client of that request, until it is over.
+    interims: Option<InterimSender>,
+    connection: Option<Arc<ClientConnection>>,
 }
 
 impl Cell {
@@ -115,6 +120,18 @@ impl Cell {
         }
     }
 
+    /// Sends the client an interim response, if there is still somebody to get it.
+    pub(super) fn interim(&self, head: ResponseHead) {
+        let waker = {
+            let state = self.state.lock();
+            let sent = state.interims.as_ref().is_some_and(|interims| interims.send(head));
+            state.waker.clone().filter(|_| sent)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     pub(super) fn body(&self) -> Option<Bytes> {
         self.state.lock().body.clone()
     }
@@ -125,10 +142,24 @@ impl Cell {
         (state.body, state.tls) = (None, None);
     }
 
+    /// The connection of the client, until its request is over.
+    pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
+        self.state.lock().connection.clone()
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
     }
+}
+
+/// What a slot has of the client whose request it is.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// What the handshake came to.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
+    pub(crate) interims: Option<InterimSender>,
+    pub(crate) connection: Option<Arc<ClientConnection>>,
 }
 
 /// A slot held by a request, from its first crossing to its end.
@@ -140,15 +171,12 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(
-        slot: u32,
-        cell: Arc<Cell>,
-        router: usize,
-        tls: Option<Arc<TlsInfo>>,
-    ) -> Self {
+    pub(super) fn new(slot: u32, cell: Arc<Cell>, router: usize, client: Client) -> Self {
         let seq = {
             let mut state = cell.state.lock();
-            state.tls = tls;
+            state.tls = client.tls;
+            state.interims = client.interims;
+            state.connection = client.connection;
             state.router = router;
             state.reply = None;
             state.begun = None;
@@ -187,6 +215,15 @@ impl Lease {
         self.cell.state.lock().waiting = limit;
         let queued = crossing.borrow().push(item);
         Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
+    }
+}
+
+/// What JS sends from now on would reach the next request of the connection.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = self.cell.state.lock();
+        state.interims = None;
+        state.connection = None;
     }
 }
 

@@ -14,6 +14,7 @@ use super::batch::Batch;
 use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::log::LogQueue;
+use crate::subrequests::Proxies;
 use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
@@ -26,6 +27,8 @@ pub struct NativeCrossing {
     pub(crate) log: Arc<LogQueue>,
     servers: Servers,
     memory: Arc<Memory>,
+    /// The proxies of this environment, for subrequests.
+    pub(crate) proxies: Proxies,
 }
 
 /// Views over memory of the addon that only the JS thread touches.
@@ -90,7 +93,7 @@ impl NativeCrossing {
             }
         })?;
         let log = LogQueue::new(logged)?;
-        Ok(NativeCrossing { inner, log, servers, memory })
+        Ok(NativeCrossing { inner, log, servers, memory, proxies: Proxies::default() })
     }
 
     /// Views over memory of the addon that only the JS thread touches.

@@ -10,7 +10,7 @@ use millrace_proxy::{Answer, Exchange, RequestBody};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Client, Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -41,7 +41,7 @@ impl JsPhases {
         ctx: &JsCtx,
         phase: u32,
     ) -> Result<Option<Answer>> {
-        if !self.has(phase) {
+        if !ctx.has(phase) {
             return Ok(None);
         }
         if ctx.state.lock().group.is_none() {
@@ -59,7 +59,7 @@ impl JsPhases {
     }
 
     async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
-        let mask = self.mask & GROUP;
+        let mask = ctx.mask & GROUP;
         let reply = self.cross(ex, ctx, mask, |_, _| {})?.await?;
         let group = match reply.outcome {
             Outcome::Done => {
@@ -121,7 +121,7 @@ impl JsPhases {
     ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
-            let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
+            let mut item = self.item(ex, ctx.proxy, &mut state, Kind::Run, mask)?;
             sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
@@ -137,6 +137,7 @@ impl JsPhases {
     pub(super) fn item(
         &self,
         ex: &Exchange,
+        proxy: u32,
         state: &mut State,
         kind: Kind,
         mask: u32,
@@ -146,14 +147,19 @@ impl JsPhases {
             let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
-            let lease = self.crossing.lease(router, bound, ex.connection.tls.clone());
+            let client = Client {
+                tls: ex.connection.tls.clone(),
+                interims: Some(ex.interims.clone()),
+                connection: Some(ex.connection.clone()),
+            };
+            let lease = self.crossing.lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
         let seq = lease.next_seq();
-        let mut item = Item::new(lease.slot(), self.proxy, kind, seq, mask);
+        let mut item = Item::new(lease.slot(), proxy, kind, seq, mask);
         if fresh {
             item.request(ex);
         }

@@ -11,7 +11,7 @@ mod secure;
 mod wire;
 
 pub use phases::{Logged, Piecewise, TestPhases, peer};
-pub use proxy::{Lines, Proxy};
+pub use proxy::{Lines, Proxy, untold};
 pub use secure::{Certs, Secure, TlsClient, listed, secured};
 pub use wire::{Origin, Response, Wire};
 
