@@ -59,8 +59,6 @@ export interface Shared {
   ) => Started
   /** Sends the client of the request that has a slot an interim response. */
   readonly sendInterim: (slot: number, status: number, fields: string) => void
-  /** Reads the body of a request for its phase. */
-  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
 }
 
 /** What a subrequest is made of, as it crosses. */
