@@ -122,6 +122,16 @@ export interface Session {
    */
   respond(answer: Answer): void
   /**
+   * Waits for the whole of the request's body: in the phases before the upstream is chosen, or later if
+   * one of those has read it. It goes upstream all the same, on each try, and through
+   * `requestBodyFilter`. The client is asked for it if it waits for a 100; its time is no phase's time.
+   * Each call gives a copy of its own. A request without a body gives an empty one at once.
+   *
+   * Rejects with a ProxyError, BODY_TOO_LARGE (413) beyond `maxBytes`, or why the client did not send
+   * it; with a UsageError CANNOT_READ_BODY, INVALID_OPTIONS, SESSION_ENDED.
+   */
+  readBody(options?: ReadBodyOptions): Promise<Buffer>
+  /**
    * Sends the client a 103 (Early Hints) with these values of `link`, such as
    * `</style.css>; rel=preload; as=style`, at once and before the answer: it can fetch them while the
    * origin is still at work. A client of HTTP/1.0 gets none; after 16 for one request, or where the
@@ -144,16 +154,6 @@ export interface Session {
   subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
   /** The session that this request was made for as a subrequest; undefined of a client's request. */
   readonly parent: Session | undefined
-  /**
-   * Waits for the whole of the request's body: in the phases before the upstream is chosen, or later if
-   * one of those has read it. It goes upstream all the same, on each try, and through
-   * `requestBodyFilter`. The client is asked for it if it waits for a 100; its time is no phase's time.
-   * Each call gives a copy of its own. A request without a body gives an empty one at once.
-   *
-   * Rejects with a ProxyError, BODY_TOO_LARGE (413) beyond `maxBytes`, or why the client did not send
-   * it; with a UsageError CANNOT_READ_BODY, INVALID_OPTIONS, SESSION_ENDED.
-   */
-  readBody(options?: ReadBodyOptions): Promise<Buffer>
   /** The request in one line, for a log. */
   summary(): string
 }
@@ -261,6 +261,17 @@ export class LiveSession implements Session {
     state.answer = checkAnswer(answer, state.method())
   }
 
+  // Not an async function: whoever does not wait for it need not hear of its failure.
+  readBody(options: ReadBodyOptions = {}): Promise<Buffer> {
+    try {
+      const state = live(this.#state)
+      const { maxBytes } = checkOptions('readBody', readBodyRules, options)
+      return state.readBody(maxBytes)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
   sendEarlyHints(links: string | readonly string[]): void {
     const state = live(this.#state)
     const fields = linkFields(links)
@@ -277,17 +288,6 @@ export class LiveSession implements Session {
 
   get parent(): Session | undefined {
     return live(this.#state).parent?.session
-  }
-
-  // Not an async function: whoever does not wait for it need not hear of its failure.
-  readBody(options: ReadBodyOptions = {}): Promise<Buffer> {
-    try {
-      const state = live(this.#state)
-      const { maxBytes } = checkOptions('readBody', readBodyRules, options)
-      return state.readBody(maxBytes)
-    } catch (error) {
-      return Promise.reject(error)
-    }
   }
 
   summary(): string {

@@ -35,15 +35,15 @@ struct State {
     router: usize,
     /// Of the connection of the request that has the slot.
     tls: Option<Arc<TlsInfo>>,
-    /// The way to the client of that request, until it is over.
-    interims: Option<InterimSender>,
-    connection: Option<Arc<ClientConnection>>,
     /// The phase waits for the body of its request, of at most so many bytes.
     wanted: Option<u32>,
     /// What `waiting` was before: the time of the client is not the phase's.
     paused: Option<Duration>,
     /// The body that it got.
     body: Option<Bytes>,
+    /// The way to the client of that request, until it is over.
+    interims: Option<InterimSender>,
+    connection: Option<Arc<ClientConnection>>,
 }
 
 impl Cell {
@@ -103,18 +103,6 @@ impl Cell {
         self.state.lock().tls.clone()
     }
 
-    /// Sends the client an interim response, if there is still somebody to get it.
-    pub(super) fn interim(&self, head: ResponseHead) {
-        let waker = {
-            let state = self.state.lock();
-            let sent = state.interims.as_ref().is_some_and(|interims| interims.send(head));
-            state.waker.clone().filter(|_| sent)
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     /// The phase waits for the body of its request, and is not timed until it has it.
     pub(super) fn want_body(&self, seq: u32, most: u32) {
         let waker = {
@@ -132,9 +120,16 @@ impl Cell {
         }
     }
 
-    /// The connection of the client, until its request is over.
-    pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
-        self.state.lock().connection.clone()
+    /// Sends the client an interim response, if there is still somebody to get it.
+    pub(super) fn interim(&self, head: ResponseHead) {
+        let waker = {
+            let state = self.state.lock();
+            let sent = state.interims.as_ref().is_some_and(|interims| interims.send(head));
+            state.waker.clone().filter(|_| sent)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub(super) fn body(&self) -> Option<Bytes> {
@@ -145,6 +140,11 @@ impl Cell {
     pub(super) fn clear(&self) {
         let mut state = self.state.lock();
         (state.body, state.tls) = (None, None);
+    }
+
+    /// The connection of the client, until its request is over.
+    pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
+        self.state.lock().connection.clone()
     }
 
     pub(super) fn close(&self) {

@@ -243,11 +243,6 @@ impl Crossing {
                         cell.begin(seq, now);
                     }
                 }
-                Some(Record::Interim { slot, head }) => {
-                    if let Some(cell) = slots.cells.get(slot as usize) {
-                        cell.interim(head);
-                    }
-                }
                 Some(Record::Read { slot, seq, most }) => {
                     if let Some(cell) = slots.cells.get(slot as usize) {
                         cell.want_body(seq, most);
@@ -258,6 +253,11 @@ impl Crossing {
                         cell.clear();
                     }
                     slots.free.push(slot);
+                }
+                Some(Record::Interim { slot, head }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.interim(head);
+                    }
                 }
                 None => {}
             }
@@ -304,14 +304,14 @@ impl Crossing {
         self.slots.lock().cells.get(slot as usize)?.tls()
     }
 
-    /// The connection of the client whose request has this slot, until that is over.
-    pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
-        self.slots.lock().cells.get(slot as usize)?.connection()
-    }
-
     /// The body of the request that has this slot, if a phase waited for it.
     pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
         self.slots.lock().cells.get(slot as usize)?.body()
+    }
+
+    /// The connection of the client whose request has this slot, until that is over.
+    pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
+        self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
     /// Items that wait, and slots in use.

@@ -65,12 +65,12 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
     startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
     sendInterim: (slot, status, fields) => {
       this.#records.full(slot, 0, Result.interim, 0, status, fields, '')
       this.#flushSoon()
     },
-    readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
   }
   /** The requests that subrequests under way were made for, by the numbers of those. */
   readonly #children = new Map<string, RequestState>()

@@ -50,6 +50,8 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** Reads the body of a request for its phase. */
+  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
   readonly startSubrequest: (
     state: RequestState,
     what: SubrequestParts,
@@ -57,8 +59,6 @@ export interface Shared {
   ) => Started
   /** Sends the client of the request that has a slot an interim response. */
   readonly sendInterim: (slot: number, status: number, fields: string) => void
-  /** Reads the body of a request for its phase. */
-  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
 }
 
 /** What a subrequest is made of, as it crosses. */
@@ -342,6 +342,19 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  readBody(maxBytes: number): Promise<Buffer> {
+    return this.#shared.readBody(this, maxBytes)
+  }
+
+  /** Nobody reads on for what waits. */
+  endReads(error: () => unknown): void {
+    if (this.reads.length === 0) return
+    const reads = this.reads
+    this.reads = []
+    const reason = error()
+    for (const { reject } of reads) reject(reason)
+  }
+
   /** Calls a function in the async context of the request, if it has one. */
   inScope<Args extends unknown[], T>(call: (...args: Args) => T, ...args: Args): T {
     if (this.scope === undefined) return call(...args)
@@ -363,19 +376,6 @@ export class RequestState {
       change?.cancel()
       source?.cancel()
     })
-  }
-
-  readBody(maxBytes: number): Promise<Buffer> {
-    return this.#shared.readBody(this, maxBytes)
-  }
-
-  /** Nobody reads on for what waits. */
-  endReads(error: () => unknown): void {
-    if (this.reads.length === 0) return
-    const reads = this.reads
-    this.reads = []
-    const reason = error()
-    for (const { reject } of reads) reject(reason)
   }
 
   changeWith(stage: BodyStage): void {

@@ -48,15 +48,6 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F>
     }
 }
 
-/// Passes on the interim responses that phases have sent: whether there were any.
-fn pass_interims<D: Downstream>(down: &mut D) -> bool {
-    let heads = down.interims().take();
-    for head in &heads {
-        down.send_interim(head);
-    }
-    !heads.is_empty()
-}
-
 pin_project! {
     /// See [`reading`].
     pub(crate) struct Reading<'a, D, F> {
@@ -103,6 +94,15 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, 
             }
         }
     }
+}
+
+/// Passes on the interim responses that phases have sent: whether there were any.
+fn pass_interims<D: Downstream>(down: &mut D) -> bool {
+    let heads = down.interims().take();
+    for head in &heads {
+        down.send_interim(head);
+    }
+    !heads.is_empty()
 }
 
 /// Waits until all that was sent is with the system; an error as soon as the client leaves.

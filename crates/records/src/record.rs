@@ -61,19 +61,19 @@ pub enum Record {
         /// The head of the response.
         head: ResponseHead,
     },
-    /// A slot may be used again.
-    Free {
-        /// The slot.
-        slot: u32,
-    },
-    /// The phase waits for the body of its request.
+    /// A phase waits for the body of its request.
     Read {
         /// The request's slot.
         slot: u32,
         /// The number of the crossing.
         seq: u32,
-        /// The bytes that it takes at most.
+        /// The most bytes of it.
         most: u32,
+    },
+    /// A slot may be used again.
+    Free {
+        /// The slot.
+        slot: u32,
     },
 }
 
