@@ -74,6 +74,8 @@ export function haproxy(mode, { origin, port, tls, h2 }) {
     `global
   nbthread 1
   maxconn 12000
+  # It reserves two descriptors for each connection, and would rather not start than have fewer.
+  no strict-limits
 defaults
   mode ${mode}
   timeout connect 5s

@@ -41,9 +41,9 @@ export async function launch(core, command, env = {}) {
 // The program in the background; when the shell's input ends, so does the program.
 const GUARD = 'exec 3<&0; "$@" </dev/null & cat <&3 >/dev/null; kill -TERM $!; wait'
 
-/** Starts a program that knows nothing of this run, and listens at `address` sooner or later. */
-export async function launchAt(core, command, address) {
-  const child = pinned(core, ['sh', '-c', GUARD, 'guard', ...command], 'pipe')
+/** Starts a program that does not say when it listens at `address`; most do not end with their input. */
+export async function launchAt(core, command, address, isGuarded) {
+  const child = pinned(core, isGuarded ? ['sh', '-c', GUARD, 'guard', ...command] : command, 'pipe')
   const until = Date.now() + START_WITHIN_MS
   while (!(await answers(address))) {
     if (Date.now() > until || child.exitCode !== null) throw new Stop(`${command[0]} did not start`)

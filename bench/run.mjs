@@ -123,7 +123,8 @@ async function prepare(options) {
     }),
     launch: async (subject, place) => {
       const command = subject.start(place)
-      if (subject.needsPort) return await launchAt(subjectCore, command, `127.0.0.1:${place.port}`)
+      if (subject.needsPort)
+        return await launchAt(subjectCore, command, `127.0.0.1:${place.port}`, subject.isGuarded)
       return await launch(subjectCore, command)
     },
     start: async (subject, place) => {

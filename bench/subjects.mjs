@@ -22,6 +22,7 @@ const millrace = (variant) => script('millrace', variant)
 /** A program that is told its port, and does not say when it listens. */
 const peer = (program, start) => ({
   needsPort: true,
+  isGuarded: true,
   missing: () => (find(program) === undefined ? `${program} is not installed` : undefined),
   start,
 })

@@ -19,7 +19,12 @@ const decide = ({ request }) => {
 }
 
 const phases = {
-  one: { upstreamPeer: (session) => (decide(session), peer) },
+  one: {
+    upstreamPeer(session) {
+      decide(session)
+      return peer
+    },
+  },
   fused: {
     earlyRequestFilter() {},
     requestFilter: decide,
