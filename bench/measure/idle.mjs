@@ -1,6 +1,6 @@
 // Connections that wait: what the subject keeps in memory for them.
 import { settingOf } from '../cases.mjs'
-import { launch, memoryMib, pidsOf } from '../processes.mjs'
+import { launch, memoryMib, pidsOf, Stop } from '../processes.mjs'
 import { relayBinary } from '../subjects.mjs'
 
 /** For what a subject still does once the last connection is there. */
@@ -19,6 +19,7 @@ export async function* measure({ found, subject, run, place }) {
     const held = await launch(run.loadCore, command)
     await moment()
     const afterMib = memoryMib(pidsOf(running))
+    if (held.child.exitCode !== null) throw new Stop(`${subject.title} did not keep its connections`)
     await run.stop(held)
     await run.stop(running)
     const kibPerConnection = ((afterMib - beforeMib) * 1024) / connections

@@ -69,6 +69,6 @@ function group({ title, setting, main, rows }, found, y) {
 const round = (value) => Math.round(value * 10) / 10
 
 function text(x, y, words, kind = '', anchor = 'start') {
-  const safe = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+  const safe = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
   return `<text x="${x}" y="${y}"${kind && ` class="${kind}"`} text-anchor="${anchor}">${safe}</text>`
 }

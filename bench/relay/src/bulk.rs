@@ -18,8 +18,9 @@ pub async fn run(args: &Args) -> io::Result<String> {
             load::exchange(&mut wire, bytes).await?;
         }
         Some("up") => {
-            let head =
-                format!("POST /sink HTTP/1.1\r\nhost: {host}\r\ncontent-length: {bytes}\r\n\r\n");
+            let head = format!(
+                "POST /sink HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\ncontent-length: {bytes}\r\n\r\n"
+            );
             wire.stream.write_all(head.as_bytes()).await?;
             let mut at = 0;
             while at < bytes {

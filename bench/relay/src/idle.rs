@@ -2,9 +2,12 @@
 
 use std::{io, rc::Rc};
 
-use tokio::{io::AsyncWriteExt, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
-use crate::{args::Args, load, tls::Connector, wire::Wire};
+use crate::{args::Args, invalid, load, tls::Connector, wire::Wire};
 
 /// How many are opened at once: fewer than any listener's backlog.
 const AT_ONCE: usize = 64;
@@ -25,7 +28,15 @@ pub async fn run(args: &Args) -> io::Result<()> {
         idle.push(opened??);
     }
     println!("ready");
-    std::future::pending().await
+    // Nothing comes any more; the end of one would be that of the measurement.
+    for mut stream in idle {
+        opening.spawn_local(async move {
+            stream.read_u8().await?;
+            Ok(stream)
+        });
+    }
+    opening.join_next().await;
+    Err(invalid("a connection did not stay idle"))
 }
 
 async fn open(connector: Rc<Connector>, request: Rc<[u8]>) -> io::Result<Box<dyn crate::wire::Io>> {
