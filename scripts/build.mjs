@@ -2,10 +2,12 @@
 // `npm test` and `npm run bench`; does only what changed inputs ask for. It runs before node_modules
 // exists, so it uses nothing but Node.
 //
-//   node scripts/build.mjs [--bench] [--force]
+//   node scripts/build.mjs [--bench] [--pingora] [--crossing] [--force]
 //
-// --bench   also builds bench/relay, the origin, load generator and reference relay of the benchmark
-// --force   builds although nothing changed
+// --bench     also builds bench/relay, the origin, load generator and reference relay of the benchmark
+// --pingora   also builds bench/pingora, which takes minutes
+// --crossing  also builds the addon that can measure the crossing alone
+// --force     builds although nothing changed
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -18,7 +20,8 @@ import { withLock } from './lock.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const state = join(root, 'target', 'millrace-build')
 const windows = process.platform === 'win32'
-const { values: flags } = parseArgs({ options: { bench: { type: 'boolean' }, force: { type: 'boolean' } } })
+const flag = { type: 'boolean' }
+const { values: flags } = parseArgs({ options: { bench: flag, pingora: flag, crossing: flag, force: flag } })
 
 /** Ends the build with a sentence for the user, and no stack. */
 class Stop extends Error {}
@@ -28,6 +31,8 @@ class Stop extends Error {}
 const notSource = (path) => /(^|[\\/])(target|tests|benches|node_modules)$/.test(path)
 const under = (...paths) => paths.flatMap((path) => filesUnder(root, path, notSource))
 const versionOf = (name) => json(`node_modules/${name}/package.json`)?.version ?? 'none'
+
+const buildAddon = ['build', '--platform', '--release', '--esm', '--no-const-enum']
 
 const addon = {
   name: 'addon',
@@ -43,7 +48,7 @@ const addon = {
     ...under('index.js', 'index.d.ts'),
   ],
   complete: (outputs) => outputs.length >= 3,
-  run: () => tool('@napi-rs/cli', 'napi', ['build', '--platform', '--release', '--esm', '--no-const-enum']),
+  run: () => tool('@napi-rs/cli', 'napi', buildAddon),
 }
 
 const dist = {
@@ -73,21 +78,34 @@ const examples = {
 const isTypes = (file) => file.endsWith('.d.ts')
 const hasExamples = under('examples').some((file) => file.endsWith('.ts'))
 
-const relay = {
-  name: 'bench/relay',
+/** A workspace of its own under bench/. */
+const workspace = (name, binary) => ({
+  name: `bench/${name}`,
   needsCargo: true,
-  inputs: () => under('bench/relay/Cargo.toml', 'bench/relay/Cargo.lock', 'bench/relay/src'),
+  inputs: () => under(`bench/${name}/Cargo.toml`, `bench/${name}/Cargo.lock`, `bench/${name}/src`),
   extra: () => [process.platform, process.arch],
-  outputs: () => filesUnder(root, relayBinary),
+  outputs: () => filesUnder(root, `bench/${name}/target/release/${binary}${windows ? '.exe' : ''}`),
   complete: (outputs) => outputs.length === 1,
   run: () =>
-    run('cargo', ['build', '--release', '--locked', '--manifest-path', 'bench/relay/Cargo.toml'], {
-      CARGO_TARGET_DIR: join(root, 'bench/relay/target'),
+    run('cargo', ['build', '--release', '--locked', '--manifest-path', `bench/${name}/Cargo.toml`], {
+      CARGO_TARGET_DIR: join(root, 'bench', name, 'target'),
     }),
-}
-const relayBinary = `bench/relay/target/release/millrace-relay${windows ? '.exe' : ''}`
+})
 
-const steps = [addon, dist, ...(hasExamples ? [examples] : []), ...(flags.bench ? [relay] : [])]
+// The same as the addon, with what measures the crossing. It lies apart, so that nobody publishes it.
+const crossing = {
+  ...addon,
+  name: 'bench/crossing',
+  outputs: () => filesUnder(root, 'target/bench/addon'),
+  run: () => tool('@napi-rs/cli', 'napi', [...buildAddon, '--features', 'bench', '-o', 'target/bench/addon']),
+}
+
+const steps = [
+  ...[addon, dist, ...(hasExamples ? [examples] : [])],
+  ...(flags.bench ? [workspace('relay', 'millrace-relay')] : []),
+  ...(flags.pingora ? [workspace('pingora', 'millrace-pingora')] : []),
+  ...(flags.crossing ? [crossing] : []),
+]
 
 // === whether a step has anything to do ===
 

@@ -7,6 +7,8 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod app;
+#[cfg(feature = "bench")]
+mod bench;
 mod crossing;
 mod log;
 mod options;

@@ -1,12 +1,26 @@
-// millrace with as much JavaScript as its second argument says: none, peer, or four phases.
+// millrace with as much JavaScript as its second argument says.
+import { readFileSync } from 'node:fs'
 import { HttpPeer, HttpProxy, Server } from 'millrace'
-import { origin, serveUntilAbandoned, variant } from './subject.mjs'
+import { cert, key, origin, protocol, serveUntilAbandoned, variant } from './subject.mjs'
 
 const peer = new HttpPeer(origin)
+const spare = new HttpPeer(origin)
+
+/** Decides from the path and one field. */
+const choose = ({ request }) =>
+  request.path.startsWith('/internal') || request.headers.get('x-spare') !== undefined ? spare : peer
+
+const settled = Promise.resolve()
 
 const phases = {
   none: { upstreamPeer: peer },
-  peer: { upstreamPeer: () => peer },
+  one: { upstreamPeer: choose },
+  async: {
+    async upstreamPeer(session) {
+      await settled
+      return choose(session)
+    },
+  },
   four: {
     requestFilter(session) {
       if (session.request.path.startsWith('/internal')) session.respond(403)
@@ -19,10 +33,16 @@ const phases = {
       response.headers.set('x-served-by', 'millrace')
     },
   },
+  // They look at every piece and let it go on as it is.
+  body: { upstreamPeer: peer, requestBodyFilter() {}, responseBodyFilter() {} },
 }
 
 const server = new Server()
 const proxy = server.addService(new HttpProxy(phases[variant], { threads: 1, workStealing: false }))
-const http = proxy.addTcp('127.0.0.1:0')
+const address = '127.0.0.1:0'
+const endpoint =
+  cert === undefined
+    ? proxy.addTcp(address)
+    : proxy.addTls(address, { cert: readFileSync(cert), key: readFileSync(key), h2: protocol === 'h2' })
 await server.start()
-serveUntilAbandoned(http.address.port)
+serveUntilAbandoned(endpoint.address.port)

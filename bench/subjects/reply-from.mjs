@@ -4,6 +4,8 @@ import fastify from 'fastify'
 import { origin, serveUntilAbandoned } from './subject.mjs'
 
 const app = fastify()
+// Bodies are for the origin, whatever they are.
+app.addContentTypeParser('*', (_request, body, done) => done(null, body))
 app.register(replyFrom, { base: origin })
 app.all('/*', (_request, reply) => reply.from())
 await app.listen({ host: '127.0.0.1', port: 0 })

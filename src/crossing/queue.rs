@@ -314,6 +314,12 @@ impl Crossing {
         self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
+    /// Calls of the dispatcher, and items handed to it.
+    #[cfg(feature = "bench")]
+    pub(crate) fn handed_over(&self) -> (f64, f64) {
+        (self.batches.load(Relaxed) as f64, self.items.load(Relaxed) as f64)
+    }
+
     /// Items that wait, and slots in use.
     pub(super) fn load(&self) -> (usize, usize) {
         let slots = self.slots.lock();

@@ -1,47 +1,60 @@
-//! The benchmark's own parts, one command each: the origin, the load generator, and the relay that
+//! The benchmark's own parts, one command each: the origin, the load generators, and the relay that
 //! every other subject is compared with. Each runs on one thread.
 //!
 //! ```text
+//! millrace-relay certificate CERT_FILE KEY_FILE
 //! millrace-relay origin
-//! millrace-relay relay 127.0.0.1:ORIGIN
-//! millrace-relay load 127.0.0.1:SUBJECT CONNECTIONS WARM_UP_MS MEASURE_MS PID
+//! millrace-relay relay  127.0.0.1:ORIGIN [cert=FILE key=FILE [h2=yes]]
+//! millrace-relay load   127.0.0.1:SUBJECT pids=1,2 connections=64 bytes=1024 warm-up=300 measure=2000
+//!                       [ca=FILE] [streams=16]
+//! millrace-relay idle   127.0.0.1:SUBJECT connections=10000
+//! millrace-relay bulk   127.0.0.1:SUBJECT pids=1,2 bytes=1073741824 direction=up|down
 //! ```
 //!
 //! `origin` and `relay` print the address they listen at, on one line, and end with their standard
-//! input: a benchmark that is killed leaves none behind.
+//! input, as `idle` does: a benchmark that is killed leaves none behind. The others print one JSON object.
 
+mod args;
+mod bulk;
+mod cpu;
+mod idle;
 mod load;
+mod load_h2;
 mod origin;
+mod pattern;
 mod relay;
+mod tally;
+mod tls;
+mod wire;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::io;
 
+use args::Args;
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
 fn main() -> io::Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args = Args::read(std::env::args().skip(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        match args[..] {
-            ["origin"] => until_abandoned(origin::serve(listen().await?)).await,
-            ["relay", origin] => {
-                until_abandoned(relay::serve(listen().await?, address(origin)?)).await
+        match args.command() {
+            "certificate" => tls::certificate(args.word(1)?, args.word(2)?),
+            "origin" => until_abandoned(origin::serve(listen().await?)).await,
+            "relay" => {
+                let (origin, tls) = (args.address()?, tls::acceptor(&args)?);
+                until_abandoned(relay::serve(listen().await?, origin, tls)).await
             }
-            ["load", subject, connections, warm_up, measure, pid] => {
-                let plan = load::Plan {
-                    subject: address(subject)?,
-                    connections: number(connections)?,
-                    warm_up: Duration::from_millis(number(warm_up)?),
-                    measure: Duration::from_millis(number(measure)?),
-                    pid: number(pid)?,
-                };
-                println!("{}", load::run(plan).await?);
-                Ok(())
-            }
-            _ => Err(invalid("give one of: origin | relay ADDRESS | load ADDRESS N MS MS PID")),
+            "load" if args.get("streams").is_some() => answer(load_h2::run(&args).await),
+            "load" => answer(load::run(&args).await),
+            "idle" => until_abandoned(idle::run(&args)).await,
+            "bulk" => answer(bulk::run(&args).await),
+            _ => Err(invalid("give one of: certificate | origin | relay | load | idle | bulk")),
         }
     })
+}
+
+fn answer(json: io::Result<String>) -> io::Result<()> {
+    println!("{}", json?);
+    Ok(())
 }
 
 async fn listen() -> io::Result<TcpListener> {
@@ -64,28 +77,17 @@ async fn until_abandoned(serving: impl Future<Output = io::Result<()>>) -> io::R
     }
 }
 
-fn address(text: &str) -> io::Result<SocketAddr> {
-    text.parse().map_err(|_| invalid(&format!("not an address: {text}")))
-}
-
-fn number<N: std::str::FromStr>(text: &str) -> io::Result<N> {
-    text.parse().map_err(|_| invalid(&format!("not a number: {text}")))
-}
-
 fn invalid(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message.to_owned())
 }
 
-/// Reads more from `stream` into `buffer`; an end of the stream is an error unless it is `between`
-/// messages, where it is `Ok(false)`.
+/// Reads what there is, and waits for something if there is nothing; the end of the stream is an error.
 async fn fill(
-    stream: &mut tokio::net::TcpStream,
-    buffer: &mut Vec<u8>,
-    between: bool,
-) -> io::Result<bool> {
-    match stream.read_buf(buffer).await? {
-        0 if between && buffer.is_empty() => Ok(false),
+    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+    to: &mut Vec<u8>,
+) -> io::Result<()> {
+    match stream.read_buf(to).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,62 @@
+// The crossing without a proxy around it: `node crossing.mjs VARIANT IN_FLIGHT WARM_UP_MS MEASURE_MS`, with the
+// addon that was built for it in NAPI_RS_NATIVE_LIBRARY_PATH. It reaches into dist/, as no user could.
+import { createRequire } from 'node:module'
+import { HttpPeer, HttpProxy } from 'millrace'
+import { theEnvironment } from '../../dist/crossing/environment.js'
+import { peerEpoch, registerPeer } from '../../dist/native.js'
+
+const [, , variant, inFlight, warmUpMs, measureMs] = process.argv
+const addon = createRequire(import.meta.url)(process.env.NAPI_RS_NATIVE_LIBRARY_PATH)
+
+const peer = new HttpPeer('http://127.0.0.1:9')
+const settled = Promise.resolve()
+const aMillisecond = () => new Promise((resolve) => setTimeout(resolve, 1))
+let calls = 0
+
+const decide = ({ request }) => {
+  if (request.path.startsWith('/internal') || request.headers.get('x-spare') !== undefined)
+    throw new Error('not asked for')
+}
+
+const phases = {
+  one: {
+    upstreamPeer(session) {
+      decide(session)
+      return peer
+    },
+  },
+  fused: {
+    earlyRequestFilter() {},
+    requestFilter: decide,
+    proxyUpstreamFilter() {},
+    upstreamPeer: () => peer,
+  },
+  three: {
+    requestFilter: decide,
+    upstreamPeer: () => peer,
+    upstreamRequestFilter: (_session, request) => request.headers.set('x-via', 'millrace'),
+    responseFilter: (_session, response) => response.headers.set('x-served-by', 'millrace'),
+  },
+  async: {
+    async upstreamPeer(session) {
+      await settled
+      decide(session)
+      return peer
+    },
+  },
+  slow: {
+    async upstreamPeer(session) {
+      if (++calls % 20 === 0) await aMillisecond()
+      decide(session)
+      return peer
+    },
+  },
+}
+
+const { crossing, native } = theEnvironment()
+const proxy = new HttpProxy(phases[variant], { threads: 1, workStealing: false })
+crossing.addProxy(proxy.entry)
+HttpPeer.register(peer, { registerPeer, peerEpoch })
+const plan = { inFlight: Number(inFlight), warmUpMs: Number(warmUpMs), measureMs: Number(measureMs) }
+console.log(addon.benchCrossing(native, proxy.native, plan))
+process.stdin.on('end', () => process.exit()).resume()
