@@ -49,19 +49,24 @@ const KINDS: Kind[] = [
 
 const COUNT = 10_000
 const AT_ONCE = 32
+/** For what comes soon, on a machine that may be busy with other tests. */
+const PATIENCE_MS = 30_000
 
 test('10,000 bad clients: a defined answer or none, one line in the log each, and nothing is left behind', async () => {
+  // It lives on the same thread as the clients, which do not wait for it: all that come have to find
+  // room before it gets to them.
+  const listen = { host: '127.0.0.1', port: 0, backlog: COUNT }
   const origin = await startOrigin((seen, res) => {
     if (seen.url !== '/silent') res.end('ok')
-  })
+  }, listen)
   const logged: string[] = []
   const { to, lines, server, environment } = await startProxy({
     upstreamPeer: new HttpPeer(origin.address),
     logging: (session, error) => void logged.push(`${session.client.port} ${error?.code}`),
   })
   const wrong: string[] = []
-  const expected = new Map<number, number>()
-  /** Requests that have come to the proxy; a client that leaves has been seen then. */
+  /** By the client's port: how many lines there are to be, and how many there may be. */
+  const expected = new Map<number, [least: number, most: number]>()
   const run = async (count: number) => {
     let next = 0
     const lane = async () => {
@@ -69,15 +74,14 @@ test('10,000 bad clients: a defined answer or none, one line in the log each, an
         const { sends, leaves, status, lines = 1 } = KINDS[next++ % KINDS.length]!
         const client = await Client.connect(to)
         const port = client.socket.localPort!
-        expected.set(port, (expected.get(port) ?? 0) + lines)
+        const [least, most] = expected.get(port) ?? [0, 0]
+        // A reset may overtake the accept: then there was no client, and nothing is told of it.
+        expected.set(port, [least + (leaves === 'RST' ? 0 : lines), most + lines])
         if (sends !== '')
           await new Promise((resolve) => client.socket.write(Buffer.from(sends, 'latin1'), resolve))
         if (leaves === 'FIN') await client.end()
-        else if (leaves === 'RST') {
-          // A reset may overtake what was sent: then nothing was asked.
-          if (lines > 0) await until(() => server.stats()[0]!.connections > 0)
-          await client.reset()
-        } else {
+        else if (leaves === 'RST') await client.reset()
+        else {
           const reply = await client.reply()
           if (reply?.status !== status)
             wrong.push(`${reply?.status} for ${JSON.stringify(sends.slice(0, 60))}`)
@@ -88,11 +92,12 @@ test('10,000 bad clients: a defined answer or none, one line in the log each, an
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, lane))
-    await until(() => server.stats()[0]?.connections === 0, 'every connection is gone')
-    await until(() => environment.native.stats().slots === 0, 'every slot is free')
+    await until(() => server.stats()[0]?.connections === 0, 'every connection is gone', PATIENCE_MS)
+    await until(() => environment.native.stats().slots === 0, 'every slot is free', PATIENCE_MS)
     await until(
       () => origin.sockets.size <= server.stats()[0]!.pool.idle,
       'the origin has no connection in use',
+      PATIENCE_MS,
     )
   }
   const count = (text: string[], port: (line: string) => string | undefined) => {
@@ -104,29 +109,33 @@ test('10,000 bad clients: a defined answer or none, one line in the log each, an
     return counts
   }
   await run(1_000)
-  lines.length = logged.length = 0
-  expected.clear()
+  const forget = () => {
+    lines.length = logged.length = origin.seen.length = 0
+    expected.clear()
+  }
+  forget()
   const before = { ...(await memory()), descriptors: descriptors() }
   await run(COUNT)
-  const total = [...expected.values()].reduce((a, b) => a + b)
-  await until(() => logged.length >= total * 0.9)
+  // Where nearly all resets come too early to be seen, something is amiss.
+  const all = [...expected.values()].reduce((sum, [, most]) => sum + most, 0)
+  await until(() => logged.length >= all * 0.9 && lines.length >= logged.length, 'all is logged', PATIENCE_MS)
   expect(wrong.slice(0, 5)).toEqual([])
 
   const warned = count(lines, (line) => /client 127\.0\.0\.1:(\d+)/.exec(line)?.[1])
   const phases = count(logged, (line) => line.split(' ')[0])
-  const resets = new Set<string>()
-  for (const [port, wanted] of expected) {
-    if ((warned.get(port) ?? 0) !== wanted || (phases.get(port) ?? 0) !== wanted)
-      resets.add(`${port}: ${warned.get(port)} lines, ${phases.get(port)} calls of logging, not ${wanted}`)
+  const odd: string[] = []
+  for (const [port, [least, most]] of expected) {
+    const [told, called] = [warned.get(port) ?? 0, phases.get(port) ?? 0]
+    if (told !== called || told < least || told > most)
+      odd.push(`${port}: ${told} lines, ${called} calls of logging, not ${least} to ${most}`)
   }
-  expect([...resets].slice(0, 5)).toEqual([])
-  for (const line of lines) expect(line).toMatch(/^warn (4\d\d|5\d\d) /)
+  expect(odd.slice(0, 5)).toEqual([])
+  for (const line of lines) expect(line).toMatch(/^(info 499|warn (4\d\d|5\d\d)) /)
 
-  lines.length = logged.length = 0
-  expected.clear()
+  forget()
   const after = { ...(await memory()), descriptors: descriptors() }
   expect(after.descriptors - before.descriptors).toBeLessThanOrEqual(4)
-  expect(after.heap - before.heap).toBeLessThan(6)
-  expect(after.rss - before.rss).toBeLessThan(48)
+  expect(after.heap - before.heap).toBeLessThan(4)
+  expect(after.native - before.native).toBeLessThan(16)
   expect((await once(to, get('/'))).body).toBe('ok')
-}, 90_000)
+}, 180_000)

@@ -78,6 +78,22 @@ test('neither is called, and nothing crosses, for requests that do not fail', as
   expect(calls).toBe(0)
 })
 
+test('they are asked beside phases that are only for some requests, and in routes', async () => {
+  const own = (name: string): AnyPart => ({
+    requestSummary: () => name,
+    logging: { match: { path: '/never' }, handler: () => {} } as never,
+    upstreamPeer: dead,
+  })
+  const { to, lines: logged } = await startProxy(own('of the proxy') as never, {
+    routes: [{ match: { path: '/routed' }, phases: own('of the route') as never }],
+  })
+  await once(to, get('/routed'))
+  await once(to, get('/other'))
+  await until(() => logged.length === 2)
+  expect(logged[0]).toMatch(/^warn 502 of the route, client/)
+  expect(logged[1]).toMatch(/^warn 502 of the proxy, client/)
+})
+
 test('what they throw or return wrongly is logged, and so is the line', async () => {
   for (const [bad, complaint] of [
     [

@@ -240,6 +240,7 @@ describe('filters of phases', () => {
       responseBodyFilter: { match, handler: note('second') },
       upstreamResponseTrailerFilter: { match, handler: note('trailers') },
       responseTrailerFilter: { match, handler: note('trailers') },
+      interimResponseFilter: { match, handler: note('interim') },
       failToConnect: { match, handler: note('fail') },
       errorWhileProxy: { match, handler: note('error') },
       failToProxy: { match, handler: note('page') },
@@ -273,6 +274,43 @@ describe('filters of phases', () => {
     expect(calls.slice(0, 6).map((call) => call.split(' ')[0])).toEqual([
       'early', 'proxy', 'connected', 'upstream', 'response', 'last',
     ]) // biome-ignore format: one list
+  })
+
+  test('where requests fail, only those that a phase is for cross for it', async () => {
+    const calls: string[] = []
+    const note = (name: string) => () => void calls.push(name)
+    const match = { path: '/api/*' }
+    const running = await startProxy({
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      failToConnect: { match, handler: note('connect') },
+      errorWhileProxy: { match, handler: note('while') },
+      failToProxy: { match, handler: note('page') },
+      logging: { match, handler: note('log') },
+    })
+    const crossed = await crossings(running, async (client) => {
+      for (let i = 0; i < 5; i++) expect((await client.ask(get('/x'))).status).toBe(502)
+    })
+    expect([crossed, calls]).toEqual([0, []])
+    expect((await once(running.to, get('/api/x'))).status).toBe(502)
+    await until(() => calls.includes('log'))
+    expect(calls).toEqual(['connect', 'page', 'log'])
+  })
+
+  test('one that is refused before anybody looked is logged whatever the filter', async () => {
+    const calls: string[] = []
+    const match = { path: '/api/*' }
+    const { to } = await startProxy({
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      requestFilter: { match, handler: () => void calls.push('request') },
+      failToProxy: { match, handler: () => void calls.push('page') },
+      logging: {
+        match,
+        handler: (session, error) => void calls.push(`${session.request.path} ${error?.code}`),
+      },
+    })
+    expect((await once(to, get('/a%2fb'))).status).toBe(400)
+    await until(() => calls.length > 0)
+    expect(calls).toEqual(['/a%2fb BAD_REQUEST'])
   })
 
   test('`this` is the object with the phases, and the handler is looked up at each call', async () => {
@@ -495,6 +533,11 @@ describe('mistakes', () => {
       'requestFilter.match.path',
     ])
     expect(paths({}, { upstreamPeer: { match: {}, handler } })).toEqual(['upstreamPeer'])
+    class Misspelt {
+      upstreamPeer = peer
+      requestFiltr = { match: {}, handler }
+    }
+    expect(paths({}, new Misspelt())).toEqual(['requestFiltr'])
     const parts = [{ upstreamPeer: peer }, { logging: { match: { host: ['a', 'b:1'] }, handler } }]
     expect(problems({}, parts).map(([path, found]) => [path, found])).toEqual([
       ['phases[1].logging.match.host[1]', 'b:1'],

@@ -4,9 +4,9 @@ import { context, createContextKey, ROOT_CONTEXT } from '@opentelemetry/api'
 import { AsyncHooksContextManager, AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AnyPart, HttpPeer, type Phases, type Session } from '../ts/index.js'
-import { drive, get, once, post } from './support/client.js'
+import { Client, drive, get, once, post } from './support/client.js'
 import { startOrigin } from './support/origin.js'
-import { startProxy, until } from './support/proxy.js'
+import { deferred, startProxy, until } from './support/proxy.js'
 
 interface Store {
   tag: string
@@ -148,6 +148,7 @@ test('what changes bodies, makes answers and hears of aborts runs in it too', as
   const origin = await startOrigin()
   const storage = new AsyncLocalStorage<string>()
   const seen: Record<string, string | undefined> = {}
+  const waiting = deferred()
   const note = (name: string) => {
     seen[name] = storage.getStore()
   }
@@ -164,6 +165,7 @@ test('what changes bodies, makes answers and hears of aborts runs in it too', as
         }
       if (session.request.path !== '/wait') return
       session.signal.addEventListener('abort', () => note('abort'))
+      waiting.resolve()
       return new Promise(() => {})
     },
     responseFilter: (_session, response) =>
@@ -174,10 +176,9 @@ test('what changes bodies, makes answers and hears of aborts runs in it too', as
   })
   expect((await once(to, get('/own'))).body).toBe('own')
   await once(to, get('/change'))
-  const { Client } = await import('./support/client.js')
   const client = await Client.connect(to)
   client.write(get('/wait'))
-  await until(() => true)
+  await waiting.promise
   await client.end()
   await until(() => 'abort' in seen)
   expect(seen).toEqual({ source: '/own', transform: '/change', abort: '/wait' })

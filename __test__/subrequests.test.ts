@@ -339,3 +339,24 @@ test('examples/mirroring.ts sends a copy elsewhere, and does not wait for it', a
   await until(() => shadow.seen.length === 1)
   expect([shadow.seen[0]!.url, shadow.seen[0]!.header('x-mirrored')]).toEqual(['/a?b', expect.any(String)])
 })
+
+test('routes and values are for those through the phases, not for those straight to a peer', async () => {
+  const origin = await startOrigin()
+  const peer = new HttpPeer(origin.address)
+  const { to } = await startProxy(
+    {
+      upstreamPeer: dead,
+      requestFilter: async (session) => {
+        const straight = await session.subrequest('/routed', { peer })
+        const through = await session.subrequest('/routed')
+        return { status: 200, body: `${straight.status} ${await straight.text()}, ${through.status}` }
+      },
+    },
+    {
+      routes: [{ match: { path: '/routed' }, respond: { status: 410 } }],
+      requestHeaders: { set: { 'x-set': '1' } },
+    },
+  )
+  expect((await once(to, get('/'))).body).toBe('200 GET /routed , 410')
+  expect(origin.seen[0]!.header('x-set')).toBeUndefined()
+})

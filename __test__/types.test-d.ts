@@ -160,6 +160,10 @@ test('the session is read-only', () => {
     expectTypeOf(session.connection.data).toEqualTypeOf<Map<unknown, unknown>>()
     expectTypeOf(session.upstream?.peer).toEqualTypeOf<HttpPeer | undefined>()
     expectTypeOf(session.signal).toEqualTypeOf<AbortSignal>()
+    expectTypeOf(session.subrequest('/')).toEqualTypeOf<Promise<Response>>()
+    expectTypeOf(session.subrequest('/', { detached: true })).toEqualTypeOf<void>()
+    expectTypeOf(session.parent).toEqualTypeOf<Session | undefined>()
+    session.sendEarlyHints(['</a>'] as const)
     expectTypeOf(session.timings.connectMs).toEqualTypeOf<number | undefined>()
   }
   void look

@@ -89,7 +89,7 @@ export function handlersOf(phases: AnyPhases, hasFilters: boolean): AnyPhases {
   if (!hasFilters) return phases
   const given = phases as unknown as Record<string, unknown>
   const plain: Record<string, unknown> = {}
-  for (const name of [...PHASES, 'scope']) {
+  for (const name of NAMES) {
     const found = given[name]
     if (typeof found !== 'function' && !isFilter(found)) {
       if (found !== undefined) plain[name] = found
@@ -116,7 +116,7 @@ function misspelt(phases: object, problems: OptionProblem[], prefix: string): vo
       const descriptor = Object.getOwnPropertyDescriptor(at, key)
       const near = nearest(name)
       const found = descriptor?.value
-      if (near !== undefined && (isBag || typeof found === 'function'))
+      if (near !== undefined && (isBag || typeof found === 'function' || isFilter(found)))
         problems.push({ path: prefix + name, found, allowed: `no such phase; did you mean ${near}?` })
       else if (isBag)
         problems.push({

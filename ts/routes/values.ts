@@ -15,7 +15,7 @@ export interface HeaderChanges {
   remove?: readonly string[]
 }
 
-/** Where a client is sent; the status alone says more than 302. */
+/** Where a client is sent, with 302 unless a status is given. */
 export type Redirect = string | { to: string; status?: 301 | 302 | 303 | 307 | 308 }
 
 /**

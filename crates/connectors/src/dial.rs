@@ -3,6 +3,9 @@
 mod failure;
 mod through;
 
+#[cfg(feature = "fuzzing")]
+pub use through::missing_of_answer;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -24,6 +24,12 @@ mod resolve;
 mod shard;
 mod stats;
 
+/// Ways in for `crates/fuzz-targets`.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::dial::missing_of_answer;
+}
+
 pub use connect_proxy::{ConnectProxy, InvalidProxyField};
 pub use connection::Connection;
 pub use connector::{Connector, ConnectorOptions};

@@ -44,6 +44,8 @@ pub trait HttpServerApp: Send + Sync + 'static {
 pub struct HttpProxy<P> {
     pub(crate) phases: P,
     pub(crate) options: Arc<ProxyOptions>,
+    /// The same without routes and values: for subrequests that go straight to a peer.
+    pub(crate) straight_options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
     /// What it holds of its clients' requests over HTTP/2.
@@ -123,6 +125,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         HttpProxy {
             phases,
             unread,
+            straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
             options: Arc::new(options),
             connector: Arc::new(Connector::new(connector)),
             log,

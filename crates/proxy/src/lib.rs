@@ -11,6 +11,8 @@ mod downstream;
 mod exchange;
 mod filter;
 mod forwarding;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod h1;
 mod h2;
 mod interim;

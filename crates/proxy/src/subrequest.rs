@@ -184,11 +184,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         (id, Subresponse { pipe })
     }
 
-    /// The same proxy without phases, for one peer: it shares all else.
+    /// The same proxy without phases, for one peer: routes and values are not for it, and it shares all else.
     fn straight_to(&self, peer: Arc<Peer>) -> HttpProxy<Straight> {
         HttpProxy {
             phases: Straight(peer),
-            options: self.options.clone(),
+            options: self.straight_options.clone(),
+            straight_options: self.straight_options.clone(),
             connector: self.connector.clone(),
             log: self.log.clone(),
             unread: self.unread.clone(),

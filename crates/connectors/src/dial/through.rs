@@ -83,6 +83,12 @@ fn missing(head: &[u8]) -> usize {
     end.max(SHORTEST.saturating_sub(head.len()))
 }
 
+/// How many more bytes are read of an answer that begins like this.
+#[cfg(feature = "fuzzing")]
+pub fn missing_of_answer(head: &[u8]) -> usize {
+    missing(head)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;

@@ -11,6 +11,8 @@ mod block;
 mod bucket;
 mod connection;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hpack;
 mod io;
 mod opened;

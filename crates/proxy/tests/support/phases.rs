@@ -31,6 +31,10 @@ pub struct TestPhases {
         Hook<dyn for<'a> Fn(&'a Error) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
     pub request_body: Hook<dyn Fn() -> Box<dyn BodyFilter> + Send + Sync>,
     pub response_body: Hook<dyn Fn(&Exchange) -> Option<Box<dyn BodyFilter>> + Send + Sync>,
+    /// False drops the interim response.
+    pub interim: Hook<dyn Fn(&mut ResponseHead) -> bool + Send + Sync>,
+    pub suppress: Hook<dyn Fn(&Error) -> bool + Send + Sync>,
+    pub summary: Option<String>,
     pub logging: Hook<dyn Fn(&Exchange) + Send + Sync>,
     pub log: Option<Sender<Logged>>,
 }
@@ -71,6 +75,9 @@ impl TestPhases {
             fail_to_proxy: None,
             request_body: None,
             response_body: None,
+            interim: None,
+            suppress: None,
+            summary: None,
             logging: None,
             log: None,
         }
@@ -216,6 +223,23 @@ impl ProxyHttp for TestPhases {
             Some(hook) => hook(error).await,
             None => Ok(None),
         }
+    }
+
+    async fn interim_response_filter(
+        &self,
+        _ex: &Exchange,
+        response: &mut ResponseHead,
+        _ctx: &(),
+    ) -> Result<bool> {
+        Ok(self.interim.as_ref().is_none_or(|hook| hook(response)))
+    }
+
+    fn suppress_error_log(&self, _ex: &Exchange, error: &Error, _ctx: &()) -> bool {
+        self.suppress.as_ref().is_some_and(|hook| hook(error))
+    }
+
+    fn request_summary(&self, ex: &Exchange, _ctx: &()) -> String {
+        self.summary.clone().unwrap_or_else(|| ex.summary())
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, _ctx: &()) {
