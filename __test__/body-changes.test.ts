@@ -41,6 +41,22 @@ describe.each(PAIRS)('%s to %s', (down, up) => {
     expect([status, body, error?.code]).toEqual([502, 'BODY_TOO_LARGE', 'BODY_TOO_LARGE'])
   })
 
+  test('transformBody: an empty body', async () => {
+    const seen: number[] = []
+    const { body, headers } = await through(
+      {
+        responseFilter: (_session, response) => {
+          response.transformBody({}, (whole) => {
+            seen.push(whole.length)
+            return 'more'
+          })
+        },
+      },
+      '',
+    )
+    expect([body, headers['content-length'], seen]).toEqual(['more', '4', [0]])
+  })
+
   test('transformBody that fails is told to errorWhileProxy, which may have it tried again', async () => {
     const asked: [string, boolean][] = []
     let tries = 0

@@ -369,7 +369,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         if filters.is_empty() {
             return (Download::default(), size);
         }
-        if size == BodySize::None || forbids_body(&ex.request.method, head.status) {
+        // A body that ended with its head is none to be seen piece by piece, and an empty one as a whole.
+        let is_none = size == BodySize::None && !filters.hold_head();
+        if is_none || forbids_body(&ex.request.method, head.status) {
             head.fields.remove("content-length");
             return (Download::default(), BodySize::None);
         }

@@ -66,7 +66,8 @@ fn a_body_that_a_phase_read_is_sent_again_whatever_its_size() {
             }
         });
         let body: Vec<u8> = (0..MIB).map(|at| (at * 7 % 251) as u8).collect();
-        assert!(pair.client().put("/", &body, Length::Unknown).body == body);
+        let mut client = pair.client();
+        assert!(client.put("/", &body, Length::Unknown).body == body);
         let logged = pair.proxy.logged();
         assert_eq!((logged.code, logged.attempt), (None, 2), "{}", logged.message);
     });

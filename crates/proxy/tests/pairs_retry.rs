@@ -52,7 +52,8 @@ fn pingora_line_2_max_retries_counts_extra_tries_and_none_is_one_try() {
                 setup.options.max_retries = max_retries;
             };
             let pair = Pair::with(row, limited, cuts(usize::MAX));
-            assert_eq!(send(&mut pair.client(), "GET", 0), 502);
+            let mut client = pair.client();
+            assert_eq!(send(&mut client, "GET", 0), 502);
             assert_eq!(pair.origin.requests(), max_retries as usize + 1);
             let logged = pair.proxy.logged();
             assert_eq!((logged.code, logged.can_retry), (Some(Code::UpstreamClosed), true));
@@ -169,7 +170,9 @@ fn what_was_sent_is_tried_again_only_if_it_is_idempotent_and_its_body_is_kept() 
             [("GET", 0, true), ("PUT", 60_000, true), ("PUT", 300_000, false), ("POST", 1, false)]
         {
             let pair = Pair::with(row, retrying, cuts(1));
-            let status = send(&mut pair.client(), method, size);
+            // It stays until the request is logged.
+            let mut client = pair.client();
+            let status = send(&mut client, method, size);
             assert_eq!(status, if safe { 200 } else { 500 }, "{method} {size}");
             let logged = pair.proxy.logged();
             assert_eq!(logged.code, (!safe).then_some(Code::RetryUnsafe));
