@@ -18,6 +18,11 @@ export declare class NativeCrossing {
   finish(records: number, output: Buffer): void
   /** What the handshake came to of the client whose request has this slot. */
   tls(slot: number): NativeTlsInfo | null
+  /**
+   * The body of the request that has this slot, if a phase waited for it: a copy, which is the
+   * phase's to keep.
+   */
+  body(slot: number): Buffer | null
   /** Counters. */
   stats(): CrossingStats
 }
@@ -45,6 +50,20 @@ export declare class NativeServer {
   stats(): Array<NativeServiceStats>
 }
 
+/** A subrequest under way. */
+export declare class NativeSubrequest {
+  /** Starts it. @throws where its request or its server is over */
+  constructor(crossing: NativeCrossing, options: NativeSubrequestOptions)
+  /** Its number as a request. */
+  get id(): string
+  /** The head of the response. Never rejects. */
+  head(): Promise<NativeSubhead>
+  /** The next piece of the response's body. Never rejects. */
+  piece(): Promise<NativeSubpiece>
+  /** The rest is not wanted. */
+  cancel(): void
+}
+
 /** The certificates of an endpoint. What is wrong with one is thrown as `field
 what is wrong`. */
 export declare class NativeTls {
@@ -59,6 +78,9 @@ export declare class NativeTls {
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
 
+/** Looks for what is wrong with routes. */
+export declare function checkRoutes(routes: Array<NativeRoute>, fallback: NativeRoute, keepsSlashes: boolean): Array<NativeProblem>
+
 /** Counters of a crossing. */
 export interface CrossingStats {
   /** Items that wait for the JS thread. */
@@ -71,6 +93,21 @@ export interface CrossingStats {
   items: number
   /** Answers that nobody waited for any more. */
   late: number
+}
+
+/** What becomes of a request. */
+export interface NativeAction {
+  /**
+   * `pass`, `none` (there is nowhere to go), `respond`, `redirect`, or `to`, `prefix` and `pattern` of
+   * a rewrite.
+   */
+  kind: string
+  status: number
+  from?: NativePath
+  to: string
+  /** `name\0value\n` for each field of an answer. */
+  fields: string
+  body?: Uint8Array
 }
 
 /** Views over memory of the addon that only the JS thread touches. */
@@ -104,6 +141,12 @@ export interface NativeConnectProxy {
   values: Array<string>
 }
 
+/** A phase that runs for some requests. */
+export interface NativeFilter {
+  phase: number
+  matcher: NativeMatch
+}
+
 /** What origins are told of who a request comes from. */
 export interface NativeForwardingOptions {
   trustedProxies: Array<string>
@@ -112,6 +155,22 @@ export interface NativeForwardingOptions {
   forwarded: boolean
   /** Empty: no Via. */
   via: string
+}
+
+/** A change of fields, whose characters are bytes. */
+export interface NativeHeaderChange {
+  /** `set`, `append` or `remove`. */
+  kind: string
+  name: string
+  values: Array<string>
+}
+
+/** A condition on the fields with one name. */
+export interface NativeHeaderCondition {
+  name: string
+  /** Whether there is to be one; absent: one of the values. */
+  present?: boolean
+  values: Array<string>
 }
 
 /** What concerns HTTP/2 towards clients. */
@@ -129,12 +188,29 @@ export interface NativeHttp2Options {
   maxUnreadBytes: number
 }
 
+/** Which requests something is for. Empty lists ask for nothing. */
+export interface NativeMatch {
+  hosts: Array<string>
+  paths: Array<NativePath>
+  methods: Array<string>
+  headers: Array<NativeHeaderCondition>
+  /** `http`, `https` or empty. */
+  scheme: string
+}
+
 /** The options of a service with the demo's origin. */
 export interface NativeOriginOptions {
   name: string
   threads: number
   maxConnections: number
   pauseMs: number
+}
+
+/** A pattern of segments, or an expression. */
+export interface NativePath {
+  source: string
+  isExpression: boolean
+  ignoresCase: boolean
 }
 
 /** A peer, checked and completed in ts/. */
@@ -179,14 +255,28 @@ export interface NativePoolStats {
   created: number
 }
 
+/** What is wrong with a route. */
+export interface NativeProblem {
+  /** The route's number; -1 = it is none of them. */
+  route: number
+  /** The filter's number; -1 = it is in none of them. */
+  filter: number
+  /** The option, such as `match.path`. */
+  path: string
+  /** Its place in a list; -1 = it is in none. */
+  index: number
+  allowed: string
+}
+
 /** The options of a proxy service. */
 export interface NativeProxyOptions {
-  proxyId: number
   name: string
   threads: number
   workStealing: boolean
-  phases: number
-  fixedPeer: number
+  routes: Array<NativeRoute>
+  /** What holds for requests that are on no route. */
+  fallback: NativeRoute
+  keepsEncodedSlashes: boolean
   maxConnections: number
   requestHeaderTimeoutMs: number
   keepAliveTimeoutMs: number
@@ -211,6 +301,22 @@ export interface NativeProxyOptions {
   halfClose: boolean
   forwarding: NativeForwardingOptions
   filterOwnResponses: boolean
+}
+
+/** A route, or what holds for requests that are on none. */
+export interface NativeRoute {
+  matcher: NativeMatch
+  requestHeaders: Array<NativeHeaderChange>
+  responseHeaders: Array<NativeHeaderChange>
+  action: NativeAction
+  /** Its filters, if it has phases of its own. */
+  filters?: Array<NativeFilter>
+  /** The number of the object with its phases. */
+  proxyId: number
+  /** The phases that run for all of its requests, as a mask. */
+  phases: number
+  /** The number of its peer; 0 = a phase is asked. */
+  peer: number
 }
 
 /** A certificate that has signed itself, and its key, in PEM. */
@@ -254,6 +360,37 @@ export interface NativeStarted {
   /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
   code?: string
   message?: string
+}
+
+/** The head of a response, or why there is none. */
+export interface NativeSubhead {
+  status: number
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  /** Code, source, status and message of an error, by lines. */
+  error?: string
+}
+
+/** A piece of a response's body, or why there is none; without both: the end. */
+export interface NativeSubpiece {
+  data?: Buffer
+  error?: string
+}
+
+/** A subrequest as JavaScript asks for it, checked there. */
+export interface NativeSubrequestOptions {
+  proxyId: number
+  /** The slot of the request that it is made for. */
+  slot: number
+  method: string
+  target: string
+  host: string
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  body?: Buffer
+  /** The peer that it goes straight to; 0 = through the phases. */
+  peer: number
+  discard: boolean
 }
 
 /** What the handshake of a client came to. */

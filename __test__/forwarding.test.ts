@@ -94,7 +94,7 @@ test('a phase sees the fields and may change them', async () => {
 
 test('each wrong option is named', () => {
   const upstreamPeer = new HttpPeer('127.0.0.1:1')
-  const bad = ['10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
+  const bad = ['unix', '10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
   const forwarding = { trustedProxies: ['10.0.0.1/8', '::1/128', ...bad], via: 'a b', trustedField: 'x' }
   try {
     new HttpProxy({ upstreamPeer }, { forwarding } as unknown as HttpProxyOptions)

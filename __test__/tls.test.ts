@@ -83,7 +83,7 @@ describe('certificates', () => {
     const wrong = () =>
       https.updateCertificates([pair('example'), { ...pair('localhost'), key: certs('ca.pem') }])
     expect(wrong).toThrow(
-      /^invalid options of updateCertificates:\n {2}certificates\[1\]\.key: found "there is no/,
+      /^invalid options of updateCertificates:\n {2}certificates\[1\]\.key: found "__test__\/certs\/ca\.pem: there is no/,
     )
     expect(() => https.updateCertificates([])).toThrow(/certificates/)
     expect(await shownFor(to, 'localhost')).toBe(WILDCARD)

@@ -1,7 +1,9 @@
-import { expectTypeOf, test } from 'vitest'
+import { expect, expectTypeOf, test } from 'vitest'
 import {
   type Answer,
+  type AnyPart,
   type CloseReport,
+  definePart,
   definePhases,
   type ErrorCode,
   HttpPeer,
@@ -10,6 +12,7 @@ import {
   type Phases,
   ProxyError,
   type ProxyHttp,
+  type ProxyPart,
   type RequestHeader,
   type ResponseHeader,
   Server,
@@ -105,6 +108,49 @@ test('answers, errors and loggers', () => {
   new Server({ logger: false })
 })
 
+test('each part of a composition is typed by its own context', () => {
+  class Auth implements ProxyPart<{ user: string }> {
+    newCtx() {
+      return { user: '' }
+    }
+    requestFilter(session: Session, ctx: { user: string }) {
+      if (ctx.user === '') session.respond(401)
+    }
+  }
+  const cors = definePart({
+    newCtx: () => ({ origin: '*' }),
+    responseFilter(_session, response, ctx) {
+      expectTypeOf(response).toEqualTypeOf<ResponseHeader>()
+      expectTypeOf(ctx).toEqualTypeOf<{ origin: string }>()
+    },
+  })
+  expectTypeOf(cors).toEqualTypeOf<ProxyPart<{ origin: string }>>()
+  const plain = definePart({
+    logging: (_session, _error, ctx) => void expectTypeOf(ctx).toEqualTypeOf<undefined>(),
+  })
+  expectTypeOf<typeof plain>().toExtend<ProxyPart>()
+  const gateway = definePhases({ upstreamPeer: primary })
+  new HttpProxy([new Auth(), cors, plain, gateway])
+  new HttpProxy([new Auth(), cors, plain, gateway] as const, { threads: 1 })
+  expectTypeOf<ProxyHttp<{ a: 1 }>>().toExtend<AnyPart>()
+  // @ts-expect-error newCtx is missing
+  const missing: ProxyPart<{ a: 1 }> = {}
+  // @ts-expect-error no phases
+  new HttpProxy([1, gateway])
+  void missing
+})
+
+test('a scope is given a function to run, and the session', () => {
+  definePhases({
+    upstreamPeer: primary,
+    scope(run, session) {
+      expectTypeOf(run).toEqualTypeOf<() => void>()
+      expectTypeOf(session).toEqualTypeOf<Session>()
+      run()
+    },
+  })
+})
+
 test('the session is read-only', () => {
   const look = (session: Session) => {
     // @ts-expect-error as received
@@ -114,6 +160,10 @@ test('the session is read-only', () => {
     expectTypeOf(session.connection.data).toEqualTypeOf<Map<unknown, unknown>>()
     expectTypeOf(session.upstream?.peer).toEqualTypeOf<HttpPeer | undefined>()
     expectTypeOf(session.signal).toEqualTypeOf<AbortSignal>()
+    expectTypeOf(session.subrequest('/')).toEqualTypeOf<Promise<Response>>()
+    expectTypeOf(session.subrequest('/', { detached: true })).toEqualTypeOf<void>()
+    expectTypeOf(session.parent).toEqualTypeOf<Session | undefined>()
+    session.sendEarlyHints(['</a>'] as const)
     expectTypeOf(session.timings.connectMs).toEqualTypeOf<number | undefined>()
   }
   void look
@@ -124,4 +174,47 @@ test('closing', () => {
   expectTypeOf(close).returns.toEqualTypeOf<Promise<CloseReport>>()
   const run = (server: Server) => server.run()
   expectTypeOf(run).returns.toEqualTypeOf<Promise<void>>()
+})
+
+test('filters of phases have the types of their phases', () => {
+  const phases = definePhases({
+    newCtx: () => ({ count: 1 }),
+    upstreamPeer: primary,
+    requestFilter: {
+      match: { path: ['/a', /^\/b/], header: { a: true, b: ['1'] } },
+      handler(session, ctx) {
+        expectTypeOf(session).toEqualTypeOf<Session>()
+        expectTypeOf(ctx).toEqualTypeOf<{ count: number }>()
+      },
+    },
+    upstreamRequestFilter: { match: { scheme: 'http' }, handler: (_s, { headers }) => headers.set('a', 'b') },
+    responseFilter(_session, response, ctx) {
+      expectTypeOf(response).toEqualTypeOf<ResponseHeader>()
+      expectTypeOf(ctx).toEqualTypeOf<{ count: number }>()
+    },
+  })
+  class Gateway implements ProxyHttp {
+    readonly count = 1
+    upstreamPeer = primary
+    requestFilter = { match: { path: '/a' }, handler: (session: Session) => session.respond(this.count) }
+  }
+  new HttpProxy([phases, definePart({ logging: { match: {}, handler: () => undefined } })])
+  new HttpProxy(new Gateway())
+  // @ts-expect-error a match is needed
+  definePhases({ upstreamPeer: primary, requestFilter: { handler: () => undefined } })
+  // @ts-expect-error a request always has a peer
+  definePhases({ upstreamPeer: { match: {}, handler: () => primary } })
+})
+
+test('phases need no peer where values say what becomes of requests', () => {
+  new HttpProxy(
+    {},
+    { routes: [{ match: { path: '/a' }, upstreamPeer: primary }], requestHeaders: { remove: ['a'] } },
+  )
+  new HttpProxy({}, { respond: { status: 200, body: 'a' } })
+  new HttpProxy({ logging: () => undefined }, { redirect: { to: '/a', status: 308 } })
+  // @ts-expect-error nothing says where requests go
+  expect(() => new HttpProxy({}, { requestHeaders: {} })).toThrow()
+  // @ts-expect-error a status that does not redirect
+  expect(() => new HttpProxy({}, { redirect: { to: '/a', status: 200 } })).toThrow()
 })

@@ -4,6 +4,7 @@ use millrace_proxy::HttpProxy;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::crossing::Router;
 use crate::phases::JsPhases;
@@ -16,6 +17,8 @@ pub(crate) struct ProxyApp {
     pub(crate) proxy: Arc<HttpProxy<JsPhases>>,
     /// One for each runtime with its number, until that has started.
     pub(crate) routers: Mutex<Vec<Option<NumberedRouter>>>,
+    /// The runtimes that have started, by number.
+    pub(crate) runtimes: Mutex<Vec<Option<Handle>>>,
 }
 
 impl ServerApp for ProxyApp {
@@ -36,6 +39,11 @@ impl ServerApp for ProxyApp {
 
     fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
         self.proxy.on_runtime_start(runtime);
+        if let (Some(place), Ok(handle)) =
+            (self.runtimes.lock().get_mut(runtime), Handle::try_current())
+        {
+            *place = Some(handle);
+        }
         let router = self.routers.lock().get_mut(runtime).and_then(Option::take);
         if let Some((number, router)) = router {
             let phases = self.proxy.phases();

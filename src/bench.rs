@@ -157,9 +157,7 @@ impl Driver {
         let (number, router) = self.crossing.add_router();
         let phases = JsPhases {
             crossing: self.crossing.clone(),
-            proxy: self.options.proxy_id,
-            mask: self.options.phases,
-            fixed_peer: crate::peers::peer(self.options.fixed_peer),
+            sets: self.options.sets(),
             limit: crate::options::limit(self.options.callback_timeout_ms),
             max_queued: self.options.max_queued as usize,
             routers: vec![number],

@@ -14,6 +14,8 @@ mod log;
 mod options;
 mod peers;
 mod phases;
+mod routes;
 mod scheduling;
 mod server;
+mod subrequests;
 mod tls;

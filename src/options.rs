@@ -1,25 +1,30 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_demo_origin::OriginOptions;
 use millrace_listeners::Endpoint;
 use millrace_proxy::{
-    ForwardingOptions, Http2Options, InvalidNetwork, Networks, ProxyOptions, TrustedField,
+    ForwardingOptions, Http2Options, InvalidNetwork, Networks, ProxyOptions, Routing, TrustedField,
 };
 use millrace_server::{RuntimeKind, RuntimeOptions};
 use millrace_transport::{Keepalive, SocketOptions};
 use napi_derive::napi;
+
+use crate::phases::PhaseSet;
+use crate::routes::NativeRoute;
 
 // Checked and completed in ts/; here they only change their form. 0 stands for "off".
 
 /// The options of a proxy service.
 #[napi(object, object_to_js = false)]
 pub struct NativeProxyOptions {
-    pub proxy_id: u32,
     pub name: String,
     pub threads: u32,
     pub work_stealing: bool,
-    pub phases: u32,
-    pub fixed_peer: u32,
+    pub routes: Vec<NativeRoute>,
+    /// What holds for requests that are on no route.
+    pub fallback: NativeRoute,
+    pub keeps_encoded_slashes: bool,
     pub max_connections: u32,
     pub request_header_timeout_ms: u32,
     pub keep_alive_timeout_ms: u32,
@@ -143,10 +148,27 @@ impl NativeProxyOptions {
             h2c: self.h2c,
             http2: self.http2.http2(),
             half_close: self.half_close,
+            routing: self.routing()?,
             forwarding: self.forwarding.forwarding()?,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
         })
+    }
+
+    fn routing(&self) -> napi::Result<Option<Arc<Routing>>> {
+        let NativeProxyOptions { routes, fallback, keeps_encoded_slashes, .. } = self;
+        if routes.is_empty() && fallback.is_empty() {
+            return Ok(None);
+        }
+        let routing = crate::routes::routing(routes, fallback, *keeps_encoded_slashes);
+        routing.map(|routing| Some(Arc::new(routing))).map_err(|problems| {
+            napi::Error::new(napi::Status::InvalidArg, format!("wrong routes: {problems:?}"))
+        })
+    }
+
+    /// The phases of each route, and of what is on none.
+    pub(crate) fn sets(&self) -> Vec<PhaseSet> {
+        self.routes.iter().chain([&self.fallback]).map(|route| route.set(&self.fallback)).collect()
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {

@@ -139,13 +139,14 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
+        let proxies = crossing.proxies.clone();
         let crossing = crossing.inner.clone();
         let routers: Vec<_> = (0..options.runtimes()).map(|_| crossing.add_router()).collect();
+        let sets = options.sets();
+        let proxy_ids: Vec<u32> = sets.iter().map(|set| set.proxy).collect();
         let phases = JsPhases {
             crossing,
-            proxy: options.proxy_id,
-            mask: options.phases,
-            fixed_peer: crate::peers::peer(options.fixed_peer),
+            sets,
             limit: crate::options::limit(options.callback_timeout_ms),
             max_queued: options.max_queued as usize,
             routers: routers.iter().map(|(number, _)| *number).collect(),
@@ -153,8 +154,12 @@ impl NativeServer {
         let proxy = HttpProxy::new(phases, options.proxy()?, options.runtimes(), self.log.clone());
         let app = Arc::new(ProxyApp {
             proxy: Arc::new(proxy),
+            runtimes: Mutex::new(vec![None; options.runtimes()]),
             routers: Mutex::new(routers.into_iter().map(Some).collect()),
         });
+        for id in proxy_ids {
+            proxies.insert(id, &app);
+        }
         Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
     }
 

@@ -1,7 +1,7 @@
 import type { OptionProblem } from './errors.js'
 import { checkName, checkValue } from './headers.js'
 import type { NativePeer } from './native.js'
-import { type Checked, required, value } from './options.js'
+import { type Checked, type Rule, required, value } from './options.js'
 
 /** A proxy on the way to a peer, spoken to in the clear. */
 export interface ConnectProxy {
@@ -11,28 +11,45 @@ export interface ConnectProxy {
   headers?: Record<string, string>
 }
 
-/** The rules of {@link ConnectProxy}. */
-export const connectProxyRules = {
-  address: required(value<string | undefined>(undefined, 'an address', (v) => typeof v === 'string')),
-  headers: value<Record<string, string>>({}, 'an object of headers, each with one value', isHeaders),
-}
-
 /** They say how the message is read, or are set with the peer. */
 const NOT_THEIRS = new Set([
   'host', 'content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'expect',
 ]) // biome-ignore format: one list
 
-function isHeaders(headers: unknown): boolean {
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return false
-  return Object.entries(headers).every(([name, value]) => {
-    try {
-      checkName(name)
-      checkValue(name, value)
-    } catch {
-      return false
-    }
-    return !NOT_THEIRS.has(name.toLowerCase())
-  })
+const HEADER = `a header with one valid value, and none of ${[...NOT_THEIRS].join(', ')}`
+
+/** The rules of {@link ConnectProxy}. */
+export const connectProxyRules = {
+  address: required(value<string | undefined>(undefined, 'an address', (v) => typeof v === 'string')),
+  headers: headersRule({}),
+}
+
+/** Headers with one value each; a problem names the header. */
+function headersRule(fallback: Record<string, string>): Rule<Record<string, string>> {
+  const allowed = 'an object of headers, each with one value'
+  return {
+    allowed,
+    fallback,
+    check(found, path, problems) {
+      const isObject = typeof found === 'object' && found !== null && !Array.isArray(found)
+      if (!isObject) problems.push({ path, found, allowed })
+      else
+        for (const [name, value] of Object.entries(found))
+          if (!isHeader(name, value))
+            problems.push({ path: `${path}[${JSON.stringify(name)}]`, found: value, allowed: HEADER })
+      return found as Record<string, string>
+    },
+  }
+}
+
+function isHeader(name: string, value: unknown): boolean {
+  try {
+    checkName(name)
+    checkValue(name, value)
+  } catch {
+    return false
+  }
+  return !NOT_THEIRS.has(name.toLowerCase())
 }
 
 /** The proxy as the addon takes it. `place` is its address in the form of a peer's. */

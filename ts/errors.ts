@@ -165,10 +165,16 @@ export type UsageCode =
   | 'RESPONSE_STARTED'
   /** No phase of this request is running that may answer. */
   | 'CANNOT_ANSWER'
+  /** No phase of this request is running that may read its body. */
+  | 'CANNOT_READ_BODY'
   /** The request is over; its session must not be used any more. */
   | 'SESSION_ENDED'
   /** A header object was used after its phase. */
   | 'PHASE_ENDED'
+  /** Subrequests of subrequests go deeper than `maxSubrequestDepth`. */
+  | 'SUBREQUEST_DEPTH'
+  /** Too many subrequests are under way. */
+  | 'SUBREQUEST_LIMIT'
   /** The server has not started: an endpoint has no address yet. */
   | 'NOT_STARTED'
   /** The server has started, or the service belongs to a server already. */

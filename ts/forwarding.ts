@@ -6,7 +6,7 @@ import { type Checked, flag, oneOf, type Rule, value } from './options.js'
 export interface ForwardingOptions {
   /**
    * Proxies in front of this one, whose word on their own clients is taken: addresses, networks
-   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private`, `linklocal` and `unix`. Default: `[]`.
+   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private` and `linklocal`. Default: `[]`.
    */
   trustedProxies?: readonly string[]
   /**
@@ -25,7 +25,7 @@ export interface ForwardingOptions {
   via?: boolean | string
 }
 
-const NAMES = ['loopback', 'private', 'linklocal', 'unix']
+const NAMES = ['loopback', 'private', 'linklocal']
 
 /** The rules of {@link ForwardingOptions}. */
 export const forwardingRules = {

@@ -47,6 +47,13 @@ export interface ResponseHeader {
   transformBody(options: TransformOptions, transform: Transform): void
 }
 
+/** The head of an interim response. Usable while its phase runs. */
+export interface InterimResponse {
+  /** 102 to 199. */
+  readonly status: number
+  readonly headers: HeaderEdit
+}
+
 /** How a body is given to be changed as a whole. */
 export interface TransformOptions {
   /** Whether gzip, deflate and br are undone first; the body is sent without them then. Default: true. */
@@ -277,6 +284,13 @@ export class EditableRequest extends EditableHead implements RequestHeader {
   }
 }
 
+/** What `interimResponseFilter` gets. */
+export class EditableInterim extends EditableHead implements InterimResponse {
+  get status(): number {
+    return headOf(this).status
+  }
+}
+
 /** What `upstreamResponseFilter` and `responseFilter` get. */
 export class EditableResponse extends EditableHead implements ResponseHeader {
   get status(): number {
@@ -340,7 +354,8 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
   }
 }
 
-const Wanted = { noPhases: 1, change: 2, whole: 4 } as const
+/** What a response's head says of its body, in bits. The addon knows them too. */
+export const Wanted = { noPhases: 1, change: 2, whole: 4 } as const
 
 /** The body will be another: takes out what speaks of the old one, and weakens its tag (RFC 9110 §8.8.1). */
 function contentChanges(head: Head): void {

@@ -19,28 +19,37 @@ export {
   UsageError,
 } from './errors.js'
 export type { ForwardingOptions } from './forwarding.js'
-export type { RequestHeader, ResponseHeader, TransformOptions } from './head.js'
+export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
 export type { Logger } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
+  type AnyPart,
   type AnyPhases,
   type Awaitable,
   type BodyResult,
   type Decision,
+  definePart,
   definePhases,
+  type Filterable,
+  type FilteredPhase,
   PHASES,
   type PhaseName,
   type Phases,
   type ProxyHttp,
+  type ProxyPart,
 } from './phases.js'
 export { HttpProxy, type HttpProxyOptions } from './proxy.js'
+export type { RequestMatch } from './routes/match.js'
+export type { Route } from './routes/routes.js'
+export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
 export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
 export { Service, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,
+  ReadBodyOptions,
   RequestView,
   ResponseView,
   Session,
@@ -48,6 +57,7 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type { SubrequestOptions } from './subrequest.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'

@@ -80,6 +80,28 @@ export function value<T>(fallback: T, allowed: string, test: (v: unknown) => boo
   return rule(fallback, allowed, test)
 }
 
+/** A list, at least `least` long, of which each one passes `test`; a problem names the place in the list. */
+export function each<T extends readonly string[] | undefined>(
+  fallback: T,
+  allowed: string,
+  test: (one: string, at: number, all: readonly unknown[]) => boolean,
+  least = 0,
+): Rule<T> {
+  const list = `a list${least > 0 ? ', not empty' : ''}; each: ${allowed}`
+  return {
+    allowed: list,
+    fallback,
+    check(value, path, problems) {
+      if (!Array.isArray(value) || value.length < least) problems.push({ path, found: value, allowed: list })
+      else
+        for (const [at, one] of value.entries())
+          if (typeof one !== 'string' || !test(one, at, value))
+            problems.push({ path: `${path}[${at}]`, found: one, allowed })
+      return value as T
+    },
+  }
+}
+
 /** An object with options of its own; absent unless given. */
 export function group<R extends Rules>(rules: R): Rule<Checked<R> | undefined> {
   return {

@@ -80,7 +80,8 @@ const rules = {
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
-const ALLOWED = 'http://host[:port], https://host[:port], host:port, [IPv6]:port or unix:/path'
+const PLAIN = 'http://host[:port], host:port, [IPv6]:port or unix:/path'
+const ALLOWED = `https://host[:port], ${PLAIN}`
 
 /**
  * Where a request goes, and how. Frozen, and checked when it is made: make it once and keep it.
@@ -109,7 +110,7 @@ export class HttpPeer {
     if (protocol === 'h1')
       for (const [path, found] of Object.entries({ h2MaxStreams, h2PingIntervalMs }))
         if (found !== undefined) problems.push({ path, found, allowed: "nothing with protocol 'h1'" })
-    const placeOf = (address: string) => parseAddress(address, problems, 'connectProxy.address')
+    const placeOf = (address: string) => parseAddress(address, problems, 'connectProxy.address', PLAIN)
     const proxy = nativeProxy(connectProxy, placeOf, place, problems)
     this.#tls = makePeerTls(secret, scheme, options, problems)
     if (problems.length > 0) throw invalidOptions('HttpPeer', problems)
@@ -172,8 +173,8 @@ interface Place {
   place: string
 }
 
-function parseAddress(address: unknown, problems: OptionProblem[], path = 'address'): Place {
-  const wrong = (allowed = ALLOWED) => {
+function parseAddress(address: unknown, problems: OptionProblem[], path = 'address', all = ALLOWED): Place {
+  const wrong = (allowed = all) => {
     problems.push({ path, found: address, allowed })
     return { place: '' }
   }
@@ -195,7 +196,7 @@ function parseAddress(address: unknown, problems: OptionProblem[], path = 'addre
     address.endsWith('?') ||
     address.endsWith('#')
   )
-    return wrong(`${ALLOWED}; without a path: change the target in upstreamRequestFilter`)
+    return wrong(`${all}; without a path: change the target in upstreamRequestFilter`)
   if (!isUrl && !/^(?:\[[^\]/]+\]|[^:/]+):\d+$/.test(address)) return wrong()
   if (url.hostname === '' || url.port === '0') return wrong()
   const place = `${url.hostname}:${url.port || (scheme === 'https' ? '443' : '80')}`

@@ -1,8 +1,9 @@
 import type { Answer } from './answer.js'
 import type { ProxyError } from './errors.js'
-import type { RequestHeader, ResponseHeader } from './head.js'
+import type { InterimResponse, RequestHeader, ResponseHeader } from './head.js'
 import type { HeaderEdit } from './headers.js'
 import type { HttpPeer } from './peer.js'
+import type { RequestMatch } from './routes/match.js'
 import type { Session } from './session.js'
 
 /** A value, or a promise of it. */
@@ -63,6 +64,13 @@ export interface Phases<Ctx> {
    */
   requestBodyFilter?(session: Session, chunk: Buffer, end: boolean, ctx: Ctx): Awaitable<BodyResult>
 
+  /**
+   * The origin has sent an interim response, such as 103 Early Hints; not 100, which only asks for the
+   * request's body. May change its fields; null drops it. Default: it goes to the client as it is, which
+   * gets none in HTTP/1.0.
+   */
+  interimResponseFilter?(session: Session, response: InterimResponse, ctx: Ctx): Awaitable<void | null>
+
   /** May change the head the origin sent, before anything else looks at it. Default: as it is. */
   upstreamResponseFilter?(session: Session, response: ResponseHeader, ctx: Ctx): Awaitable<void>
 
@@ -105,24 +113,80 @@ export interface Phases<Ctx> {
    * it throws is logged and does nothing else. The session ends when it has settled. Default: nothing.
    */
   logging?(session: Session, error: ProxyError | undefined, ctx: Ctx): Awaitable<void>
+
+  /**
+   * Whether no line in the log tells of this failed request. Called before `logging`, and only where
+   * there would be a line; has to be sync. What it throws is logged, and the line too. Default: false.
+   */
+  suppressErrorLog?(session: Session, error: ProxyError, ctx: Ctx): boolean
+
+  /**
+   * The request in a few words, for that line: at most 1,024 characters are shown, without line ends.
+   * Called only for it; has to be sync. Default: `GET /path, Host: a.example`.
+   */
+  requestSummary?(session: Session, ctx: Ctx): string
+
+  /**
+   * Gives the request an async context. Called once for each request, before `newCtx`; has to call
+   * `run` once, at once: `scope: (run) => storage.run(new Map(), run)`. `newCtx` and every phase of
+   * the request run in the context that `run` was called in, whatever else runs beside them. Default:
+   * no context is promised.
+   */
+  scope?(run: () => void, session: Session): void
+}
+
+/** A phase that is for some requests: others do not cross for it. `this` is the object with the phases. */
+export interface FilteredPhase<Handler> {
+  /** Which requests it is for. */
+  match: RequestMatch
+  handler: Handler
+}
+
+/** The same phases, each as a function, or as one for some requests. */
+export type Filterable<P> = {
+  [Name in keyof P]: Name extends 'upstreamPeer' | 'newCtx' | 'scope' | 'suppressErrorLog' | 'requestSummary'
+    ? P[Name]
+    : P[Name] | FilteredPhase<NonNullable<P[Name]>>
 }
 
 /**
  * The phases of a request with a context: what `newCtx` returns is handed to each phase of the
  * same request. It runs, synchronously, before the first of them; without it the context is `undefined`.
  */
-export type ProxyHttp<Ctx = undefined> = Phases<Ctx> &
+export type ProxyHttp<Ctx = undefined> = Filterable<Phases<Ctx>> &
   ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+
+/**
+ * One of several objects that make up the phases of a proxy: `new HttpProxy([auth, cors, gateway])`.
+ * Each has a context of its own. Exactly one of them has `upstreamPeer`.
+ */
+export type ProxyPart<Ctx = undefined> = Filterable<Partial<Phases<Ctx>>> &
+  ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+
+/** A part with any context. */
+// biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
+export type AnyPart = Filterable<Partial<Phases<any>>> & { newCtx?(session: Session): unknown }
 
 /** Phases with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
-export type AnyPhases = Phases<any> & { newCtx?(session: Session): unknown }
+export type AnyPhases = Filterable<Phases<any>> & { newCtx?(session: Session): unknown }
 
 /** Returns its argument. It infers the context of a bag of functions from `newCtx`. */
-export function definePhases<Ctx>(phases: Phases<Ctx> & { newCtx(session: Session): Ctx }): ProxyHttp<Ctx>
-export function definePhases(phases: Phases<undefined>): ProxyHttp
+export function definePhases<Ctx>(
+  phases: Filterable<Phases<Ctx>> & { newCtx(session: Session): Ctx },
+): ProxyHttp<Ctx>
+export function definePhases(phases: Filterable<Phases<undefined>>): ProxyHttp
 export function definePhases(phases: AnyPhases): AnyPhases {
   return phases
+}
+
+/** Returns its argument. It infers the context of a part, a bag of functions, from `newCtx`. */
+export function definePart<Ctx>(
+  part: Filterable<Partial<Phases<Ctx>>> & { newCtx(session: Session): Ctx },
+): ProxyPart<Ctx>
+export function definePart(part: Filterable<Partial<Phases<undefined>>>): ProxyPart
+export function definePart(part: AnyPart): AnyPart {
+  return part
 }
 
 /** The phases by number, as the addon counts them. */
@@ -145,6 +209,8 @@ export const PHASES = [
   'errorWhileProxy',
   'failToProxy',
   'logging',
+  // Called while the origin's response is waited for.
+  'interimResponseFilter',
 ] as const
 
 /** The name of a phase. */
@@ -170,7 +236,11 @@ export const Phase = {
   errorWhileProxy: 15,
   failToProxy: 16,
   logging: 17,
+  interimResponseFilter: 18,
 } as const satisfies Record<PhaseName, number>
+
+/** @internal Functions beside the phases, by their numbers; `scope` has none, as nothing crosses for it. */
+export const Hook = { suppressErrorLog: 19, requestSummary: 20 } as const
 
 /** @internal The phases that may answer, as a mask. */
 export const MAY_ANSWER =

@@ -1,19 +1,19 @@
 import { availableParallelism } from 'node:os'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
-import type { OptionProblem } from './errors.js'
+import { invalidOptions, type OptionProblem } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { type Http2Options, http2Rules } from './http2.js'
-import { phasesOf } from './implemented.js'
 import { makeLog } from './logger.js'
-import type { NativeProxyOptions } from './native.js'
-import { checkOptions, flag, integer, ms, serviceName, settings, value } from './options.js'
-import { HttpPeer } from './peer.js'
-import { type AnyPhases, Phase } from './phases.js'
+import type { NativeProxyOptions, NativeRoute } from './native.js'
+import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
+import { type AnyPart, type AnyPhases, Phase } from './phases.js'
+import { type Route, routesRule, type Way, waysOf } from './routes/routes.js'
+import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, Service } from './service.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
-export interface HttpProxyOptions {
+export interface HttpProxyOptions extends RouteValues {
   /** For the names of its threads and for the log. Default: `proxy`. */
   name?: string
   /** Threads of its runtime, 1–1,024. Default: the cores available. */
@@ -70,8 +70,20 @@ export interface HttpProxyOptions {
   http2?: Http2Options
   /** Whether a client may end its side of the connection and still get its answer. Default: false. */
   halfClose?: boolean
+  /**
+   * What becomes of some requests: the first route that is for a request holds. The values on the proxy
+   * itself hold for requests that are on none, but headers are changed for all. Default: none.
+   */
+  routes?: readonly Route[]
+  /**
+   * Whether a path in which a slash or a backslash is percent-encoded is refused with 400, or kept as
+   * it is, as a part of its segment. Counts where something compares or changes paths. Default: `refuse`.
+   */
+  encodedSlashes?: 'refuse' | 'keep'
   /** What origins are told of who a request comes from, and which proxies are believed. Default: as each says. */
   forwarding?: ForwardingOptions
+  /** How deep subrequests through the phases may go, one made for the other; 0 = there are none. Default: 4. */
+  maxSubrequestDepth?: number
   /** Whether `responseFilter` also runs on answers of one's own. Default: false. */
   filterOwnResponses?: boolean
 }
@@ -98,63 +110,102 @@ const proxyRules = {
   maxQueued: integer(8_192, 1, 1_048_576),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
-  upgrades: value<string[]>(['websocket'], 'a list of protocols in lower case, without h2c', isUpgrades),
+  upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
   h2c: flag(true),
   http2: settings(http2Rules),
   halfClose: flag(false),
+  routes: routesRule(undefined),
+  encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
+  maxSubrequestDepth: integer(4, 0, 64),
+  ...valueRules,
 }
 
-/** Protocols by their names, of which HTTP/2 is none that this proxy could pass on blindly. */
-function isUpgrades(list: unknown): boolean {
-  const isProtocol = (name: unknown) =>
-    typeof name === 'string' && /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
-  return (
-    Array.isArray(list) && list.every((name) => isProtocol(name) && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name))
-  )
+/** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
+function isUpgrade(name: string): boolean {
+  const isProtocol = /^[!#$%&'*+\-.^_`|~0-9a-z]+(?:\/[!#$%&'*+\-.^_`|~0-9a-z]+)?$/.test(name)
+  return isProtocol && !/^(?:h2c|http\/.*|tls\/.*)$/.test(name)
 }
+
+/** Values that say what becomes of requests, with no phase that does. */
+type ActingOptions =
+  | Required<Pick<HttpProxyOptions, 'routes'>>
+  | Required<Pick<RouteValues, 'respond'>>
+  | Required<Pick<RouteValues, 'redirect'>>
 
 let proxies = 0
+
+/** Of a proxy of several parts, which each have their own. */
+const NONE: unknown = Object.freeze({})
+
+function entryOf(
+  { composition, peer }: Way,
+  {
+    callbackTimeoutMs,
+    maxSubrequestDepth,
+  }: Pick<Required<HttpProxyOptions>, 'callbackTimeoutMs' | 'maxSubrequestDepth'>,
+): ProxyEntry {
+  const { mask, single, scopes } = composition
+  const isPlain = single !== undefined && scopes.length === 0
+  return {
+    id: ++proxies,
+    phases: single ?? (NONE as AnyPhases),
+    hasNewCtx: !isPlain || (mask & (1 << Phase.newCtx)) !== 0,
+    composition: isPlain ? undefined : composition,
+    fixedPeer: peer,
+    callbackTimeoutMs,
+    maxSubrequestDepth,
+    detached: 0,
+    log: makeLog(false),
+    sessions: 0,
+  }
+}
 
 /** A service that proxies HTTP, to clients and origins of HTTP/1.1 and HTTP/2, with the phases it is given. */
 export class HttpProxy extends Service {
   /** @internal For the server. */
   readonly entry: ProxyEntry
-  /** @internal For the server; `fixedPeer` is filled in there. */
+  /** The phases of each route, and at the end those of all other requests. */
+  readonly #ways: readonly (Way & { entry: ProxyEntry | undefined })[]
+  /** @internal For the server; the routes are filled in there. */
   readonly native: NativeProxyOptions
 
   /**
-   * @param phases an object of a class or a bag of functions; which phases it has is read now
+   * @param phases an object of a class or a bag of functions, or several of them; which phases they
+   * have is read now. Of several, the phases on the way in (`earlyRequestFilter` to `upstreamPeer`,
+   * `connectedToUpstream`, `upstreamRequestFilter`, `requestBodyFilter`) run in order, all others in
+   * reverse; see `docs/composition.md`.
    * @throws UsageError INVALID_OPTIONS, also for a misspelt phase
    */
-  constructor(phases: AnyPhases, options: HttpProxyOptions = {}) {
+  constructor(phases: AnyPhases | readonly AnyPart[], options?: HttpProxyOptions)
+  /** Without `upstreamPeer` where values say what becomes of requests; any other gets a 404. */
+  constructor(phases: AnyPart, options: HttpProxyOptions & ActingOptions)
+  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[], options: HttpProxyOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const mask = phasesOf(phases, problems)
-    const checked = checkOptions('HttpProxy', proxyRules, options, problems)
-    const id = ++proxies
-    const { upstreamPeer } = phases
-    this.entry = {
-      id,
-      phases,
-      hasNewCtx: (mask & (1 << Phase.newCtx)) !== 0,
-      fixedPeer: upstreamPeer instanceof HttpPeer ? upstreamPeer : undefined,
-      callbackTimeoutMs: checked.callbackTimeoutMs,
-      log: makeLog(false),
-      sessions: 0,
-    }
+    const checked = checkInto(proxyRules, options, problems)
+    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
+    const values = { requestHeaders, responseHeaders, redirect, rewrite, respond, routes }
+    const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
+    const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
+    if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
+    this.#ways = ways.map((way) => ({
+      ...way,
+      entry: way.same ? undefined : entryOf(way, checked),
+    }))
+    this.entry = this.#ways.at(-1)!.entry!
     this.native = {
-      ...checked,
+      ...rest,
       upgrades: [...checked.upgrades],
       forwarding: nativeForwarding(checked.forwarding),
-      proxyId: id,
       threads: checked.threads ?? availableParallelism(),
-      phases: mask & ~(1 << Phase.newCtx),
-      fixedPeer: 0,
       maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+      keepsEncodedSlashes,
+      routes: [],
+      fallback: ways.at(-1)!.native,
     }
   }
 
@@ -168,15 +219,19 @@ export class HttpProxy extends Service {
 
   /** @internal */
   override addTo({ native, environment, log, numberOf }: Host): number {
-    const { entry } = this
-    entry.log = log
-    environment.crossing.addProxy(entry)
-    const fixedPeer = entry.fixedPeer === undefined ? 0 : numberOf(entry.fixedPeer)
-    return native.addProxy(environment.native, { ...this.native, fixedPeer })
+    const routes = this.#ways.map(({ entry = this.entry, native }): NativeRoute => {
+      entry.log = log
+      environment.crossing.addProxy(entry)
+      const { fixedPeer } = entry
+      const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
+      return { ...native, proxyId: entry.id, peer }
+    })
+    const fallback = routes.pop()!
+    return native.addProxy(environment.native, { ...this.native, routes, fallback })
   }
 
   /** @internal */
   override stopped(crossing: Crossing, afterMs: number): void {
-    crossing.retireProxy(this.entry, afterMs)
+    for (const { entry } of this.#ways) if (entry !== undefined) crossing.retireProxy(entry, afterMs)
   }
 }

@@ -1,11 +1,13 @@
 import type { X509Certificate } from 'node:crypto'
 import { type Answer, checkAnswer } from './answer.js'
 import type { Connection, RequestState } from './crossing/state.js'
-import { UsageError } from './errors.js'
+import { show, UsageError } from './errors.js'
 import type { Head } from './head.js'
-import { allFields, allValues, type HeaderView, joinedValue, needle } from './headers.js'
+import { allFields, allValues, checkValue, type HeaderView, joinedValue, needle } from './headers.js'
+import { checkOptions, integer } from './options.js'
 import type { HttpPeer } from './peer.js'
 import { MAY_ANSWER, PHASES } from './phases.js'
+import { type SubrequestOptions, subrequest } from './subrequest.js'
 
 /** One end of a connection. */
 export interface Address {
@@ -119,13 +121,76 @@ export interface Session {
    * none is running), INVALID_ANSWER, INVALID_HEADER
    */
   respond(answer: Answer): void
+  /**
+   * Waits for the whole of the request's body: in the phases before the upstream is chosen, or later if
+   * one of those has read it. It goes upstream all the same, on each try, and through
+   * `requestBodyFilter`. The client is asked for it if it waits for a 100; its time is no phase's time.
+   * Each call gives a copy of its own. A request without a body gives an empty one at once.
+   *
+   * Rejects with a ProxyError, BODY_TOO_LARGE (413) beyond `maxBytes`, or why the client did not send
+   * it; with a UsageError CANNOT_READ_BODY, INVALID_OPTIONS, SESSION_ENDED.
+   */
+  readBody(options?: ReadBodyOptions): Promise<Buffer>
+  /**
+   * Sends the client a 103 (Early Hints) with these values of `link`, such as
+   * `</style.css>; rel=preload; as=style`, at once and before the answer: it can fetch them while the
+   * origin is still at work. A client of HTTP/1.0 gets none; after 16 for one request, or where the
+   * response has begun meanwhile, they are dropped.
+   *
+   * @throws UsageError INVALID_HEADER, RESPONSE_STARTED (the answer is given or on its way)
+   */
+  sendEarlyHints(links: string | readonly string[]): void
+  /**
+   * Makes a request of one's own, for this one: through all phases, as if a client had sent it, or
+   * straight to `peer`. It shares the proxy's connections. It is cancelled when this request ends,
+   * unless it is `detached`: then nothing is returned, and what comes of it is forgotten.
+   * A response that a phase or an error page gave is one like any other; a straight one rejects with
+   * a `ProxyError` where the peer fails. See `docs/subrequests.md`.
+   *
+   * @param target a path with its query: `/a?b`
+   * @throws UsageError INVALID_OPTIONS, INVALID_HEADER, SUBREQUEST_DEPTH, SUBREQUEST_LIMIT
+   */
+  subrequest(target: string, options: SubrequestOptions & { detached: true }): void
+  subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
+  /** The session that this request was made for as a subrequest; undefined of a client's request. */
+  readonly parent: Session | undefined
   /** The request in one line, for a log. */
   summary(): string
 }
 
+/** How a request's body is read. */
+export interface ReadBodyOptions {
+  /** The largest body, in bytes: so much may be held for each request, twice. Default: 1,048,576. */
+  maxBytes?: number
+}
+
+const readBodyRules = { maxBytes: integer(1_048_576, 0, 2 ** 31 - 1) }
+
 function live(state: RequestState): RequestState {
   if (state.live) return state
   throw new UsageError('SESSION_ENDED', 'the request is over: its session must not be used any more')
+}
+
+/** What the `link` fields of one response may have together, in characters. */
+const MOST_LINKS = 16 * 1024
+
+/** @throws UsageError INVALID_HEADER */
+function linkFields(links: string | readonly string[]): string {
+  const values = typeof links === 'string' ? [links] : links
+  const isLink = (value: unknown) => typeof value === 'string' && /^<[^<>\s]*>/.test(value)
+  if (!Array.isArray(values) || values.length === 0 || !values.every(isLink))
+    throw new UsageError(
+      'INVALID_HEADER',
+      `${show(links)} is no value of link, nor a list of them: <uri>; rel=…`,
+    )
+  let fields = ''
+  for (const value of values) {
+    checkValue('link', value)
+    fields += `link\0${value}\n`
+  }
+  if (fields.length > MOST_LINKS)
+    throw new UsageError('INVALID_HEADER', `the links have more than ${MOST_LINKS} characters`)
+  return fields
 }
 
 /** The session that phases get. */
@@ -194,6 +259,35 @@ export class LiveSession implements Session {
       throw new UsageError('CANNOT_ANSWER', `respond was called where it cannot answer: ${where}`)
     }
     state.answer = checkAnswer(answer, state.method())
+  }
+
+  // Not an async function: whoever does not wait for it need not hear of its failure.
+  readBody(options: ReadBodyOptions = {}): Promise<Buffer> {
+    try {
+      const state = live(this.#state)
+      const { maxBytes } = checkOptions('readBody', readBodyRules, options)
+      return state.readBody(maxBytes)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  sendEarlyHints(links: string | readonly string[]): void {
+    const state = live(this.#state)
+    const fields = linkFields(links)
+    if (state.responseStarted || state.answer !== null || state.ending)
+      throw new UsageError('RESPONSE_STARTED', 'the answer is on its way: hints come too late')
+    state.sendInterim(103, fields)
+  }
+
+  subrequest(target: string, options: SubrequestOptions & { detached: true }): void
+  subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
+  subrequest(target: string, options: SubrequestOptions = {}): Promise<Response> | undefined {
+    return subrequest(live(this.#state), target, options)
+  }
+
+  get parent(): Session | undefined {
+    return live(this.#state).parent?.session
   }
 
   summary(): string {

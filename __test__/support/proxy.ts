@@ -1,6 +1,13 @@
 import { onTestFinished } from 'vitest'
 import { type Environment, theEnvironment } from '../../ts/crossing/environment.js'
-import { type AnyPhases, type Endpoint, HttpProxy, type HttpProxyOptions, Server } from '../../ts/index.js'
+import {
+  type AnyPart,
+  type AnyPhases,
+  type Endpoint,
+  HttpProxy,
+  type HttpProxyOptions,
+  Server,
+} from '../../ts/index.js'
 
 /** A server with one proxy, running. */
 export interface Running {
@@ -16,12 +23,15 @@ export interface Running {
 }
 
 /** Starts a proxy with these phases on a free port. It is closed with the test. */
-export async function startProxy(phases: AnyPhases, options: HttpProxyOptions = {}): Promise<Running> {
+export async function startProxy(
+  phases: AnyPhases | AnyPart | readonly AnyPart[],
+  options: HttpProxyOptions = {},
+): Promise<Running> {
   const lines: string[] = []
   const log = (level: string) => (line: string) => void lines.push(`${level} ${line}`)
   const logger = { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
   const server = new Server({ graceMs: 1_000, logger })
-  const proxy = server.addService(new HttpProxy(phases, { threads: 2, ...options }))
+  const proxy = server.addService(new HttpProxy(phases as AnyPhases, { threads: 2, ...options }))
   const http = proxy.addTcp('127.0.0.1:0')
   await server.start()
   onTestFinished(async () => {

@@ -80,6 +80,9 @@ class Recorder {
   logging(...args: unknown[]): Promise<void> {
     return this.run('logging', args)
   }
+  interimResponseFilter(...args: unknown[]): null | undefined {
+    return this.run('interimResponseFilter', args)
+  }
 }
 
 export type Through = (

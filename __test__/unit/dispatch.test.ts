@@ -4,7 +4,7 @@ import type { RequestHeader, ResponseHeader } from '../../ts/head.js'
 import { HttpPeer } from '../../ts/peer.js'
 import { Phase } from '../../ts/phases.js'
 import type { Session } from '../../ts/session.js'
-import { CLOSED, codeOf, END, settle, setUp } from './fake.js'
+import { BODY, CLOSED, codeOf, END, settle, setUp } from './fake.js'
 
 test('phases of one crossing run in order, with session first and context last', () => {
   const calls: unknown[] = []
@@ -246,7 +246,7 @@ test('a look-up never finds an address in place of a field', () => {
     requestFilter: ({ request, client }) =>
       void seen.push(request.headers.get('abcd'), client, request.headers.get('host')),
   })
-  const meta = ['id', '1.1', 'abcd::1', '1', '::1', '2', 'c', '1', 'abcd::2 3']
+  const meta = ['id', '1.1', 'abcd::1', '1', '::1', '2', 'c', '1', 'abcd::2 3', '']
   addon.send({ phases: ['requestFilter'], request: { meta, fields: 'host:h\n' } })
   expect(seen).toEqual([undefined, { host: 'abcd::2', port: 3 }, 'h'])
 })
@@ -316,4 +316,13 @@ test('the error of a phase is the very object it threw', () => {
   addon.send({ seq: 3, kind: END, phases: ['logging'], error })
   expect(seen).toEqual([mine, mine])
   expect(mine.phase).toBe('requestFilter')
+})
+
+test('a connection that closes does not end a body that has slot 0', async () => {
+  const { addon } = setUp({ responseBodyFilter: async (_session, chunk: Buffer) => `${chunk}!` })
+  addon.send({ slot: 1, request: {} })
+  addon.send({ slot: 0, kind: BODY, seq: 5, phases: ['responseBodyFilter'], parent: 1, piece: 'piece' })
+  expect(addon.send({ kind: CLOSED, seq: 0, upstream: 'c2' })).toEqual([])
+  await settle()
+  expect(addon.take()).toEqual([expect.objectContaining({ slot: 0, seq: 5, result: 'done', b: 'piece!' })])
 })

@@ -9,6 +9,7 @@ export const RUN = 0
 export const END = 1
 export const ABORT = 2
 export const CLOSED = 3
+export const BODY = 4
 
 const RESULTS = ['done', 'answered', 'thrown', 'progress', 'free'] as const
 
@@ -38,6 +39,9 @@ export interface Item {
   attempt?: number
   flags?: number
   numbers?: number[]
+  /** Of a piece of a body: the slot of its request, and the piece. */
+  parent?: number
+  piece?: string
 }
 
 export interface RequestParts {
@@ -61,6 +65,10 @@ export class FakeAddon implements CrossingLike {
 
   buffers() {
     return { input: this.input, items: this.items, numbers: this.numbers, records: this.records }
+  }
+
+  body() {
+    return null
   }
 
   tls() {
@@ -96,10 +104,10 @@ export class FakeAddon implements CrossingLike {
     for (const [index, item] of items.entries()) {
       const r = item.request
       const [target, method, host] = [r?.target ?? '/', r?.method ?? 'GET', r?.host ?? 'a.example']
-      const meta = r?.meta ?? ['id-1', '1.1', '127.0.0.1', '5000', '127.0.0.1', '80', 'c1', '1', '']
+      const meta = r?.meta ?? ['id-1', '1.1', '127.0.0.1', '5000', '127.0.0.1', '80', 'c1', '1', '', '']
       const request =
         r === undefined ? '' : `${target}${method}${host}\n${meta.join('\n')}\n${r.fields ?? 'accept:*/*\n'}`
-      const parts = [request, item.upstream ?? '', item.head ?? '', item.error ?? '']
+      const parts = [item.piece ?? request, item.upstream ?? '', item.head ?? '', item.error ?? '']
       let mask = 0
       for (const phase of item.phases ?? []) mask |= 1 << Phase[phase]
       const lengths = parts.map((part) => part.length) as [number, number, number, number]
@@ -107,7 +115,10 @@ export class FakeAddon implements CrossingLike {
         [item.slot ?? 0, item.proxy ?? 1, item.kind ?? RUN, item.seq ?? 1, mask, offset, lengths[0]],
         index * 16,
       )
-      this.items.set([target.length, method.length, host.length, lengths[1], lengths[2]], index * 16 + 7)
+      this.items.set(
+        [item.parent ?? target.length, method.length, host.length, lengths[1], lengths[2]],
+        index * 16 + 7,
+      )
       this.items.set([item.status ?? 0, lengths[3], item.attempt ?? 1, item.flags ?? 0], index * 16 + 12)
       this.numbers.set(item.numbers ?? [1000, Number.NaN, Number.NaN, Number.NaN, 0, 0], index * 8)
       for (const part of parts) offset += this.input.latin1Write(part, offset)
@@ -163,6 +174,8 @@ export function setUp(
     hasNewCtx: (phasesOf(target, []) & 1) !== 0,
     fixedPeer: target.upstreamPeer instanceof HttpPeer ? target.upstreamPeer : undefined,
     callbackTimeoutMs: options.callbackTimeoutMs ?? 10_000,
+    maxSubrequestDepth: 4,
+    detached: 0,
     log,
     sessions: 0,
   }

@@ -111,7 +111,7 @@ test('misspelt phases are refused', () => {
     }
   }
   expect(paths(new Derived())).toEqual([])
-  expect(new HttpProxy(new Derived()).native.phases).toBe((1 << 2) | (1 << 4))
+  expect(new HttpProxy(new Derived()).native.fallback.phases).toBe((1 << 2) | (1 << 4))
 })
 
 test('addresses to listen on are checked, and unknown before the start', () => {

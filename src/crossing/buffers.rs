@@ -6,7 +6,6 @@ use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Int32ArraySlice, Res
 
 use super::batch::{Batch, MAX_BATCH};
 use super::item::{DOUBLES, INTS, at};
-use super::record;
 
 /// Bytes of text of one batch: more than the largest item, whose heads are bounded.
 pub(super) const INPUT: usize = 2 * 1024 * 1024;
@@ -56,7 +55,7 @@ impl Memory {
             input: Area::new(INPUT),
             items: Area::new(MAX_BATCH * INTS),
             numbers: Area::new(MAX_BATCH * DOUBLES),
-            records: Area::new(RECORDS * record::INTS),
+            records: Area::new(RECORDS * millrace_records::INTS),
         })
     }
 
@@ -100,6 +99,6 @@ impl Memory {
     pub(super) fn records(&self, count: usize) -> Vec<i32> {
         // SAFETY: as above; copied before JS runs again.
         let contents = unsafe { &*self.records.0.get() };
-        contents.get(..count * record::INTS).map(<[i32]>::to_vec).unwrap_or_default()
+        contents.get(..count * millrace_records::INTS).map(<[i32]>::to_vec).unwrap_or_default()
     }
 }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use millrace_error::Error;
+use millrace_message::ResponseHead;
+use millrace_proxy::{ClientConnection, InterimSender};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Crossing, Item, Kind, Outcome, Reply};
+use super::{Crossing, Item, Kind, Outcome, Reply, Section};
 
 /// Where one live request waits for its answers.
 pub(crate) struct Cell {
@@ -31,6 +35,15 @@ struct State {
     router: usize,
     /// Of the connection of the request that has the slot.
     tls: Option<Arc<TlsInfo>>,
+    /// The phase waits for the body of its request, of at most so many bytes.
+    wanted: Option<u32>,
+    /// What `waiting` was before: the time of the client is not the phase's.
+    paused: Option<Duration>,
+    /// The body that it got.
+    body: Option<Bytes>,
+    /// The way to the client of that request, until it is over.
+    interims: Option<InterimSender>,
+    connection: Option<Arc<ClientConnection>>,
 }
 
 impl Cell {
@@ -90,10 +103,63 @@ impl Cell {
         self.state.lock().tls.clone()
     }
 
+    /// The phase waits for the body of its request, and is not timed until it has it.
+    pub(super) fn want_body(&self, seq: u32, most: u32) {
+        let waker = {
+            let mut state = self.state.lock();
+            // Once there is a reply nobody would look.
+            if state.seq != seq || state.reply.is_some() {
+                return;
+            }
+            state.wanted = Some(most);
+            state.paused = state.waiting.take();
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Sends the client an interim response, if there is still somebody to get it.
+    pub(super) fn interim(&self, head: ResponseHead) {
+        let waker = {
+            let state = self.state.lock();
+            let sent = state.interims.as_ref().is_some_and(|interims| interims.send(head));
+            state.waker.clone().filter(|_| sent)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn body(&self) -> Option<Bytes> {
+        self.state.lock().body.clone()
+    }
+
+    /// The request is over, for JS too.
+    pub(super) fn clear(&self) {
+        let mut state = self.state.lock();
+        (state.body, state.tls) = (None, None);
+    }
+
+    /// The connection of the client, until its request is over.
+    pub(super) fn connection(&self) -> Option<Arc<ClientConnection>> {
+        self.state.lock().connection.clone()
+    }
+
     pub(super) fn close(&self) {
         let seq = self.state.lock().seq;
         self.complete(seq, Reply::without_words(Outcome::Closed));
     }
+}
+
+/// What a slot has of the client whose request it is.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// What the handshake came to.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
+    pub(crate) interims: Option<InterimSender>,
+    pub(crate) connection: Option<Arc<ClientConnection>>,
 }
 
 /// A slot held by a request, from its first crossing to its end.
@@ -105,15 +171,12 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(
-        slot: u32,
-        cell: Arc<Cell>,
-        router: usize,
-        tls: Option<Arc<TlsInfo>>,
-    ) -> Self {
+    pub(super) fn new(slot: u32, cell: Arc<Cell>, router: usize, client: Client) -> Self {
         let seq = {
             let mut state = cell.state.lock();
-            state.tls = tls;
+            state.tls = client.tls;
+            state.interims = client.interims;
+            state.connection = client.connection;
             state.router = router;
             state.reply = None;
             state.begun = None;
@@ -133,6 +196,7 @@ impl Lease {
         state.reply = None;
         state.begun = None;
         state.noticed = None;
+        (state.wanted, state.paused) = (None, None);
         state.router = self.router;
         self.seq = state.seq;
         self.seq
@@ -151,6 +215,15 @@ impl Lease {
         self.cell.state.lock().waiting = limit;
         let queued = crossing.borrow().push(item);
         Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
+    }
+}
+
+/// What JS sends from now on would reach the next request of the connection.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = self.cell.state.lock();
+        state.interims = None;
+        state.connection = None;
     }
 }
 
@@ -175,6 +248,30 @@ impl<C: Borrow<Arc<Crossing>>> Flight<C> {
             self.crossing.borrow().push(item);
         }
         Some(lease)
+    }
+}
+
+impl<C: Borrow<Arc<Crossing>>> Flight<C> {
+    /// What the phase wants of the body of its request, if it waits for that: at most so many bytes.
+    pub(crate) fn take_wanted(&self) -> Option<usize> {
+        let wanted = self.lease.as_ref()?.cell.state.lock().wanted.take();
+        wanted.map(|most| most as usize)
+    }
+
+    /// The phase has what it waited for, and is timed again.
+    pub(crate) fn give_body(&self, body: Result<Bytes, Error>) {
+        let Some(lease) = &self.lease else { return };
+        let mut item = Item::new(lease.slot, self.proxy, Kind::Read, lease.seq, 0);
+        {
+            let mut state = lease.cell.state.lock();
+            state.waiting = state.paused.take();
+            state.begun = Some(Instant::now());
+            match body {
+                Ok(body) => state.body = Some(body),
+                Err(error) => item.error(&error),
+            }
+        }
+        self.crossing.borrow().push(item);
     }
 }
 

@@ -2,7 +2,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millrace_server::Server;
-use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result};
+use napi::bindgen_prelude::{
+    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
+};
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -12,6 +14,7 @@ use super::batch::Batch;
 use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::log::LogQueue;
+use crate::subrequests::Proxies;
 use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
@@ -24,6 +27,8 @@ pub struct NativeCrossing {
     pub(crate) log: Arc<LogQueue>,
     servers: Servers,
     memory: Arc<Memory>,
+    /// The proxies of this environment, for subrequests.
+    pub(crate) proxies: Proxies,
 }
 
 /// Views over memory of the addon that only the JS thread touches.
@@ -88,7 +93,7 @@ impl NativeCrossing {
             }
         })?;
         let log = LogQueue::new(logged)?;
-        Ok(NativeCrossing { inner, log, servers, memory })
+        Ok(NativeCrossing { inner, log, servers, memory, proxies: Proxies::default() })
     }
 
     /// Views over memory of the addon that only the JS thread touches.
@@ -108,6 +113,13 @@ impl NativeCrossing {
     #[napi(catch_unwind)]
     pub fn tls(&self, slot: u32) -> Option<NativeTlsInfo> {
         self.inner.tls(slot).map(|info| NativeTlsInfo::from(&*info))
+    }
+
+    /// The body of the request that has this slot, if a phase waited for it: a copy, which is the
+    /// phase's to keep.
+    #[napi(catch_unwind)]
+    pub fn body(&self, slot: u32) -> Option<Buffer> {
+        self.inner.body(slot).map(|body| body.to_vec().into())
     }
 
     /// Counters.

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Closed = 3,
     /// A piece of a body: run the masked phases on it and answer.
     Body = 4,
+    /// The body of the request that the phase waits for is there, or the error in its place.
+    Read = 5,
 }
 
 /// One entry of a batch, while it is put together.

@@ -8,14 +8,13 @@ mod cell;
 mod handle;
 mod item;
 mod queue;
-mod record;
 mod router;
 mod text;
 
-pub(crate) use cell::{Flight, Lease};
+pub(crate) use cell::{Client, Flight, Lease};
 pub(crate) use handle::NativeCrossing;
 pub(crate) use item::{Item, Kind};
+pub(crate) use millrace_records::{Outcome, Reply};
 pub(crate) use queue::{Crossing, Full};
-pub(crate) use record::{Outcome, Reply};
 pub(crate) use router::Router;
 pub(crate) use text::Section;

@@ -2,14 +2,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
+use millrace_proxy::ClientConnection;
+use millrace_records::{Output, Record};
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Items};
-use super::cell::{Cell, Lease};
+use super::cell::{Cell, Client, Lease};
 use super::item::Item;
-use super::record::{Output, Record};
 use super::router::Router;
 use super::{Kind, Reply};
 
@@ -100,7 +102,7 @@ impl Crossing {
         &self,
         router: usize,
         max_queued: usize,
-        tls: Option<Arc<TlsInfo>>,
+        client: Client,
     ) -> Result<Lease, Full> {
         if self.waiting.load(Relaxed) >= max_queued {
             return Err(Full);
@@ -115,7 +117,7 @@ impl Crossing {
             None => return Err(Full),
         };
         let cell = slots.cells[slot as usize].clone();
-        Ok(Lease::new(slot, cell, router, tls))
+        Ok(Lease::new(slot, cell, router, client))
     }
 
     /// Queues an item; false when there is no JS any more.
@@ -223,7 +225,7 @@ impl Crossing {
         let output = Output::new(output);
         let mut answers: Vec<Vec<(Arc<Cell>, u32, Reply)>> = Vec::new();
         let mut slots = self.slots.lock();
-        for ints in records.chunks_exact(super::record::INTS) {
+        for ints in records.chunks_exact(millrace_records::INTS) {
             match Record::read(ints, &output) {
                 Some(Record::Reply { slot, seq, reply }) => {
                     let Some(cell) = slots.cells.get(slot as usize) else { continue };
@@ -241,7 +243,22 @@ impl Crossing {
                         cell.begin(seq, now);
                     }
                 }
-                Some(Record::Free { slot }) => slots.free.push(slot),
+                Some(Record::Read { slot, seq, most }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.want_body(seq, most);
+                    }
+                }
+                Some(Record::Free { slot }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.clear();
+                    }
+                    slots.free.push(slot);
+                }
+                Some(Record::Interim { slot, head }) => {
+                    if let Some(cell) = slots.cells.get(slot as usize) {
+                        cell.interim(head);
+                    }
+                }
                 None => {}
             }
         }
@@ -291,6 +308,16 @@ impl Crossing {
     #[cfg(feature = "bench")]
     pub(crate) fn handed_over(&self) -> (f64, f64) {
         (self.batches.load(Relaxed) as f64, self.items.load(Relaxed) as f64)
+    }
+
+    /// The body of the request that has this slot, if a phase waited for it.
+    pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
+        self.slots.lock().cells.get(slot as usize)?.body()
+    }
+
+    /// The connection of the client whose request has this slot, until that is over.
+    pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
+        self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
     /// Items that wait, and slots in use.

@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use millrace_error::Error;
 use millrace_message::{Fields, RequestHead};
 use millrace_proxy::{Exchange, UpstreamInfo};
+use millrace_records::write_fields;
 use millrace_transport::Address;
 
 use super::Item;
@@ -49,7 +50,11 @@ impl Section for Item {
         line(text, ex.connection.id);
         line(text, u64::from(ex.connection_requests));
         client(text, ex);
-        fields(text, &request.fields);
+        text.push(b'\n');
+        text.extend(
+            ex.filters().unwrap_or_default().iter().map(|is_for_it| b'0' + u8::from(*is_for_it)),
+        );
+        write_fields(text, &request.fields);
         self.head.ints[at::TARGET] = request.target.len() as i32;
         self.head.ints[at::METHOD] = request.method.as_str().len() as i32;
         self.head.ints[at::HOST] = host.len() as i32;
@@ -86,20 +91,20 @@ impl Section for Item {
         text.extend_from_slice(head.method.as_str().as_bytes());
         text.push(b'\n');
         text.extend_from_slice(head.host().as_bytes());
-        fields(text, &head.fields);
+        write_fields(text, &head.fields);
         self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
     }
 
     fn response(&mut self, status: u16, response: &Fields) {
         let start = self.text.len();
-        fields(&mut self.text, response);
+        write_fields(&mut self.text, response);
         self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
         self.head.ints[at::STATUS] = i32::from(status);
     }
 
     fn trailers(&mut self, trailers: &Fields) {
         let start = self.text.len();
-        fields(&mut self.text, trailers);
+        write_fields(&mut self.text, trailers);
         self.head.ints[at::HEAD] = (self.text.len() - start) as i32;
     }
 
@@ -197,17 +202,4 @@ fn host(text: &mut Vec<u8>, address: &Address) {
         }
         text.extend_from_slice(itoa::Buffer::new().format(part).as_bytes());
     }
-}
-
-/// Each field on a line of its own, its name in lower case; values have no line ends.
-fn fields(text: &mut Vec<u8>, fields: &Fields) {
-    for (name, value) in fields.iter() {
-        text.push(b'\n');
-        let start = text.len();
-        text.extend_from_slice(name);
-        text[start..].make_ascii_lowercase();
-        text.push(b':');
-        text.extend_from_slice(value);
-    }
-    text.push(b'\n');
 }

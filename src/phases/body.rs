@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_error::Result;
-use millrace_message::Fields;
+use millrace_message::{Fields, ResponseHead};
 use millrace_proxy::{Answer, BodyFilter, Exchange, Filtered, Filtering};
 use parking_lot::Mutex;
 
 use super::phase::{self, bit};
 use super::request::{in_time, overloaded, thrown};
+use super::upstream::upstream;
 use super::{JsCtx, JsPhases, edits};
-use crate::crossing::{Crossing, Flight, Full, Item, Kind, Lease, Outcome, Reply, Section};
+use crate::crossing::{Client, Crossing, Flight, Full, Item, Kind, Lease, Outcome, Reply, Section};
 
 /// What a filter of a body threw, if it is to be answered with.
 pub(super) type Thrown = Arc<Mutex<Option<Answer>>>;
@@ -65,7 +66,7 @@ impl JsPhases {
         ex: &Exchange,
         ctx: &JsCtx,
     ) -> Option<Box<dyn BodyFilter>> {
-        let mask = self.mask & bit(phase::REQUEST_BODY_FILTER);
+        let mask = ctx.mask & bit(phase::REQUEST_BODY_FILTER);
         (mask != 0).then(|| self.body(ex, ctx, mask, 0, false))
     }
 
@@ -73,12 +74,33 @@ impl JsPhases {
         &self,
         ex: &Exchange,
         ctx: &JsCtx,
+        response: &ResponseHead,
     ) -> Option<Box<dyn BodyFilter>> {
         let wanted = ctx.state.lock().body;
         let phases = bit(phase::UPSTREAM_RESPONSE_BODY_FILTER) | bit(phase::RESPONSE_BODY_FILTER);
-        let mask = if wanted.skips_phases() { 0 } else { self.mask & phases };
+        let mask = if wanted.skips_phases() { 0 } else { ctx.mask & phases };
         let flags = if wanted.changes() { flag::CHANGE } else { 0 };
-        (mask != 0 || flags != 0).then(|| self.body(ex, ctx, mask, flags, wanted.is_whole()))
+        (mask != 0 || flags != 0).then(|| {
+            self.tell_response(ex, ctx, response);
+            self.body(ex, ctx, mask, flags, wanted.is_whole())
+        })
+    }
+
+    /// Where no phase sees the head of the response, those that follow are told of it all the same.
+    fn tell_response(&self, ex: &Exchange, ctx: &JsCtx, response: &ResponseHead) {
+        if ctx.has(phase::UPSTREAM_RESPONSE_FILTER) || ctx.has(phase::RESPONSE_FILTER) {
+            return;
+        }
+        let mut state = ctx.state.lock();
+        if std::mem::replace(&mut state.response_told, true) {
+            return;
+        }
+        // Nobody waits for what it says to that.
+        if let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::Run, 0) {
+            upstream(&mut item, ex, &mut state.upstream_of);
+            item.response(response.status, &response.fields);
+            self.crossing.push(item);
+        }
     }
 
     /// The body of an answer that JavaScript makes piece by piece.
@@ -97,7 +119,7 @@ impl JsPhases {
         let mut state = ctx.state.lock();
         if state.lease.is_none() {
             // JavaScript does not know the request yet. Nobody waits for what it says to that.
-            if let Ok(item) = self.item(ex, &mut state, Kind::Run, 0) {
+            if let Ok(item) = self.item(ex, ctx.proxy, &mut state, Kind::Run, 0) {
                 self.crossing.push(item);
             }
         }
@@ -107,7 +129,7 @@ impl JsPhases {
         Box::new(JsBody {
             shared: Arc::new(Shared {
                 crossing: self.crossing.clone(),
-                proxy: self.proxy,
+                proxy: ctx.proxy,
                 lease: Mutex::default(),
                 thrown,
             }),
@@ -130,9 +152,12 @@ impl JsPhases {
     ) -> Result<()> {
         let phases =
             bit(phase::UPSTREAM_RESPONSE_TRAILER_FILTER) | bit(phase::RESPONSE_TRAILER_FILTER);
-        let mask = self.mask & phases;
+        let mask = ctx.mask & phases;
         if mask == 0 {
             return Ok(());
+        }
+        if let Some(response) = &ex.response {
+            self.tell_response(ex, ctx, response);
         }
         let reply = self.cross(ex, ctx, mask, |item, _| item.trailers(trailers))?.await?;
         match reply.outcome {
@@ -198,9 +223,9 @@ impl JsBody {
         let lease = lease.lock().take();
         let mut lease = match lease {
             Some(lease) => lease,
-            None => {
-                crossing.lease(self.router, self.max_queued, None).map_err(|Full| overloaded())?
-            }
+            None => crossing
+                .lease(self.router, self.max_queued, Client::default())
+                .map_err(|Full| overloaded())?,
         };
         let seq = lease.next_seq();
         let mut item = Item::new(lease.slot(), *proxy, Kind::Body, seq, self.mask);

@@ -38,10 +38,14 @@ pub(crate) mod phase {
     pub(crate) const ERROR_WHILE_PROXY: u32 = 15;
     pub(crate) const FAIL_TO_PROXY: u32 = 16;
     pub(crate) const LOGGING: u32 = 17;
+    pub(crate) const INTERIM_RESPONSE_FILTER: u32 = 18;
+    /// No phases, but functions that are called before `logging` where a request failed.
+    pub(crate) const SUPPRESS_ERROR_LOG: u32 = 19;
+    pub(crate) const REQUEST_SUMMARY: u32 = 20;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 18] = [
+        const NAMES: [&str; 21] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -60,6 +64,9 @@ pub(crate) mod phase {
             "errorWhileProxy",
             "failToProxy",
             "logging",
+            "interimResponseFilter",
+            "suppressErrorLog",
+            "requestSummary",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }
@@ -70,23 +77,51 @@ pub(crate) mod phase {
 }
 use phase::bit;
 
+/// What has a say in the line that tells of a failed request.
+const ERROR_LOG: u32 = bit(phase::SUPPRESS_ERROR_LOG) | bit(phase::REQUEST_SUMMARY);
+
 /// The phases of one proxy.
 pub(crate) struct JsPhases {
     pub(crate) crossing: Arc<Crossing>,
-    pub(crate) proxy: u32,
-    /// Which are implemented.
-    pub(crate) mask: u32,
-    /// The answer of `upstream_peer` where it is a value.
-    pub(crate) fixed_peer: Option<Arc<Peer>>,
+    /// Those of each route, in their order, and at the end those of all other requests.
+    pub(crate) sets: Vec<PhaseSet>,
     pub(crate) limit: Option<Duration>,
     pub(crate) max_queued: usize,
     /// The router of each runtime.
     pub(crate) routers: Vec<usize>,
 }
 
+/// The phases that run for the requests of a route.
+pub(crate) struct PhaseSet {
+    /// The number of the object that has them, in JavaScript.
+    pub(crate) proxy: u32,
+    /// Which are implemented, for all requests.
+    pub(crate) mask: u32,
+    /// Those that are implemented for some, in bits: by the route's filters, in their order.
+    pub(crate) filtered: Vec<u32>,
+    /// The answer of `upstream_peer` where it is a value.
+    pub(crate) fixed_peer: Option<Arc<Peer>>,
+}
+
+impl PhaseSet {
+    /// The phases for one request. Of one that was refused nobody knows what it is for.
+    fn mask(&self, ex: &Exchange) -> u32 {
+        let filters = ex.filters();
+        let all = self.filtered.iter().enumerate();
+        all.fold(self.mask, |mask, (at, phases)| {
+            let is_for_it = filters.is_none_or(|filters| filters.get(at).copied().unwrap_or(true));
+            if is_for_it { mask | phases } else { mask }
+        })
+    }
+}
+
 /// What belongs to one request. Its JavaScript context stays in JavaScript.
 #[derive(Default)]
 pub(crate) struct JsCtx {
+    /// The number of the object that has its phases, in JavaScript.
+    proxy: u32,
+    /// Which phases run for it.
+    mask: u32,
     state: Mutex<State>,
 }
 
@@ -97,6 +132,8 @@ pub(crate) struct State {
     group: Option<Group>,
     /// The try whose upstream JavaScript knows.
     upstream_of: u32,
+    /// JavaScript knows the response, though no phase saw its head.
+    response_told: bool,
     /// What a thrown `ProxyError` answers.
     thrown: Option<Answer>,
     /// The same, where a filter of a body threw it.
@@ -108,8 +145,8 @@ pub(crate) struct State {
 impl JsPhases {
     /// A connection has closed: JavaScript may keep something of it.
     pub(crate) fn closed(&self, connection: u64) {
-        if self.mask != 0 {
-            let mut item = Item::new(0, self.proxy, Kind::Closed, 0, 0);
+        if self.sets.iter().any(|set| set.mask != 0 || !set.filtered.is_empty()) {
+            let mut item = Item::new(0, 0, Kind::Closed, 0, 0);
             item.connection(connection);
             self.crossing.push(item);
         }
@@ -121,6 +158,14 @@ impl JsPhases {
         self.limit.map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
     }
 
+    /// The phases of the request's route.
+    fn set(&self, ex: &Exchange) -> Option<&PhaseSet> {
+        let last = self.sets.len().checked_sub(1)?;
+        self.sets.get(ex.route().unwrap_or(last))
+    }
+}
+
+impl JsCtx {
     fn has(&self, phase: u32) -> bool {
         self.mask & bit(phase) != 0
     }
@@ -129,8 +174,11 @@ impl JsPhases {
 impl ProxyHttp for JsPhases {
     type Ctx = JsCtx;
 
-    fn new_ctx(&self, _ex: &Exchange) -> JsCtx {
-        JsCtx::default()
+    fn new_ctx(&self, ex: &Exchange) -> JsCtx {
+        match self.set(ex) {
+            Some(set) => JsCtx { proxy: set.proxy, mask: set.mask(ex), state: Mutex::default() },
+            None => JsCtx::default(),
+        }
     }
 
     async fn early_request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
@@ -146,7 +194,7 @@ impl ProxyHttp for JsPhases {
     }
 
     async fn upstream_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
-        if let Some(peer) = &self.fixed_peer {
+        if let Some(peer) = self.set(ex).and_then(|set| set.fixed_peer.as_ref()) {
             return Ok(peer.clone());
         }
         self.choose_peer(ex, ctx).await
@@ -169,8 +217,8 @@ impl ProxyHttp for JsPhases {
         ctx: &JsCtx,
     ) -> Result<()> {
         // Runs in the crossing of the phase that follows, where that is implemented and will run.
-        let follows = self.has(phase::UPSTREAM_REQUEST_FILTER) && !ex.is_connect();
-        if !self.has(phase::CONNECTED_TO_UPSTREAM) || follows {
+        let follows = ctx.has(phase::UPSTREAM_REQUEST_FILTER) && !ex.is_connect();
+        if !ctx.has(phase::CONNECTED_TO_UPSTREAM) || follows {
             return Ok(());
         }
         self.connected(ex, ctx).await
@@ -182,10 +230,22 @@ impl ProxyHttp for JsPhases {
         request: &mut RequestHead,
         ctx: &JsCtx,
     ) -> Result<()> {
-        if !self.has(phase::UPSTREAM_REQUEST_FILTER) {
+        if !ctx.has(phase::UPSTREAM_REQUEST_FILTER) {
             return Ok(());
         }
         self.filter_request(ex, ctx, request).await
+    }
+
+    async fn interim_response_filter(
+        &self,
+        ex: &Exchange,
+        response: &mut ResponseHead,
+        ctx: &JsCtx,
+    ) -> Result<bool> {
+        if !ctx.has(phase::INTERIM_RESPONSE_FILTER) {
+            return Ok(true);
+        }
+        self.filter_interim(ex, ctx, response).await
     }
 
     async fn upstream_response_filter(
@@ -195,7 +255,7 @@ impl ProxyHttp for JsPhases {
         ctx: &JsCtx,
     ) -> Result<()> {
         // Runs in the crossing of the phase that follows, where that is implemented.
-        if !self.has(phase::UPSTREAM_RESPONSE_FILTER) || self.has(phase::RESPONSE_FILTER) {
+        if !ctx.has(phase::UPSTREAM_RESPONSE_FILTER) || ctx.has(phase::RESPONSE_FILTER) {
             return Ok(());
         }
         let mask = bit(phase::UPSTREAM_RESPONSE_FILTER);
@@ -208,12 +268,12 @@ impl ProxyHttp for JsPhases {
         response: &mut ResponseHead,
         ctx: &JsCtx,
     ) -> Result<Option<Answer>> {
-        if !self.has(phase::RESPONSE_FILTER) {
+        if !ctx.has(phase::RESPONSE_FILTER) {
             return Ok(None);
         }
         // An answer of our own has seen no upstream, and a CONNECT gets none from there.
         let upstream =
-            ex.upstream.is_some() && !ex.is_connect() && self.has(phase::UPSTREAM_RESPONSE_FILTER);
+            ex.upstream.is_some() && !ex.is_connect() && ctx.has(phase::UPSTREAM_RESPONSE_FILTER);
         let before = if upstream { bit(phase::UPSTREAM_RESPONSE_FILTER) } else { 0 };
         let mask = before | bit(phase::RESPONSE_FILTER);
         self.filter_response(ex, ctx, mask, response).await
@@ -227,10 +287,10 @@ impl ProxyHttp for JsPhases {
     fn response_body_filter(
         &self,
         ex: &Exchange,
-        _response: &ResponseHead,
+        response: &ResponseHead,
         ctx: &JsCtx,
     ) -> Option<Box<dyn BodyFilter>> {
-        self.filter_response_body(ex, ctx)
+        self.filter_response_body(ex, ctx, response)
     }
 
     async fn response_trailer_filter(
@@ -258,7 +318,7 @@ impl ProxyHttp for JsPhases {
         error: &Error,
         ctx: &JsCtx,
     ) -> Result<Option<Answer>> {
-        let own = if self.has(phase::FAIL_TO_PROXY) && error.code() != Code::ServerClosed {
+        let own = if ctx.has(phase::FAIL_TO_PROXY) && error.code() != Code::ServerClosed {
             self.answer_failure(ex, ctx, error).await?
         } else {
             None
@@ -266,6 +326,12 @@ impl ProxyHttp for JsPhases {
         let mut state = ctx.state.lock();
         let in_body = state.thrown_in_body.take();
         Ok(own.or_else(|| state.thrown.take()).or_else(|| in_body?.lock().take()))
+    }
+
+    /// Where JavaScript has a say in the line, it writes it itself: with `logging`, so that nothing
+    /// waits for it.
+    fn suppress_error_log(&self, _ex: &Exchange, _error: &Error, ctx: &JsCtx) -> bool {
+        ctx.mask & ERROR_LOG != 0
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {

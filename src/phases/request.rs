@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
-use millrace_proxy::{Answer, Exchange};
+use millrace_proxy::{Answer, Exchange, RequestBody};
 
 use super::phase::{self, bit};
 use super::{JsCtx, JsPhases, State, edits};
-use crate::crossing::{Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
+use crate::crossing::{Client, Crossing, Flight, Full, Item, Kind, Outcome, Reply, Section};
 
 /// The outcome of the phases before the upstream.
 pub(crate) enum Group {
@@ -41,7 +41,7 @@ impl JsPhases {
         ctx: &JsCtx,
         phase: u32,
     ) -> Result<Option<Answer>> {
-        if !self.has(phase) {
+        if !ctx.has(phase) {
             return Ok(None);
         }
         if ctx.state.lock().group.is_none() {
@@ -59,7 +59,7 @@ impl JsPhases {
     }
 
     async fn run_group(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
-        let mask = self.mask & GROUP;
+        let mask = ctx.mask & GROUP;
         let reply = self.cross(ex, ctx, mask, |_, _| {})?.await?;
         let group = match reply.outcome {
             Outcome::Done => {
@@ -114,14 +114,14 @@ impl JsPhases {
     /// waits for the reply.
     pub(super) fn cross<'a>(
         &'a self,
-        ex: &Exchange,
+        ex: &'a Exchange,
         ctx: &'a JsCtx,
         mask: u32,
         sections: impl FnOnce(&mut Item, &mut u32),
     ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
-            let mut item = self.item(ex, &mut state, Kind::Run, mask)?;
+            let mut item = self.item(ex, ctx.proxy, &mut state, Kind::Run, mask)?;
             sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
@@ -129,13 +129,15 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        Ok(Crossed { ctx, mask, flight: lease.cross(&self.crossing, item, self.limit) })
+        let flight = lease.cross(&self.crossing, item, self.limit);
+        Ok(Crossed { ctx, mask, flight, body: &ex.body, reading: None })
     }
 
     /// An item for this request; the first one brings the request along.
     pub(super) fn item(
         &self,
         ex: &Exchange,
+        proxy: u32,
         state: &mut State,
         kind: Kind,
         mask: u32,
@@ -145,14 +147,19 @@ impl JsPhases {
             let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
-            let lease = self.crossing.lease(router, bound, ex.connection.tls.clone());
+            let client = Client {
+                tls: ex.connection.tls.clone(),
+                interims: Some(ex.interims.clone()),
+                connection: Some(ex.connection.clone()),
+            };
+            let lease = self.crossing.lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
         let seq = lease.next_seq();
-        let mut item = Item::new(lease.slot(), self.proxy, kind, seq, mask);
+        let mut item = Item::new(lease.slot(), proxy, kind, seq, mask);
         if fresh {
             item.request(ex);
         }
@@ -228,13 +235,29 @@ pub(super) struct Crossed<'a> {
     ctx: &'a JsCtx,
     mask: u32,
     flight: Flight<&'a Arc<Crossing>>,
+    body: &'a RequestBody,
+    /// A phase waits for the body of its request.
+    reading: Option<Pin<Box<dyn Future<Output = Result<Bytes>> + Send + 'a>>>,
 }
 
 impl Future for Crossed<'_> {
     type Output = Result<Reply>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply = ready!(Pin::new(&mut self.flight).poll(cx));
+        let this = &mut *self;
+        let reply = loop {
+            if let Poll::Ready(reply) = Pin::new(&mut this.flight).poll(cx) {
+                break reply;
+            }
+            let body = this.body;
+            if let Some(most) = this.flight.take_wanted() {
+                this.reading = Some(Box::pin(body.read(most)));
+            }
+            let Some(reading) = &mut this.reading else { return Poll::Pending };
+            let read = ready!(reading.as_mut().poll(cx));
+            this.reading = None;
+            this.flight.give_body(read);
+        };
         let first = phase::name(self.mask.trailing_zeros());
         Poll::Ready(in_time(reply.outcome, first).map(|()| reply))
     }

@@ -12,7 +12,7 @@ use super::{JsCtx, JsPhases, edits};
 use crate::crossing::{Item, Kind, Outcome, Section};
 
 /// Adds who the request is sent to, once for each try.
-fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
+pub(super) fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
     if let Some(upstream) = &ex.upstream {
         item.reused(upstream.reused);
         if std::mem::replace(known, ex.attempt) != ex.attempt {
@@ -20,6 +20,9 @@ fn upstream(item: &mut Item, ex: &Exchange, known: &mut u32) {
         }
     }
 }
+
+/// The value of a reply: the interim response does not go on. `ts/` knows it too.
+const DROPPED: i32 = 2;
 
 impl JsPhases {
     pub(super) async fn connected(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
@@ -38,7 +41,7 @@ impl JsPhases {
         request: &mut RequestHead,
     ) -> Result<()> {
         let mask =
-            self.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
+            ctx.mask & (bit(phase::CONNECTED_TO_UPSTREAM) | bit(phase::UPSTREAM_REQUEST_FILTER));
         let sections = |item: &mut Item, known: &mut u32| {
             upstream(item, ex, known);
             item.upstream_request(request);
@@ -72,6 +75,26 @@ impl JsPhases {
         }
     }
 
+    /// Whether an interim response goes on to the client.
+    pub(super) async fn filter_interim(
+        &self,
+        ex: &Exchange,
+        ctx: &JsCtx,
+        response: &mut ResponseHead,
+    ) -> Result<bool> {
+        let mask = bit(phase::INTERIM_RESPONSE_FILTER);
+        let sections = |item: &mut Item, known: &mut u32| {
+            upstream(item, ex, known);
+            item.response(response.status, &response.fields);
+        };
+        let reply = self.cross(ex, ctx, mask, sections)?.await?;
+        match (reply.outcome, reply.value) {
+            (Outcome::Done, DROPPED) => Ok(false),
+            (Outcome::Done, _) => edits::edit_response(response, &reply.first).map(|()| true),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
     /// `fail_to_connect` and `error_while_proxy`.
     pub(super) async fn decide(
         &self,
@@ -81,7 +104,7 @@ impl JsPhases {
         peer: &Arc<Peer>,
         error: &Error,
     ) -> Result<Decision> {
-        if !self.has(phase) {
+        if !ctx.has(phase) {
             return Ok(Decision::Undecided);
         }
         let sections = |item: &mut Item, known: &mut u32| {
@@ -99,7 +122,11 @@ impl JsPhases {
         match (reply.outcome, reply.value) {
             (Outcome::Done, 1) => {
                 // What the phase of the failed try would have answered is of no more interest.
-                ctx.state.lock().thrown = None;
+                let mut state = ctx.state.lock();
+                state.thrown = None;
+                if let Some(thrown) = &state.thrown_in_body {
+                    *thrown.lock() = None;
+                }
                 Ok(Decision::Retry)
             }
             (Outcome::Done, 2) => Ok(Decision::Fail),
@@ -129,12 +156,13 @@ impl JsPhases {
 
     /// The request is over: `logging`, and the end of what JavaScript holds of it.
     pub(super) fn end(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {
-        let mask = self.mask & bit(phase::LOGGING);
+        let told = if error.is_some() { super::ERROR_LOG } else { 0 };
+        let mask = ctx.mask & (bit(phase::LOGGING) | told);
         let mut state = ctx.state.lock();
         if mask == 0 && state.lease.is_none() {
             return;
         }
-        let Ok(mut item) = self.item(ex, &mut state, Kind::End, mask) else { return };
+        let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::End, mask) else { return };
         if mask == 0 {
             // Nobody looks at it: the session only ends, and its signal fires if the client left.
             if let Some(error) = error.filter(|error| error.code() == Code::ClientAborted) {

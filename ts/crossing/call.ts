@@ -1,6 +1,6 @@
 import { checkAnswer, isAnswer } from '../answer.js'
 import { ProxyError, show } from '../errors.js'
-import { EditableRequest, EditableResponse, trailersOf } from '../head.js'
+import { EditableInterim, EditableRequest, EditableResponse, trailersOf } from '../head.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
 import { NOTHING, type RequestState } from './state.js'
@@ -9,9 +9,9 @@ import { NOTHING, type RequestState } from './state.js'
 type Functions = Record<keyof AnyPhases, (...args: any[]) => unknown>
 
 /** Calls one phase. The function is looked up now, so that it may be replaced while the proxy runs. */
-export function callPhase(state: RequestState, phase: number): unknown {
-  const phases = state.proxy.phases as unknown as Functions
-  const { session, ctx } = state
+export function callPhase(state: RequestState, phase: number, given: AnyPhases, ctx: unknown): unknown {
+  const phases = given as unknown as Functions
+  const { session } = state
   switch (phase) {
     case Phase.earlyRequestFilter:
       return phases.earlyRequestFilter(session, ctx)
@@ -27,6 +27,8 @@ export function callPhase(state: RequestState, phase: number): unknown {
       return phases.connectedToUpstream(session, state.peer, ctx)
     case Phase.upstreamRequestFilter:
       return phases.upstreamRequestFilter(session, new EditableRequest(state.head!), ctx)
+    case Phase.interimResponseFilter:
+      return phases.interimResponseFilter(session, new EditableInterim(state.head!), ctx)
     case Phase.upstreamResponseFilter:
       return phases.upstreamResponseFilter(session, new EditableResponse(state.head!), ctx)
     case Phase.responseFilter:
@@ -55,10 +57,14 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
     state.error = undefined
     state.errorText = ''
     state.thrown = NOTHING
+    state.parts?.forgetTry()
   } else if (phase === Phase.failToConnect || phase === Phase.errorWhileProxy) {
     if (value === 'retry') retry(state, phase)
     else if (value === 'fail') state.decision = 2
     else if (value !== undefined) throw wrongReturn(phase, value, "'retry', 'fail' or nothing")
+  } else if (phase === Phase.interimResponseFilter) {
+    if (value === null) state.decision = 2
+    else if (value !== undefined) throw wrongReturn(phase, value, 'null or nothing')
   } else if (value !== undefined) {
     if ((MAY_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
     if (!isAnswer(value)) throw wrongReturn(phase, value, 'an answer or nothing')

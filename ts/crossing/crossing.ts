@@ -1,18 +1,29 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
+import type { NativeSubrequest, NativeSubrequestOptions } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { PHASES, Phase } from '../phases.js'
+import { Hook, PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
-import { acceptResult, callPhase, wrongReturn } from './call.js'
-import { describe, phaseTimeout, readError, reportFailure } from './failure.js'
+import { acceptResult, callPhase } from './call.js'
+import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
 import { BodyLanes } from './lanes.js'
+import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
+import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
-import { FACTS, type ProxyEntry, RequestState, type Shared } from './state.js'
+import {
+  FACTS,
+  type ProxyEntry,
+  RequestState,
+  type Shared,
+  type Started,
+  type SubrequestParts,
+} from './state.js'
+import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -20,7 +31,12 @@ const TOO_SLOW = 2
 const ITEM = 16
 const NUMBERS = 8
 
-const TRAILERS = (1 << Phase.upstreamResponseTrailerFilter) | (1 << Phase.responseTrailerFilter)
+/** The phases whose head is not that of the response. */
+const OTHER_HEADS =
+  (1 << Phase.interimResponseFilter) |
+  (1 << Phase.upstreamResponseTrailerFilter) |
+  (1 << Phase.responseTrailerFilter)
+const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -44,11 +60,22 @@ export class Crossing {
   readonly #slots: (RequestState | undefined)[] = []
   /** Bodies under way, each in a slot of its own. */
   readonly #lanes: BodyLanes
+  readonly #reads: BodyReads
   readonly #shared: Shared = {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
+    startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
+    sendInterim: (slot, status, fields) => {
+      this.#records.full(slot, 0, Result.interim, 0, status, fields, '')
+      this.#flushSoon()
+    },
   }
+  /** The requests that subrequests under way were made for, by the numbers of those. */
+  readonly #children = new Map<string, RequestState>()
+  /** Makes the addon's side of a subrequest. */
+  makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -77,6 +104,11 @@ export class Crossing {
     this.#items = items
     this.#numbers = numbers
     this.#records = new Records(this.native, records)
+    this.#reads = new BodyReads({
+      records: this.#records,
+      flushSoon: () => this.#flushSoon(),
+      bodyOf: (slot: number): Buffer | null => this.native.body(slot),
+    })
     this.#lanes = new BodyLanes({
       records: this.#records,
       flushSoon: () => this.#flushSoon(),
@@ -140,7 +172,9 @@ export class Crossing {
       return
     }
     let state = this.#slots[slot]
-    if (state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
+    const ends = kind === Kind.end || kind === Kind.abort
+    // What tells of a connection has no slot: it says 0, which may be a body's.
+    if (ends && state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
       if (kind === Kind.abort) this.#lanes.abort(slot, items[at + 15]! === TOO_SLOW)
       else this.#lanes.end(slot, seq)
       return
@@ -177,6 +211,10 @@ export class Crossing {
       return
     }
 
+    if (kind === Kind.read) {
+      if (state.seq === seq) this.#reads.settle(state, errorLength > 0 ? toldError(text) : undefined)
+      return
+    }
     const flags = items[at + 15]!
     if (kind === Kind.abort) {
       this.#abort(state, seq, flags)
@@ -191,7 +229,7 @@ export class Crossing {
     state.attempt = items[at + 14]!
     state.seq = seq
     state.mask = mask
-    state.status = items[at + 12]!
+    state.status = (mask & (1 << Phase.interimResponseFilter)) === 0 ? items[at + 12]! : 0
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
@@ -199,7 +237,7 @@ export class Crossing {
     // The head that went out is known better than the answer it was made of.
     if (kind === Kind.run || headLength > 0) state.answer = null
     state.closeHead()
-    if (headLength > 0) this.#setHead(state, text.substring(headAt, errorAt))
+    if (headLength > 0) this.#setHead(state, item, text.substring(headAt, errorAt))
     else state.head = null
     if (errorLength > 0) readError(text.substring(errorAt), state)
     else state.error = undefined
@@ -223,6 +261,13 @@ export class Crossing {
       items[at + 8]!,
       items[at + 9]!,
     )
+    if (this.#children.size > 0) {
+      const parent = this.#children.get(state.meta(0))
+      if (parent !== undefined) {
+        state.parent = parent
+        state.depth = parent.depth + 1
+      }
+    }
     proxy.sessions++
     this.#slots[slot] = state
     if ((slot + 1) * FACTS > this.#shared.facts.length) {
@@ -233,15 +278,14 @@ export class Crossing {
     return state
   }
 
-  #setHead(state: RequestState, text: string): void {
+  #setHead(state: RequestState, item: number, text: string): void {
     const upstream = (state.mask & (1 << Phase.upstreamRequestFilter)) !== 0
     if (upstream) {
       state.head = Head.request(text)
       return
     }
-    state.head = new Head(text, 0, state.status)
-    // Trailers are no response.
-    if ((state.mask & TRAILERS) === 0) state.response = state.head
+    state.head = new Head(text, 0, this.#items[item * ITEM + 12]!)
+    if ((state.mask & OTHER_HEADS) === 0) state.response = state.head
   }
 
   /** What is settled outside of a batch goes over in one with what else settles now. */
@@ -257,12 +301,9 @@ export class Crossing {
     state.fresh = false
     state.phase = Phase.newCtx
     try {
-      const ctx = state.proxy.phases.newCtx!(state.session)
-      if (isThenable(ctx)) {
-        Promise.resolve(ctx).then(undefined, () => undefined)
-        throw wrongReturn(Phase.newCtx, ctx, 'anything but a promise')
-      }
-      state.ctx = ctx
+      const { phases, composition } = state.proxy
+      if (composition === undefined) state.ctx = checkCtx(phases.newCtx!(state.session))
+      else begin(state, composition)
       return true
     } catch (error) {
       if (kind === Kind.run) this.#failed(state, error)
@@ -279,9 +320,13 @@ export class Crossing {
       while (state.mask !== 0) {
         const bit = state.mask & -state.mask
         const phase = 31 - Math.clz32(bit)
-        state.mask ^= bit
         state.phase = phase
-        const value = callPhase(state, phase)
+        let value: unknown
+        const { phases, composition } = state.proxy
+        if (composition === undefined) {
+          state.mask ^= bit
+          value = callPhase(state, phase, phases, state.ctx)
+        } else value = callPart(state, phase, composition)
         if (typeof value === 'object' && value !== null && isThenable(value)) {
           this.#wait(state, value)
           return
@@ -296,8 +341,10 @@ export class Crossing {
 
   /** Takes a phase's value in and says whether the crossing is over, or waits. */
   #settled(state: RequestState, phase: number, value: unknown): boolean {
-    if (state.answer === null) acceptResult(state, phase, value)
-    else if (value !== undefined) state.session.respond(value as number)
+    if (state.answer === null) {
+      if (state.scope === undefined) acceptResult(state, phase, value)
+      else state.inScope(acceptResult, state, phase, value)
+    } else if (value !== undefined) state.session.respond(value as number)
     const { answer } = state
     if (answer !== null) {
       const { reading } = answer
@@ -310,6 +357,7 @@ export class Crossing {
       return true
     }
     if (phase === Phase.upstreamPeer) state.peerId = this.#peerId(state.peer!)
+    if (state.proxy.composition !== undefined) partDone(state)
     state.closeHead()
     return false
   }
@@ -347,7 +395,10 @@ export class Crossing {
   #done(state: RequestState): void {
     const { slot, seq, phase } = state
     const { head } = state
-    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision | (head?.wanted ?? 0)
+    const { composition } = state.proxy
+    // Responses are the only heads of which a body is wanted.
+    const wanted = composition === undefined ? head?.wanted : head && wantedOfBody(state, composition)
+    const value = phase === Phase.upstreamPeer ? state.peerId : state.decision | (wanted ?? 0)
     const edits = head === null ? '' : head.edits
     if (head !== null && head.stage !== undefined) state.changeWith(head.stage)
     this.#rest(state)
@@ -374,24 +425,26 @@ export class Crossing {
   /** The crossing is over; the request waits for the addon. */
   #rest(state: RequestState): void {
     state.closeHead()
+    state.endReads(phaseOver)
     state.phase = -1
     state.mask = 0
+    if (state.parts !== undefined) state.parts.next = 0
     state.wait++
   }
 
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
-    if (state.seq === seq) {
-      this.#rest(state)
-      state.seq = -1
-    }
     const name = phase < 0 ? 'a phase' : PHASES[phase]
     state.aborted =
       reason === TOO_SLOW
         ? phaseTimeout(name)
         : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
-    // A listener that throws is reported by Node, not thrown here.
-    state.controller?.abort(state.aborted)
+    state.endReads(() => state.aborted)
+    if (state.seq === seq) {
+      this.#rest(state)
+      state.seq = -1
+    }
+    state.fire(state.aborted)
     if (state.ending) this.#forget(state)
   }
 
@@ -402,15 +455,20 @@ export class Crossing {
     if (state.error?.code === 'CLIENT_ABORTED' && state.aborted === undefined) {
       // It left while no phase ran.
       state.aborted = state.error
-      state.controller?.abort(state.aborted)
+      state.fire(state.aborted)
     }
+    if ((mask & ERROR_LOG) !== 0 && state.error !== undefined) tellFailure(state)
     if ((mask & (1 << Phase.logging)) === 0) {
       this.#forget(state)
       return
     }
     state.phase = Phase.logging
     try {
-      const value = callPhase(state, Phase.logging)
+      const { phases, composition } = state.proxy
+      const value =
+        composition === undefined
+          ? callPhase(state, Phase.logging, phases, state.ctx)
+          : logParts(state, composition)
       if (isThenable(value)) {
         this.#wait(state, value as object)
         state.detached = true
@@ -443,6 +501,15 @@ export class Crossing {
 
   #unknown(slot: number, seq: number): void {
     this.#records.full(slot, seq, Result.thrown, 0, 0, '', 'INTERNAL\nno proxy of this number')
+  }
+
+  #startSubrequest(state: RequestState, what: SubrequestParts, peer: HttpPeer | undefined): Started {
+    this.#epoch = this.#table.peerEpoch()
+    const place = { proxyId: state.proxy.id, slot: state.slot, peer: peer ? this.#peerId(peer) : 0 }
+    const native = this.makeSubrequest!({ ...what, ...place })
+    const { id } = native
+    if (peer === undefined) this.#children.set(id, state)
+    return { native, forget: () => void this.#children.delete(id) }
   }
 
   #peerId(peer: HttpPeer): number {

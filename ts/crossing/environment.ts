@@ -1,5 +1,5 @@
 import { makeLog } from '../logger.js'
-import { NativeCrossing, peerEpoch, registerPeer } from '../native.js'
+import { NativeCrossing, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
 import { Crossing } from './crossing.js'
 
 /** The one crossing of this JavaScript environment, with the addon's side of it. */
@@ -23,6 +23,8 @@ export function theEnvironment(): Environment {
     table,
     makeLog(undefined),
   )
+  const wiring = native as unknown as NativeCrossing
+  crossing.makeSubrequest = (options) => new NativeSubrequest(wiring, options)
   environment = { crossing, native: native as unknown as NativeCrossing }
   return environment
 }

@@ -92,26 +92,36 @@ function oneLine(message: string): string {
     .replace(/[\0-\x1f\x7f]+/g, ' ')
 }
 
+/** An error that the addon tells of while a phase runs. */
+export function toldError(text: string): ProxyError {
+  const [code, source, retry, status, phase, message] = splitError(text)
+  return nativeError(code, source, retry, status, phase, message, NOTHING)
+}
+
 /** The error an item speaks of: the very one a phase threw, or a new one. Cached by its text. */
 export function readError(text: string, state: RequestState): ProxyError {
   if (state.error !== undefined && state.errorText === text) return state.error
-  const [code, source, retry, status, phase] = text.split('\n', 5) as [
+  const [code, source, retry, status, phase, message] = splitError(text)
+  const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
+  state.canRetry = retry === '1'
+  const error = ProxyError.is(thrown)
+    ? retryable(thrown, state.canRetry)
+    : nativeError(code, source, retry, status, phase, message, thrown)
+  state.error = error
+  state.errorText = text
+  return error
+}
+
+function splitError(text: string): [ErrorCode, ErrorSource, string, string, PhaseName | '', string] {
+  const [code, source, retry, status, phase, ...message] = text.split('\n') as [
     ErrorCode,
     ErrorSource,
     string,
     string,
     PhaseName | '',
+    ...string[],
   ]
-  let from = 0
-  for (let line = 0; line < 5; line++) from = text.indexOf('\n', from) + 1
-  const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
-  state.canRetry = retry === '1'
-  const error = ProxyError.is(thrown)
-    ? retryable(thrown, state.canRetry)
-    : nativeError(code, source, retry, status, phase, text.slice(from), thrown)
-  state.error = error
-  state.errorText = text
-  return error
+  return [code, source, retry, status, phase, message.join('\n')]
 }
 
 function nativeError(

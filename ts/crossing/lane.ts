@@ -1,5 +1,6 @@
 import { type BodyStage, bytesOf, type Output } from '../bodies/stage.js'
-import { PHASES, Phase } from '../phases.js'
+import type { Part } from '../composition.js'
+import { type AnyPhases, PHASES, Phase, type Phases } from '../phases.js'
 import { wrongReturn } from './call.js'
 import type { RequestState } from './state.js'
 
@@ -23,6 +24,8 @@ export class BodyLane {
   phase: number = Phase.responseFilter
   /** The promise waited for, as a number that goes up. */
   wait = 0
+  /** Which of the parts that have the phase is next. */
+  #part = 0
   /** Whether this piece went on after an await. */
   resumed = false
   /** The piece; null = dropped, undefined = there is none, but more was announced. */
@@ -45,6 +48,7 @@ export class BodyLane {
   begin(seq: number, mask: number, flags: number, piece: Buffer): void {
     this.seq = seq
     this.mask = mask
+    this.#part = 0
     this.resumed = false
     this.#piece = (flags & BodyFlag.more) !== 0 ? undefined : piece
     if (this.#piece === undefined) this.mask = 0
@@ -59,26 +63,52 @@ export class BodyLane {
   step(): { value: unknown } | undefined {
     while (this.mask !== 0) {
       const bit = this.mask & -this.mask
-      this.mask ^= bit
+      const phase = 31 - Math.clz32(bit)
+      const { composition } = this.parent.proxy
+      const part = composition === undefined ? undefined : this.#nextPart(composition.order[phase]!, phase)
+      if (this.#part === 0) this.mask ^= bit
       // A piece that was dropped is not shown to the next phase, but the end is.
-      if (this.#piece === null && !this.#end) continue
-      this.phase = 31 - Math.clz32(bit)
+      if (part === null || (this.#piece === null && !this.#end)) continue
+      this.phase = phase
       this.#isOurs = false
-      return { value: this.#call() }
+      return {
+        value:
+          part === undefined ? this.#call(this.parent.proxy.phases, this.parent.ctx) : this.#callPart(part),
+      }
     }
     if (!this.#stagePending) return undefined
     this.#stagePending = false
     if (this.#piece === null && !this.#end) return undefined
     this.phase = Phase.responseFilter
-    if (this.#piece === undefined) return { value: this.stage!.next(undefined, this.#end) }
+    if (this.#piece === undefined) return { value: this.#fromStage(undefined) }
     const piece = bufferOf(this.#piece)
     // A phase may have kept it, and may change it later.
-    return { value: this.stage!.next(this.#isOurs ? piece : Buffer.from(piece), this.#end) }
+    return { value: this.#fromStage(this.#isOurs ? piece : Buffer.from(piece)) }
   }
 
-  #call(): unknown {
-    const { proxy, session, ctx } = this.parent
-    const { phases } = proxy
+  #fromStage(piece: Buffer | undefined): unknown {
+    const stage = this.stage!
+    const { scope } = this.parent
+    if (scope === undefined) return stage.next(piece, this.#end)
+    return scope.runInAsyncScope(stage.next, stage, piece, this.#end)
+  }
+
+  /** The part whose turn it is; null if it does not want to see this body. */
+  #nextPart(having: readonly Part[], phase: number): Part | null {
+    const part = having[this.#part]!
+    this.#part = (this.#part + 1) % having.length
+    const isOut = phase !== Phase.requestBodyFilter && this.parent.parts!.unfiltered.has(part.index)
+    return isOut || !this.parent.isFor(part) ? null : part
+  }
+
+  #callPart({ phases, index }: Part): unknown {
+    return this.parent.inScope(() => this.#call(phases, this.parent.parts!.contexts[index]))
+  }
+
+  #call(given: AnyPhases, ctx: unknown): unknown {
+    // Those with a filter have become functions: see `handlersOf`.
+    const phases = given as Phases<unknown>
+    const { session } = this.parent
     const chunk = bufferOf(this.#piece)
     if (this.phase === Phase.requestBodyFilter)
       return phases.requestBodyFilter!(session, chunk, this.#end, ctx)

@@ -53,7 +53,7 @@ export class BodyLanes {
   abort(slot: number, isTooSlow: boolean): void {
     const lane = this.#lanes[slot]!
     lane.wait++
-    if (isTooSlow && lane.parent.live) lane.parent.controller?.abort(phaseTimeout(lane.name))
+    if (isTooSlow && lane.parent.live) lane.parent.fire(phaseTimeout(lane.name))
   }
 
   /** The body of a lane is over. */
@@ -61,7 +61,8 @@ export class BodyLanes {
     const lane = this.#lanes[slot]!
     lane.wait++
     this.#lanes[slot] = undefined
-    lane.stage?.cancel()
+    const { stage } = lane
+    if (stage !== undefined) lane.parent.inScope(() => stage.cancel())
     this.#host.records.plain(slot, seq, Result.free, 0, 0)
   }
 

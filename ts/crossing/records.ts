@@ -2,7 +2,7 @@ import type { NativeCrossing } from '../native.js'
 import type { FastBuffer } from './buffer.js'
 
 /** What a record says. */
-export const Result = { done: 0, answered: 1, thrown: 2, progress: 3, free: 4 } as const
+export const Result = { done: 0, answered: 1, thrown: 2, progress: 3, free: 4, interim: 5, read: 6 } as const
 
 /** Integers of one record. */
 const SIZE = 8
@@ -10,7 +10,7 @@ const START_BYTES = 64 * 1024
 const KEEP_BYTES = 1024 * 1024
 
 /** The addon's side of a crossing, or a stand-in for tests. */
-export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'finish' | 'tls'>
+export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'finish' | 'tls' | 'body'>
 
 /** What goes back to the addon: records, and the bytes they speak of. */
 export class Records {

@@ -1,9 +1,11 @@
+import type { AsyncResource } from 'node:async_hooks'
 import type { CheckedAnswer } from '../answer.js'
 import type { BodyStage } from '../bodies/stage.js'
-import type { ProxyError } from '../errors.js'
+import type { Composition, Part } from '../composition.js'
+import { type ProxyError, withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeTlsInfo } from '../native.js'
+import type { NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -16,15 +18,25 @@ import {
   type TlsView,
   type UpstreamView,
 } from '../session.js'
+import type { Running } from '../subrequest.js'
 import { ClientTls } from '../tls/client-tls.js'
+import type { PartsState } from './parts.js'
+import { phaseOver, type Waiting } from './reads.js'
 
 /** A proxy as the crossing sees it. */
 export interface ProxyEntry {
   readonly id: number
+  /** Its one object with phases. */
   readonly phases: AnyPhases
   readonly hasNewCtx: boolean
+  /** Where it has several, or gives its requests an async context. */
+  readonly composition?: Composition | undefined
   readonly fixedPeer: HttpPeer | undefined
   readonly callbackTimeoutMs: number
+  /** How deep subrequests may go. */
+  readonly maxSubrequestDepth: number
+  /** Detached subrequests under way. */
+  detached: number
   /** The server's, once it has started. */
   log: AnyLog
   /** Requests that JavaScript knows of. */
@@ -38,6 +50,25 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** Reads the body of a request for its phase. */
+  readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
+  readonly startSubrequest: (
+    state: RequestState,
+    what: SubrequestParts,
+    peer: HttpPeer | undefined,
+  ) => Started
+  /** Sends the client of the request that has a slot an interim response. */
+  readonly sendInterim: (slot: number, status: number, fields: string) => void
+}
+
+/** What a subrequest is made of, as it crosses. */
+export type SubrequestParts = Omit<NativeSubrequestOptions, 'proxyId' | 'slot' | 'peer'>
+
+/** A subrequest under way. */
+export interface Started {
+  readonly native: NativeSubrequest
+  /** It has ended. */
+  readonly forget: () => void
 }
 
 /** Numbers of a request, by their place. */
@@ -70,7 +101,7 @@ export class RequestState {
   readonly proxy: ProxyEntry
   readonly session: LiveSession
   readonly #shared: Shared
-  /** The request section: target, method, host, nine lines, fields. */
+  /** The request section: target, method, host, ten lines, fields. */
   text: string
   readonly #targetEnd: number
   readonly #methodEnd: number
@@ -80,6 +111,10 @@ export class RequestState {
   /** Before `newCtx`. */
   fresh = true
   ctx: unknown = undefined
+  /** What several parts keep, their contexts among it. */
+  parts: PartsState | undefined = undefined
+  /** The async context of the request. */
+  scope: AsyncResource | undefined = undefined
   /** The crossing under way; -1 when there is none, or it is void. */
   seq = -1
   /** The phases still to run in it. */
@@ -116,12 +151,23 @@ export class RequestState {
   timer: NodeJS.Timeout | undefined = undefined
   /** What `responseFilter` gave to change the body with. */
   change: BodyStage | undefined = undefined
+  /** Calls of `readBody` that wait, the first of them for the addon. */
+  reads: Waiting[] = []
+  /** The request's body was read, all of it. */
+  hasRead = false
   /** What makes the body of the answer. */
   source: BodyStage | undefined = undefined
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
   #connection: Connection | undefined = undefined
+  /** For each filter whether it is for the request: `1` or `0`. */
+  #filters: string | undefined = undefined
+  /** The request that this one was made for, by `session.subrequest`. */
+  parent: RequestState | undefined = undefined
+  /** How many of them there are, one for the other. */
+  depth = 0
+  #subrequests: Set<Running> | undefined = undefined
 
   constructor(
     slot: number,
@@ -166,7 +212,7 @@ export class RequestState {
   fields(): number {
     if (this.#fields >= 0) return this.#fields
     let at = this.#hostEnd
-    for (let line = 0; line < 9; line++) at = this.text.indexOf('\n', at + 1)
+    for (let line = 0; line < 10; line++) at = this.text.indexOf('\n', at + 1)
     this.#fields = at
     return at
   }
@@ -191,6 +237,13 @@ export class RequestState {
     return { host: found.substring(0, space), port: Number(found.substring(space + 1)) }
   }
 
+  /** Whether a part's phase is for this request. Of one that was refused nobody has looked. */
+  isFor({ filter }: Part): boolean {
+    if (filter === undefined) return true
+    this.#filters ??= this.meta(9)
+    return this.#filters.charCodeAt(filter) !== 48
+  }
+
   connection(): Connection {
     if (this.#connection !== undefined) return this.#connection
     const id = this.meta(6)
@@ -209,6 +262,28 @@ export class RequestState {
       connection.tls = info ? new ClientTls(info) : null
     }
     return connection.tls ?? undefined
+  }
+
+  startSubrequest(what: SubrequestParts, peer: HttpPeer | undefined): Started {
+    return this.#shared.startSubrequest(this, what, peer)
+  }
+
+  /** Those under way that end with this request. */
+  get subrequests(): Set<Running> {
+    this.#subrequests ??= new Set()
+    return this.#subrequests
+  }
+
+  #cancelSubrequests(reason: ProxyError | undefined): void {
+    if (this.#subrequests === undefined) return
+    const message = 'the request that the subrequest was made for is over'
+    for (const run of this.#subrequests)
+      run.cancel(reason ?? withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message }))
+    this.#subrequests.clear()
+  }
+
+  sendInterim(status: number, fields: string): void {
+    this.#shared.sendInterim(this.slot, status, fields)
   }
 
   /** Forgets the connection: this was its last request. */
@@ -267,6 +342,42 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  readBody(maxBytes: number): Promise<Buffer> {
+    return this.#shared.readBody(this, maxBytes)
+  }
+
+  /** Nobody reads on for what waits. */
+  endReads(error: () => unknown): void {
+    if (this.reads.length === 0) return
+    const reads = this.reads
+    this.reads = []
+    const reason = error()
+    for (const { reject } of reads) reject(reason)
+  }
+
+  /** Calls a function in the async context of the request, if it has one. */
+  inScope<Args extends unknown[], T>(call: (...args: Args) => T, ...args: Args): T {
+    if (this.scope === undefined) return call(...args)
+    return this.scope.runInAsyncScope(call, undefined, ...args)
+  }
+
+  /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
+  fire(reason: ProxyError): void {
+    const { controller } = this
+    this.#cancelSubrequests(reason)
+    if (controller !== undefined) this.inScope(() => controller.abort(reason))
+  }
+
+  /** Nobody wants what its bodies were to be changed with, or made by. */
+  #cancelStages(): void {
+    const { change, source } = this
+    if (change === undefined && source === undefined) return
+    this.inScope(() => {
+      change?.cancel()
+      source?.cancel()
+    })
+  }
+
   changeWith(stage: BodyStage): void {
     // Of a try that came to nothing.
     this.change?.cancel()
@@ -284,13 +395,16 @@ export class RequestState {
     this.phase = -1
     this.wait++
     this.closeHead()
+    this.endReads(() => this.aborted ?? phaseOver())
     if (this.timer !== undefined) clearTimeout(this.timer)
-    this.change?.cancel()
-    this.source?.cancel()
+    this.#cancelStages()
+    this.#cancelSubrequests(undefined)
     this.text = ''
     this.upstreamText = ''
     this.errorText = ''
     this.ctx = undefined
+    this.parts = undefined
+    this.scope = undefined
     this.head = null
     this.response = null
     this.error = undefined

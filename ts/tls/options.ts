@@ -1,7 +1,9 @@
+import { isIP } from 'node:net'
 import type { OptionProblem } from '../errors.js'
 import {
   type Checked,
   checkInto,
+  each,
   flag,
   group,
   integer,
@@ -69,24 +71,17 @@ export interface TlsOptions {
   handshakeTimeoutMs?: number
 }
 
-const NAMES = 'a list of DNS names that the certificate is for, with or without *. before them'
-const PROTOCOLS = "a list of 'h2' and 'http/1.1'"
+const NAME = 'a DNS name that the certificate is for, with or without *. before it'
+const PROTOCOL = "'h2' or 'http/1.1', once each"
 
-function isNames(found: unknown): boolean {
-  return (
-    Array.isArray(found) && found.every((name) => typeof name === 'string' && /^(\*\.)?[\w\-.]+$/.test(name))
-  )
-}
-
-function isProtocols(found: unknown): boolean {
-  const isOne = (name: unknown, at: number, all: unknown[]) =>
-    (name === 'h2' || name === 'http/1.1') && all.indexOf(name) === at
-  return Array.isArray(found) && found.length > 0 && found.every(isOne)
-}
+// Clients never ask for an IP address by name (RFC 6066 §3).
+const isName = (name: string) => /^(\*\.)?[\w\-.]+$/.test(name) && isIP(name) === 0
+const isProtocol = (name: string, at: number, all: readonly unknown[]) =>
+  (name === 'h2' || name === 'http/1.1') && all.indexOf(name) === at
 
 /** The rules of {@link Certificate}. */
 export const certificateRules = {
-  names: value<readonly string[]>([], NAMES, isNames),
+  names: each<readonly string[]>([], NAME, isName, 1),
   cert: required(pem(CERT)),
   key: required(pem(KEY)),
 }
@@ -104,7 +99,7 @@ const tlsRules = {
   key: pem(KEY),
   certificates: list(certificateRules),
   h2: flag<boolean | undefined>(undefined),
-  alpn: value<readonly string[] | undefined>(undefined, PROTOCOLS, isProtocols),
+  alpn: each<readonly string[] | undefined>(undefined, PROTOCOL, isProtocol, 1),
   minVersion: oneOf('TLSv1.2', ['TLSv1.2', 'TLSv1.3']),
   clientAuth: group(clientAuthRules),
   sniCallback: value<TlsOptions['sniCallback']>(undefined, 'a function', (v) => typeof v === 'function'),
@@ -114,7 +109,11 @@ const tlsRules = {
 }
 
 /** Every option that PEM can be wrong in, by its own name. */
-export const pemRules = { ...certificateRules, ...clientAuthRules }
+export const pemRules = {
+  ...certificateRules,
+  ...clientAuthRules,
+  certificates: { ...list(certificateRules), allowed: 'at least one, unless there is a sniCallback' },
+}
 
 /** Checks all but what PEM says; adds what is wrong to `problems`. */
 export function checkTls(
@@ -138,6 +137,9 @@ export function checkTls(
     }
     if (!certificates?.length && (options.cert ?? options.key ?? sniCallback) === undefined)
       wrong('cert', undefined, 'cert and key, or certificates, or a sniCallback')
+    const { sniCacheTtlMs } = given as TlsOptions
+    if (sniCacheTtlMs !== undefined && sniCallback === undefined)
+      wrong('sniCacheTtlMs', sniCacheTtlMs, 'nothing without a sniCallback')
     if (h2 !== undefined && alpn !== undefined) wrong('alpn', alpn, 'either h2 or alpn')
     if (!speaksH2 && protocols.includes('h2'))
       wrong(

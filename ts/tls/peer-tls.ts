@@ -57,13 +57,13 @@ export function makePeerTls(
   if (scheme !== undefined && tls !== undefined && tls !== (scheme === 'https'))
     problems.push({ path: 'tls', found: tls, allowed: `what ${scheme}:// says, or nothing` })
   if (!(tls ?? scheme === 'https')) {
-    for (const [path, found] of Object.entries(options))
-      if (found !== undefined) {
-        const shown = Buffer.isBuffer(found) ? 'PEM' : found
-        problems.push({ path, found: shown, allowed: 'nothing without TLS (https:// or tls: true)' })
-      }
+    meaningless(options, undefined, problems)
     return undefined
   }
+  const unchecked = { ca: options.ca, alternativeName: options.alternativeName }
+  if (options.verifyCert === false) meaningless(unchecked, 'verifyCert: false', problems)
+  else if (options.verifyHostname === false)
+    meaningless({ alternativeName: options.alternativeName }, 'verifyHostname: false', problems)
   if (problems.length > 0) return undefined
   const { sni, ca, cert, key, verifyCert = true, verifyHostname = true, alternativeName } = options
   const present = Object.entries({ sni, ca, cert, key, alternativeName }).filter(([, v]) => v !== undefined)
@@ -73,4 +73,12 @@ export function makePeerTls(
     problems.push(problemWith(error, peerTlsRules, given))
     return undefined
   }
+}
+
+/** Adds those of `options` that are there: nothing would come of them. */
+function meaningless(options: object, under: string | undefined, problems: OptionProblem[]): void {
+  const allowed =
+    under === undefined ? 'nothing without TLS (https:// or tls: true)' : `nothing with ${under}`
+  for (const [path, found] of Object.entries(options))
+    if (found !== undefined) problems.push({ path, found: Buffer.isBuffer(found) ? 'PEM' : found, allowed })
 }

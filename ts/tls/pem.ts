@@ -63,6 +63,7 @@ export function problemWith(
     value = (value as Record<string, unknown> | undefined)?.[part]
     rule = rules[part] ?? rule
   }
-  const place = typeof value === 'string' && !isText(value) ? ` (${value})` : ''
-  return { path: field, found: message + place, allowed: rule?.allowed ?? 'something else' }
+  const isFile = /(?:^|\.)(?:cert|key|ca)$/.test(field) && typeof value === 'string' && !isText(value)
+  const place = isFile ? `${value}: ` : ''
+  return { path: field, found: place + message, allowed: rule?.allowed ?? 'something else' }
 }

@@ -24,11 +24,27 @@ pub(crate) fn size_line(buf: &[u8]) -> Result<Option<(u64, usize)>, ParseError> 
     let (digits, extensions) = line.split_at(count);
     // White space is allowed before an extension, but not before the line's end.
     let valid = extensions.is_empty()
-        || (extensions.trim_ascii_start().starts_with(b";") && validate_reason(extensions));
+        || (extensions.trim_ascii_start().starts_with(b";")
+            && validate_reason(extensions)
+            && quotes_are_closed(extensions));
     if !valid {
         return Err(BadRequest("what follows a chunk's size is not valid"));
     }
     Ok(Some((hex(digits)?, end + 1)))
+}
+
+/// Whether each quoted string ends on its line: one that does not is a body to those who look for
+/// its end further on.
+fn quotes_are_closed(extensions: &[u8]) -> bool {
+    let (mut quoted, mut bytes) = (false, extensions.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => drop(bytes.next()),
+            _ => {}
+        }
+    }
+    !quoted
 }
 
 const NO_SIZE: ParseError = BadRequest("a chunk's size is not hexadecimal");

@@ -33,6 +33,14 @@ pub fn response_framing(method: &Method, head: &ResponseHead) -> Result<Framing,
     Ok(declared.unwrap_or(Framing::UntilClose))
 }
 
+/// Whether this response has no body by its status and announces one, which no sender may
+/// (RFC 9110 §8.6, RFC 9112 §6.1): nobody can tell whether it sends one then.
+pub fn announces_forbidden_body(head: &ResponseHead) -> bool {
+    let forbidden = matches!(head.status, 100..=199 | 204);
+    let lengths = || head.fields.get_all("content-length");
+    forbidden && (head.fields.contains("transfer-encoding") || lengths().any(|it| it != b"0"))
+}
+
 fn declared(version: Version, fields: &Fields) -> Result<Option<Framing>, ParseError> {
     let chunked = transfer_encoding(fields)?;
     let length = content_length(fields)?;

@@ -17,7 +17,7 @@ mod write;
 
 pub use body::{BodyDecoder, Decoded};
 pub use error::ParseError;
-pub use framing::{Framing, request_framing, response_framing};
+pub use framing::{Framing, announces_forbidden_body, request_framing, response_framing};
 pub use parse::{HeadLimits, head_may_end, parse_request, parse_response};
 pub use write::{
     CHUNK_END, CONTINUE, write_chunk, write_chunk_start, write_last_chunk, write_request_head,

@@ -104,9 +104,11 @@ pub fn head_may_end(buf: &[u8], seen: usize, limits: &HeadLimits) -> bool {
     if seen == 0 || buf.len() >= limits.max_bytes {
         return true;
     }
-    let tail = buf.get(seen.saturating_sub(3)..).unwrap_or_default();
-    memchr::memchr_iter(b'\n', tail)
-        .any(|at| matches!(&tail[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+    // Also one that is empty but for CRs too many: it is refused now, however it was cut.
+    memchr::memchr_iter(b'\n', buf.get(seen..).unwrap_or_default()).any(|at| {
+        let before = buf[..seen + at].iter().rev().find(|byte| **byte != b'\r');
+        matches!(before, None | Some(b'\n'))
+    })
 }
 
 /// Runs `parse` with slots on the stack, and again with more of them if the head needs and the

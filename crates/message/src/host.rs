@@ -3,7 +3,8 @@ use crate::{RequestHead, Version, validate_host};
 /// Refuses a request whose Host is missing, ambiguous or not a host (RFC 9112 §3.2): two parties
 /// that read it differently would route or cache it differently.
 ///
-/// HTTP/1.1 needs exactly one; the other versions may have none. A target in absolute form has to
+/// HTTP/1.1 needs exactly one, and so does HTTP/2, where it is the authority (RFC 9113 §8.3.1);
+/// HTTP/1.0 may have none. A target in absolute form has to
 /// come with a Host field too, but only the target's own authority counts.
 pub fn check_host(head: &RequestHead) -> Result<(), &'static str> {
     let mut hosts = head.fields.get_all("host");
@@ -18,7 +19,7 @@ pub fn check_host(head: &RequestHead) -> Result<(), &'static str> {
     }
     match host {
         Some(host) if !validate_host(host) => Err("Host is not valid"),
-        None if head.version == Version::Http11 => Err("no Host"),
+        None if head.version != Version::Http10 => Err("no Host"),
         _ => Ok(()),
     }
 }
@@ -49,7 +50,7 @@ mod tests {
         }
         assert!(check(Version::Http11, "/", &[]).is_err());
         assert!(check(Version::Http10, "/", &[]).is_ok());
-        assert!(check(Version::H2, "/", &[]).is_ok());
+        assert!(check(Version::H2, "/", &[]).is_err());
     }
 
     #[test]

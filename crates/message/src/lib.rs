@@ -7,6 +7,7 @@
 mod authority;
 mod connection;
 mod fields;
+mod forwarding;
 mod head;
 mod host;
 mod list;
@@ -21,6 +22,7 @@ mod version;
 pub use authority::{Authority, split_authority, validate_host};
 pub use connection::{ConnectionOptions, connection_options, is_persistent, strip_hop_by_hop};
 pub use fields::{Fields, InvalidField};
+pub use forwarding::{forwarding_suffix, is_forwarding};
 pub use head::{RequestHead, ResponseHead};
 pub use host::check_host;
 pub use list::{has_token, list_items};

@@ -10,13 +10,13 @@ use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 
-use crate::forwarding::{Chain, ClientConnection, ForwardingOptions};
+use crate::forwarding::{Chain, ClientConnection};
 use crate::h1::{Arrived, H1Connection};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
-use crate::{Downstream, Exchange, ProxyOptions, Timings};
+use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -44,6 +44,8 @@ pub trait HttpServerApp: Send + Sync + 'static {
 pub struct HttpProxy<P> {
     pub(crate) phases: P,
     pub(crate) options: Arc<ProxyOptions>,
+    /// The same without routes and values: for subrequests that go straight to a peer.
+    pub(crate) straight_options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
     /// What it holds of its clients' requests over HTTP/2.
@@ -72,13 +74,27 @@ impl Arrival {
         Arrival { request, timings: Timings::start(), conn, requests, refused: Some(error) }
     }
 
-    fn begin(self, options: &ForwardingOptions) -> (Exchange, Option<Error>) {
-        let chain = Chain::find(&self.conn, &self.request.fields, options);
+    fn begin(
+        mut self,
+        id: u64,
+        options: &ProxyOptions,
+        interims: &Interims,
+    ) -> (Exchange, Option<Error>) {
+        let chain = Chain::find(&self.conn, &self.request.fields, &options.forwarding);
+        let mut found = None;
+        if let (Some(routing), None) = (&options.routing, &self.refused) {
+            match routing.find(&self.request, &self.conn, chain.as_deref()) {
+                Ok(rule) => found = Some(rule),
+                Err(error) => self.refused = Some(error),
+            }
+        }
         let exchange = Exchange {
-            id: next_request(),
+            id,
             request: self.request,
+            body: RequestBody::default(),
             client: Chain::client(chain.as_deref(), &self.conn),
             chain,
+            found,
             connection: self.conn,
             connection_requests: self.requests,
             upstream: None,
@@ -89,6 +105,7 @@ impl Arrival {
             received: 0,
             sent: 0,
             last_of_connection: false,
+            interims: interims.begin(),
         };
         (exchange, self.refused)
     }
@@ -108,6 +125,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         HttpProxy {
             phases,
             unread,
+            straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
             options: Arc::new(options),
             connector: Arc::new(Connector::new(connector)),
             log,
@@ -132,8 +150,17 @@ impl<P: ProxyHttp> HttpProxy<P> {
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
+        self.serve_as(down, arrival, next_request()).await;
+    }
+
+    /// The same for a request that has its number already.
+    pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
-        let (ex, refused) = arrival.begin(&self.options.forwarding);
+        let (mut ex, refused) = arrival.begin(id, &self.options, down.interims());
+        // What follows a CONNECT is the tunnel's.
+        if !ex.is_connect() && !down.body_done() {
+            ex.body = RequestBody::new(down.body_size());
+        }
         let ctx = self.phases.new_ctx(&ex);
         let mut record = Record { proxy: self, down, ex, ctx, logged: false };
         let asks_phase = refused.is_none();
@@ -168,7 +195,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
-        let (mut ex, error) = arrival.begin(&self.options.forwarding);
+        let nobody = Interims::default();
+        let (mut ex, error) = arrival.begin(next_request(), &self.options, &nobody);
         let ctx = self.phases.new_ctx(&ex);
         ex.received = received;
         self.tell(&mut ex, error.as_ref(), &ctx);
@@ -184,16 +212,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
         };
         if let Some(error) = error
             && self.log.enabled(level(error))
+            && !self.phases.suppress_error_log(ex, error, ctx)
         {
-            let Exchange { request, client, .. } = &*ex;
-            let line = format!(
-                "{} {} {}, Host: {}, client {}: {error}",
-                error.status(),
-                clipped(request.method.as_str().as_bytes()),
-                clipped(&request.target),
-                clipped(request.host().as_bytes()),
-                client,
-            );
+            let summary = self.phases.request_summary(ex, ctx);
+            let (status, client) = (error.status(), &ex.client);
+            let line = format!("{status} {summary}, client {client}: {error}");
             self.log.log(level(error), &line);
         }
         self.phases.logging(ex, error, ctx);
@@ -312,15 +335,8 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
     }
 }
 
-/// What a client chose, for a log line: as much of it as helps, and nothing that could break out.
-fn clipped(text: &[u8]) -> String {
-    const MOST: usize = 512;
-    let more = if text.len() > MOST { "..." } else { "" };
-    let text = String::from_utf8_lossy(&text[..text.len().min(MOST)]);
-    format!("{}{more}", text.escape_default())
-}
-
-fn next_request() -> u64 {
+/// The number of another request.
+pub(crate) fn next_request() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use millrace_error::{Error, Result};
 use millrace_message::{Fields, Method, RequestHead, ResponseHead};
 
+use crate::Interims;
+
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Body {
@@ -75,6 +77,9 @@ pub trait Downstream: Send {
     /// Ready when the client has left. Reads nothing of the body. In a tunnel only what reading and
     /// writing would not show.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Error>;
+
+    /// The interim responses that phases send by themselves.
+    fn interims(&self) -> &Interims;
 
     /// Sends an interim response, where the client's version has them.
     fn send_interim(&mut self, head: &ResponseHead);

@@ -3,11 +3,12 @@ use std::time::{Duration, SystemTime};
 
 use millrace_connectors::Peer;
 use millrace_message::{Method, RequestHead, ResponseHead};
+use millrace_routes::Found;
 use millrace_transport::Address;
 use tokio::time::Instant;
 
-use crate::ClientConnection;
 use crate::forwarding::Chain;
+use crate::{ClientConnection, InterimSender, RequestBody};
 
 /// What is known of one request. Phases read it; the pipeline alone writes it.
 pub struct Exchange {
@@ -15,9 +16,13 @@ pub struct Exchange {
     pub id: u64,
     /// The head as the client sent it; never changed.
     pub request: RequestHead,
+    /// Its body, which a phase before the upstream may read.
+    pub body: RequestBody,
     /// Who sent it: the other end of the connection, or whom trusted proxies name. Port 0 where they
     /// name none.
     pub client: Address,
+    /// What the rules say of it; none where there are none, or it was refused before.
+    pub(crate) found: Option<Found>,
     /// What trusted proxies say of its way.
     pub(crate) chain: Option<Box<Chain>>,
     /// The connection it came on.
@@ -40,13 +45,37 @@ pub struct Exchange {
     pub sent: u64,
     /// Whether its connection ends with this request.
     pub last_of_connection: bool,
+    /// Sends the client interim responses, while the final one has not begun.
+    pub interims: InterimSender,
 }
 
 impl Exchange {
+    /// The number of the route that the request is on, if it is on one: see [`crate::Routing`].
+    pub fn route(&self) -> Option<usize> {
+        self.found.as_ref().and_then(|found| found.route)
+    }
+
+    /// Which filters of its route are for the request, in their order; none where it was refused before
+    /// anybody looked.
+    pub fn filters(&self) -> Option<&[bool]> {
+        self.found.as_ref().map(|found| found.filters.as_slice())
+    }
+
     /// Whether the request asks for a tunnel (CONNECT): nothing of it is sent upstream, and nothing
     /// that comes from there is a response.
     pub fn is_connect(&self) -> bool {
         self.request.method == Method::CONNECT
+    }
+
+    /// Method, target and host, as a line of a log may have them.
+    pub fn summary(&self) -> String {
+        let Exchange { request, .. } = self;
+        format!(
+            "{} {}, Host: {}",
+            clipped(request.method.as_str().as_bytes()),
+            clipped(&request.target),
+            clipped(request.host().as_bytes()),
+        )
     }
 }
 
@@ -86,4 +115,12 @@ impl Timings {
             total: None,
         }
     }
+}
+
+/// What a client chose, for a log line: as much of it as helps, and nothing that could break out.
+pub(crate) fn clipped(text: &[u8]) -> String {
+    const MOST: usize = 512;
+    let more = if text.len() > MOST { "..." } else { "" };
+    let text = String::from_utf8_lossy(&text[..text.len().min(MOST)]);
+    format!("{}{more}", text.escape_default())
 }

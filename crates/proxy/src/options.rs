@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_http1::HeadLimits;
 
-use crate::{ForwardingOptions, Http2Options};
+use crate::{ForwardingOptions, Http2Options, Routing};
 
 /// What can be set on a proxy. Durations that may be off are options.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct ProxyOptions {
     /// Whether a client may end its side of the connection and still get its answer. Off, the end
     /// of its side counts as leaving. Default: off.
     pub half_close: bool,
+    /// Rules in the place of phases. Default: none.
+    pub routing: Option<Arc<Routing>>,
     /// What origins are told of who a request comes from.
     pub forwarding: ForwardingOptions,
     /// Whether `response_filter` also sees answers of our own. Default: off.
@@ -70,6 +73,7 @@ impl Default for ProxyOptions {
             max_requests_per_connection: 0,
             max_retries: 3,
             half_close: false,
+            routing: None,
             forwarding: ForwardingOptions::default(),
             filter_own_responses: false,
             upgrades: vec!["websocket".to_owned()],

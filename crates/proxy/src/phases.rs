@@ -102,6 +102,18 @@ pub trait ProxyHttp: Send + Sync + 'static {
         None
     }
 
+    /// An interim response has come from the origin, such as 103 Early Hints; not 100, which is
+    /// between the two ends of a connection. May change its fields; false drops it. Default: it goes
+    /// on as it is.
+    fn interim_response_filter(
+        &self,
+        _ex: &Exchange,
+        _response: &mut ResponseHead,
+        _ctx: &Self::Ctx,
+    ) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(true) }
+    }
+
     /// May change the response before a cache would see it. Not for CONNECT, to which no upstream
     /// responds. Default: as it is.
     fn upstream_response_filter(
@@ -187,6 +199,18 @@ pub trait ProxyHttp: Send + Sync + 'static {
         _ctx: &Self::Ctx,
     ) -> impl Future<Output = Result<Option<Answer>>> + Send {
         async { Ok(None) }
+    }
+
+    /// Whether no line tells of the failed request in the log. Asked only where there would be one.
+    /// Default: false.
+    fn suppress_error_log(&self, _ex: &Exchange, _error: &Error, _ctx: &Self::Ctx) -> bool {
+        false
+    }
+
+    /// The request in a few words, for the line in the log that tells of its failure. Asked only for
+    /// that. Default: method, target and host.
+    fn request_summary(&self, ex: &Exchange, _ctx: &Self::Ctx) -> String {
+        ex.summary()
     }
 
     /// Exactly once for each request, after its last byte. Default: nothing.

@@ -14,16 +14,16 @@ use tokio::time::Instant;
 use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
 use crate::filter::Filters;
-use crate::forwarding::{ForwardingOptions, add_via, forward};
+use crate::forwarding::{add_via, forward};
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
-use crate::relay::{Broken, Download, alive, exchange_heads, flushed, relay_body, uploading};
+use crate::relay::{Broken, Download, alive, flushed, next_head, reading, relay_body, uploading};
 use crate::respond::check_status;
 use crate::timer::within;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
-use crate::upstream::Upstream;
-use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy};
+use crate::upstream::{Head, Upstream};
+use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
 
 /// Why a try ended without a response.
 enum Failed {
@@ -49,7 +49,7 @@ impl Failed {
 /// What the tries came to.
 #[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
 enum Outcome {
-    Received(Received),
+    Received(Received, Download),
     /// A response filter answers in the origin's place.
     Answered(Answer),
 }
@@ -73,11 +73,16 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<()> {
         let phases = &self.phases;
 
-        alive(down, phases.early_request_filter(ex, ctx)).await?;
-        if let Some(answer) = alive(down, phases.request_filter(ex, ctx)).await? {
+        let routing = self.options.routing.as_ref();
+        if let Some(answer) = routing.and_then(|routing| routing.answer(ex)) {
             return self.answer(down, ex, ctx, answer).await;
         }
-        if let Some(answer) = alive(down, phases.proxy_upstream_filter(ex, ctx)).await? {
+        reading(down, &ex.body, phases.early_request_filter(ex, ctx)).await?;
+        if let Some(answer) = reading(down, &ex.body, phases.request_filter(ex, ctx)).await? {
+            return self.answer(down, ex, ctx, answer).await;
+        }
+        let filter = phases.proxy_upstream_filter(ex, ctx);
+        if let Some(answer) = reading(down, &ex.body, filter).await? {
             return self.answer(down, ex, ctx, answer).await;
         }
 
@@ -85,20 +90,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
             return self.send(down, ex, answer).await;
         }
         let filter = phases.request_body_filter(ex, ctx).filter(|_| !ex.is_connect());
-        let mut upload = Upload::new(down.body_done(), filter);
+        let is_empty = !ex.body.exists() && down.body_done();
+        let mut upload = Upload::new(is_empty, filter);
         let tries = self.try_upstreams(shard, down, ex, ctx, &mut upload);
-        let Received { peer, mut up, mut head, size } = match tries.await? {
-            Outcome::Received(received) => received,
+        let (Received { peer, mut up, mut head, size }, mut download) = match tries.await? {
+            Outcome::Received(received, download) => (received, download),
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
-        if download.holds_head() {
-            size = match download.begin(down, &mut up, &mut upload).await {
-                Ok(size) => size,
-                Err(Broken::Downstream(error) | Broken::Upstream(error)) => return Err(error),
-            };
-        }
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
@@ -140,7 +139,14 @@ impl<P: ProxyHttp> HttpProxy<P> {
         loop {
             ex.attempt += 1;
             ex.upstream = None;
-            let peer = alive(down, phases.upstream_peer(ex, ctx)).await?;
+            let routing = self.options.routing.as_ref();
+            let peer = match routing.and_then(|routing| routing.peer(ex)) {
+                Some(peer) => peer,
+                None => reading(down, &ex.body, phases.upstream_peer(ex, ctx)).await?,
+            };
+            if ex.attempt == 1 {
+                upload.begin(ex.body.close());
+            }
             let deadline =
                 self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
@@ -218,8 +224,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
             let (peer, head) = (peer.clone(), ResponseHead::new(200));
             return Ok(Received { peer, up, head, size: BodySize::Unknown });
         }
-        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options.forwarding);
-        let upgrade = self.upgrade(down, ex);
+        let mut head = upstream_head(ex, peer, down.expects_continue(), &self.options);
+        let upgrade = self.upgrade(ex);
         if let Some(protocol) = &upgrade {
             head.fields.push_unchecked(b"upgrade", protocol);
         }
@@ -232,29 +238,49 @@ impl<P: ProxyHttp> HttpProxy<P> {
             up.ask_upgrade(protocol);
         }
         let te = asks_for_trailers(ex);
-        let received = match up.send_head(&mut head, upload.size(down.body_size()), te) {
-            Ok(()) => exchange_heads(down, &mut up, upload).await,
-            Err(error) => Err(Broken::Upstream(error)),
-        };
-        let (head, size) = match received {
-            Ok(received) => received,
-            Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
-            Err(Broken::Upstream(error)) => {
-                // An error may itself say that the origin has not touched the request.
-                let untouched = error.can_retry() || !up.sent_any();
-                let safe = untouched || ex.request.method.is_idempotent();
-                let safe = safe && upload.can_replay();
-                let replace = safe && up.was_stale(&error);
-                return Err(Failed::While { error: error.retry(safe), replace });
+        if let Err(error) = up.send_head(&mut head, upload.size(down.body_size()), te) {
+            return Err(given_up(ex, &up, upload, error));
+        }
+        let (head, size) = loop {
+            match next_head(down, &mut up, upload).await {
+                Ok(Head::Final(head, size)) => break (head, size),
+                Ok(Head::Interim(mut head)) => {
+                    if self.wants_interim(down, ex, ctx, &mut up, upload, &mut head).await? {
+                        down.send_interim(&head);
+                    }
+                }
+                Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+                Err(Broken::Upstream(error)) => return Err(given_up(ex, &up, upload, error)),
             }
         };
         ex.timings.first_byte = Some(ex.timings.start.elapsed());
         Ok(Received { peer: peer.clone(), up, head, size })
     }
 
+    /// Whether an interim response goes on to the client.
+    async fn wants_interim<D: Downstream>(
+        &self,
+        down: &mut D,
+        ex: &Exchange,
+        ctx: &P::Ctx,
+        up: &mut Upstream,
+        upload: &mut Upload,
+        head: &mut ResponseHead,
+    ) -> Result<bool, Failed> {
+        // What is said between the ends of a connection is nobody else's.
+        if head.status == 100 {
+            return Ok(true);
+        }
+        let filter = self.phases.interim_response_filter(ex, head, ctx);
+        uploading(down, up, upload, filter)
+            .await
+            .map_err(|error| Failed::phase(error, is_repeatable(ex) && upload.can_replay()))
+    }
+
     /// The protocol that the client may change its connection to, if it asks for one.
-    fn upgrade<D: Downstream>(&self, down: &D, ex: &Exchange) -> Option<Vec<u8>> {
-        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| down.body_done())
+    fn upgrade(&self, ex: &Exchange) -> Option<Vec<u8>> {
+        // Where there is a body, none is asked for: nobody knows what of it would be the tunnel's.
+        requested_upgrade(&ex.request, &self.options.upgrades).filter(|_| !ex.body.exists())
     }
 
     /// The filters of the response, while the request's body goes on upstream.
@@ -271,6 +297,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
         strip_hop_by_hop(&mut head.fields);
         if !ex.is_connect() {
             add_via(&mut head.fields, head.version, &self.options.forwarding);
+        }
+        if let Some(routing) = &self.options.routing {
+            routing.change_response(ex, &mut head.fields);
         }
         if let Some(protocol) = upgrade {
             head.fields.push_unchecked(b"upgrade", &protocol);
@@ -298,14 +327,27 @@ impl<P: ProxyHttp> HttpProxy<P> {
             uploading(down, &mut up, upload, filters).await
         };
         match filtered {
-            Ok(None) => Ok(Outcome::Received(Received { peer, up, head, size })),
+            Ok(None) => {}
             // The origin's body is not wanted: its connection closes with it.
-            Ok(Some(answer)) => Ok(Outcome::Answered(answer)),
+            Ok(Some(answer)) => return Ok(Outcome::Answered(answer)),
             Err(error) => {
                 let safe = is_repeatable(ex) && upload.can_replay();
-                Err(Failed::phase(error, safe))
+                return Err(Failed::phase(error, safe));
             }
         }
+        let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
+        if download.holds_head() {
+            // As long as the head waits, another try can be made.
+            size = match download.begin(down, &mut up, upload).await {
+                Ok(size) => size,
+                Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
+                Err(Broken::Upstream(error)) => {
+                    let safe = is_repeatable(ex) && upload.can_replay();
+                    return Err(Failed::While { error: error.retry(safe), replace: false });
+                }
+            };
+        }
+        Ok(Outcome::Received(Received { peer, up, head, size }, download))
     }
 
     /// What the body of the response passes, and how long that leaves it. Changes the length that a
@@ -374,9 +416,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
         // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
-        let in_http_1 = (peer.options.protocol == Protocol::Auto
-            && self.upgrade(down, ex).is_some())
-        .then(|| peer.in_http_1());
+        let in_http_1 = (peer.options.protocol == Protocol::Auto && self.upgrade(ex).is_some())
+            .then(|| peer.in_http_1());
         let peer = in_http_1.as_ref().unwrap_or(peer);
         if !fresh
             && !is_tunnel
@@ -397,6 +438,16 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 }
 
+/// The origin failed before its response was there.
+fn given_up(ex: &Exchange, up: &Upstream, upload: &Upload, error: Error) -> Failed {
+    // An error may itself say that the origin has not touched the request.
+    let untouched = error.can_retry() || !up.sent_any();
+    let safe = untouched || ex.request.method.is_idempotent();
+    let safe = safe && upload.can_replay();
+    let replace = safe && up.was_stale(&error);
+    Failed::While { error: error.retry(safe), replace }
+}
+
 /// Whether another try is as good as the first, once something may have reached the origin. Of a
 /// CONNECT nothing has before its tunnel is open.
 fn is_repeatable(ex: &Exchange) -> bool {
@@ -414,15 +465,17 @@ fn upstream_head(
     ex: &Exchange,
     peer: &Peer,
     expects_continue: bool,
-    options: &ForwardingOptions,
+    options: &ProxyOptions,
 ) -> RequestHead {
     let Exchange { request, connection, chain, .. } = ex;
     let mut head = request.clone();
     strip_hop_by_hop(&mut head.fields);
-    forward(&mut head.fields, request, connection, chain.as_deref(), options);
-    add_via(&mut head.fields, request.version, options);
-    if !expects_continue {
-        head.fields.remove("expect");
+    forward(&mut head.fields, request, connection, chain.as_deref(), &options.forwarding);
+    add_via(&mut head.fields, request.version, &options.forwarding);
+    head.fields.remove("expect");
+    if expects_continue {
+        // In one word, whatever else the client has put there.
+        head.fields.push_unchecked(b"expect", b"100-continue");
     }
     max_forwards::forward(&mut head);
     head.version = Version::Http11;
@@ -431,6 +484,9 @@ fn upstream_head(
     if let Some(host) = host {
         // Checked when the peer was made; a name that cannot be sent leaves the client's.
         let _ = head.fields.set("host", host);
+    }
+    if let Some(routing) = &options.routing {
+        routing.change_request(ex, &mut head);
     }
     head
 }

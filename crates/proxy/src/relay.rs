@@ -10,12 +10,13 @@ use pin_project_lite::pin_project;
 use crate::filter::Filters;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodySize, Downstream, RequestBody};
 
 pin_project! {
     /// See [`alive`].
     pub(crate) struct Alive<'a, D, F> {
         down: &'a mut D,
+        hinted: bool,
         #[pin]
         future: F,
     }
@@ -24,7 +25,7 @@ pin_project! {
 /// Runs `future`; an error as soon as the client leaves. A type of its own, as an `async fn` would
 /// hold the future twice.
 pub(crate) fn alive<D, F>(down: &mut D, future: F) -> Alive<'_, D, F> {
-    Alive { down, future }
+    Alive { down, hinted: false, future }
 }
 
 impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F> {
@@ -32,11 +33,76 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F>
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(done) = this.future.poll(cx) {
+        let done = this.future.poll(cx);
+        *this.hinted |= pass_interims(*this.down);
+        if let Poll::Ready(done) = done {
             return Poll::Ready(done);
+        }
+        // Only then is there anything to send while a phase runs.
+        if *this.hinted
+            && let Poll::Ready(error) = poll_flush_error(cx, *this.down)
+        {
+            return Poll::Ready(Err(error));
         }
         this.down.poll_gone(cx).map(Err)
     }
+}
+
+pin_project! {
+    /// See [`reading`].
+    pub(crate) struct Reading<'a, D, F> {
+        down: &'a mut D,
+        body: &'a RequestBody,
+        hinted: bool,
+        #[pin]
+        future: F,
+    }
+}
+
+/// Runs a phase, and reads the request's body while it waits for that; an error as soon as the client
+/// leaves.
+pub(crate) fn reading<'a, D, F>(
+    down: &'a mut D,
+    body: &'a RequestBody,
+    future: F,
+) -> Reading<'a, D, F> {
+    body.forget();
+    Reading { down, body, hinted: false, future }
+}
+
+impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let done = this.future.as_mut().poll(cx);
+            *this.hinted |= pass_interims(*this.down);
+            if let Poll::Ready(done) = done {
+                return Poll::Ready(done.map_err(|error| this.body.blame(error)));
+            }
+            if *this.hinted
+                && let Poll::Ready(error) = poll_flush_error(cx, *this.down)
+            {
+                return Poll::Ready(Err(error));
+            }
+            match this.body.poll_fill(cx, *this.down) {
+                Poll::Ready(filled) => filled?,
+                // Who reads the body sees the client leave.
+                Poll::Pending if this.body.is_wanted() => return Poll::Pending,
+                Poll::Pending => return this.down.poll_gone(cx).map(Err),
+            }
+        }
+    }
+}
+
+/// Passes on the interim responses that phases have sent: whether there were any.
+fn pass_interims<D: Downstream>(down: &mut D) -> bool {
+    let heads = down.interims().take();
+    for head in &heads {
+        down.send_interim(head);
+    }
+    !heads.is_empty()
 }
 
 /// Waits until all that was sent is with the system; an error as soon as the client leaves.
@@ -86,7 +152,9 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Uploading<'_, D
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(done) = this.future.poll(cx) {
+        let done = this.future.poll(cx);
+        pass_interims(*this.down);
+        if let Poll::Ready(done) = done {
             return Poll::Ready(done);
         }
         if let Poll::Ready(error) = poll_client(cx, *this.down, this.up, this.upload) {
@@ -116,39 +184,36 @@ pub(crate) fn poll_broken_flush<D: Downstream, T>(
     poll_flush_error(cx, down).map(|error| Err(Broken::Downstream(error)))
 }
 
-/// Sends the request and waits for the head of its response; interim ones are passed on.
-pub(crate) async fn exchange_heads<D: Downstream>(
+/// Sends the request and waits for the next head of its response.
+pub(crate) async fn next_head<D: Downstream>(
     down: &mut D,
     up: &mut Upstream,
     upload: &mut Upload,
-) -> Result<(millrace_message::ResponseHead, BodySize), Broken> {
+) -> Result<Head, Broken> {
     poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
-                return Poll::Ready(Err(Broken::Downstream(error)));
+        pass_interims(down);
+        if let Poll::Ready(error) = poll_client(cx, down, up, upload) {
+            return Poll::Ready(Err(Broken::Downstream(error)));
+        }
+        if upload.is_stuck()
+            && let Some(error) = upload.failure()
+        {
+            return Poll::Ready(Err(Broken::Upstream(error)));
+        }
+        match up.poll_head(cx) {
+            Poll::Ready(Ok(Head::Interim(mut head))) => {
+                strip_hop_by_hop(&mut head.fields);
+                // It has no body, so that a length could only mislead.
+                head.fields.remove("content-length");
+                Poll::Ready(Ok(Head::Interim(head)))
             }
-            if upload.is_stuck()
-                && let Some(error) = upload.failure()
-            {
-                return Poll::Ready(Err(Broken::Upstream(error)));
+            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+            // The first failure says more than what followed from it; a refusal says why.
+            Poll::Ready(Err(error)) => {
+                let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
+                Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))))
             }
-            match up.poll_head(cx) {
-                Poll::Ready(Ok(Head::Interim(mut head))) => {
-                    strip_hop_by_hop(&mut head.fields);
-                    // It has no body, so that a length could only mislead.
-                    head.fields.remove("content-length");
-                    down.send_interim(&head);
-                }
-                Poll::Ready(Ok(Head::Final(head, size))) => return Poll::Ready(Ok((head, size))),
-                // The first failure says more than what followed from it; a refusal says why.
-                Poll::Ready(Err(error)) => {
-                    let first = upload.failure().filter(|_| error.code() != Code::TlsFailed);
-                    return Poll::Ready(Err(Broken::Upstream(first.unwrap_or(error))));
-                }
-                Poll::Pending => {
-                    return poll_broken_flush(cx, down);
-                }
-            }
+            Poll::Pending => poll_broken_flush(cx, down),
         }
     })
     .await

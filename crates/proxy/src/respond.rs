@@ -39,6 +39,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
     ) -> Result<()> {
         check_answer(ex, answer.head.status)?;
         let Answer { mut head, body, stream } = answer;
+        if let Some(routing) = &self.options.routing {
+            routing.complete(ex, &mut head.fields);
+        }
         let stream = stream.filter(|_| !forbids_body(&ex.request.method, head.status));
         // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
         let bodiless = head.status == 304 || ex.request.method == Method::HEAD;

@@ -7,24 +7,22 @@ use millrace_message::Fields;
 use tokio::time::Instant;
 
 use crate::filter::Filter;
+use crate::kept::Kept;
+use crate::request_body::Early;
 use crate::timer::Timer;
 use crate::upstream::Upstream;
 use crate::{Body, BodyFilter, BodySize, Downstream};
 
-/// What is kept of a request's body for another try.
-const REPLAY: usize = 64 * 1024;
 /// How long an origin is given to say 100 before the body is asked for anyway (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The request's body on its way upstream, over all tries.
 pub(crate) struct Upload {
-    /// The body so far. One copy of it: the pieces share memory with the buffers they came in, and
-    /// may be as small as a byte.
-    kept: Vec<u8>,
-    /// More was read than is kept: the body cannot be sent again.
-    overflowed: bool,
-    /// How many of the kept bytes this try has sent.
-    cursor: usize,
+    kept: Kept,
+    /// What a phase read, and the filter has not seen yet.
+    early: Early,
+    /// A phase read all of it, and nothing changes it: its length is known.
+    has_length: bool,
     trailers: Option<Fields>,
     /// The client has sent all of it.
     read: bool,
@@ -43,9 +41,9 @@ impl Upload {
     /// A body, `empty` if there is none: then there is nothing to filter.
     pub(crate) fn new(empty: bool, filter: Option<Box<dyn BodyFilter>>) -> Self {
         Upload {
-            kept: Vec::new(),
-            overflowed: false,
-            cursor: 0,
+            kept: Kept::default(),
+            early: Early::default(),
+            has_length: false,
             trailers: None,
             read: empty,
             sent: false,
@@ -57,27 +55,44 @@ impl Upload {
         }
     }
 
+    /// What was read of the body before the first try. That is kept, whatever its size.
+    pub(crate) fn begin(&mut self, mut early: Early) {
+        let mut first = Bytes::new();
+        if self.filter.is_none() {
+            first = std::mem::take(&mut early.data);
+            (self.read, self.trailers) = (self.read || early.is_whole, early.trailers.take());
+            self.has_length = early.is_whole && self.trailers.is_none();
+        }
+        self.kept.start(first, early.most);
+        self.early = early;
+    }
+
     /// Whether the body can be sent from its start.
     pub(crate) fn can_replay(&self) -> bool {
-        !self.overflowed
+        self.kept.can_replay()
     }
 
     /// How long the body that goes upstream is, where the client's is this long.
     pub(crate) fn size(&self, client: BodySize) -> BodySize {
-        if self.filter.is_some() { BodySize::Unknown } else { client }
+        match &self.filter {
+            Some(_) => BodySize::Unknown,
+            None if self.has_length => BodySize::Known(self.kept.early_length()),
+            None => client,
+        }
     }
 
     /// Another try begins.
     pub(crate) fn rewind(&mut self) {
-        self.cursor = 0;
+        self.kept.rewind();
         self.sent = false;
         self.failure = None;
     }
 
     /// The connection is a tunnel now: whatever the client sends goes on, and is kept nowhere.
     pub(crate) fn become_tunnel(&mut self) {
-        (self.read, self.sent, self.overflowed) = (false, false, true);
-        (self.kept, self.cursor, self.trailers, self.filter) = (Vec::new(), 0, None, None);
+        (self.read, self.sent) = (false, false);
+        (self.early, self.trailers, self.filter) = (Early::default(), None, None);
+        self.kept.overflow();
     }
 
     /// Whether the client is what holds it up, so that its leaving is noticed here.
@@ -115,9 +130,8 @@ impl Upload {
             if self.sent {
                 return Poll::Ready(Ok(()));
             }
-            if self.cursor < self.kept.len() {
-                up.send_data(Bytes::copy_from_slice(&self.kept[self.cursor..]));
-                self.cursor = self.kept.len();
+            if let Some(data) = self.kept.next() {
+                up.send_data(data);
                 continue;
             }
             if self.read {
@@ -149,13 +163,14 @@ impl Upload {
             let by = *self.continue_by.get_or_insert_with(|| Instant::now() + CONTINUE_WAIT);
             ready!(self.timer.poll(cx, Some(by)));
         }
+        let early = &mut self.early;
         let piece = match &mut self.filter {
-            Some(filter) => filter.poll(cx, |cx| down.poll_body(cx)),
-            None => down.poll_body(cx),
+            Some(filter) => filter.poll(cx, |cx| early.poll_body(cx, down)),
+            None => early.poll_body(cx, down),
         };
         match ready!(piece)? {
             Body::Data(data) => {
-                self.keep(&data);
+                self.kept.add(&data);
                 Poll::Ready(Ok(Some(data)))
             }
             Body::Trailers(trailers) => {
@@ -167,18 +182,5 @@ impl Upload {
                 Poll::Ready(Ok(None))
             }
         }
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        if self.overflowed {
-            return;
-        }
-        if self.kept.len() + data.len() > REPLAY {
-            self.overflowed = true;
-            self.kept = Vec::new();
-        } else {
-            self.kept.extend_from_slice(data);
-        }
-        self.cursor = self.kept.len();
     }
 }

@@ -258,7 +258,7 @@ fn phases_see_it_and_may_change_it() {
         head.fields.set("x-forwarded-for", "192.0.2.1").unwrap();
         head.fields.remove("x-forwarded-host");
     }));
-    let proxy = Proxy::new(phases, ProxyOptions::default());
+    let proxy = Proxy::start(phases, ProxyOptions::default(), 1, Proxy::endpoint());
     let response = proxy.client().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(told(response.text()), ["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: http"]);
 }

@@ -13,9 +13,6 @@ use support::frames::*;
 use support::*;
 use told::Told;
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-
 /// An origin that keeps all bytes that it gets, and answers each head at once. It reads bodies to
 /// their end, however that comes.
 fn recorder() -> (Origin, Arc<Mutex<Vec<u8>>>) {
@@ -147,6 +144,7 @@ fn a_malformed_head_reaches_no_origin() {
         (with(&[(":authority", "u:p@a")]), BAD),
         (with(&[(":authority", "a:b")]), BAD),
         (with(&[(":authority", "a:1:2")]), RESET),
+        (without(":authority"), BAD),
         (with(&[("host", "b")]), BAD),
         (with(&[("host", "a"), ("host", "a")]), BAD),
         (with(&[("host", "a:80")]), BAD),
@@ -199,6 +197,8 @@ fn a_malformed_head_reaches_no_origin() {
         (with(&[("x", "y\t")]), BAD),
         (with(&[("cookie", "a=1\r\n")]), GONE),
         (with(&[("cookie", " a=1")]), BAD),
+        (with(&[("cookie", "a=1 "), ("cookie", "b=2")]), BAD),
+        (with(&[("cookie", "a=1"), ("cookie", " b=2")]), BAD),
         // Lengths.
         (with(&[("content-length", "1")]), RESET),
         (with(&[("content-length", "x")]), RESET),
@@ -247,6 +247,11 @@ fn what_is_odd_and_allowed_arrives_whole_and_as_it_was() {
             with(&[("cookie", "a=1"), ("y", "1"), ("cookie", "b=2")]),
             get("cookie: a=1; b=2\r\ny: 1\r\n"),
         ),
+        (
+            with(&[("cookie", ""), ("cookie", "a=1"), ("cookie", ""), ("cookie", "b=2")]),
+            get("cookie: a=1; b=2\r\n"),
+        ),
+        (with(&[("cookie", "")]), get("cookie: \r\n")),
         (with(&[(":method", "get")]), "get / HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
         (
             with(&[(":method", "OPTIONS"), (":path", "*")]),

@@ -12,6 +12,10 @@ use crate::provider::provider;
 use crate::x509::{Facts, Validity};
 use crate::{TlsError, pem};
 
+/// What is said of a key that is none of these.
+const USABLE: &str =
+    "not a usable key: RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
+
 /// A certificate and the names it is shown for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CertificateOptions {
@@ -68,7 +72,7 @@ impl CertifiedCert {
             rustls::Error::InvalidCertificate(error) => {
                 TlsError::new(&*cert, format!("not a certificate: {error}"))
             }
-            error => TlsError::new(&*key, format!("not a usable key: {error}")),
+            _ => TlsError::new(&*key, USABLE),
         })?;
         let (key, end) = (Arc::new(certified), facts.end());
         Ok(CertifiedCert { key, names: facts.names.into(), end })

@@ -75,6 +75,10 @@ fn failed_check(error: &CertificateError) -> &'static str {
         NotValidForName | NotValidForNameContext { .. } => "the certificate is for another name",
         InvalidPurpose | InvalidPurposeContext { .. } => "the certificate is for another purpose",
         BadSignature => "the certificate's signature is wrong",
+        // What a certificate that has signed itself is to those who trust others.
+        Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is an authority's own, or has signed itself"
+        }
         _ => "the certificate is not valid",
     }
 }

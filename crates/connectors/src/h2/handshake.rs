@@ -33,7 +33,11 @@ pub(super) async fn handshake(
     let limit = peer.options.connect_timeout.or(peer.options.total_connect_timeout);
     let done = match limit {
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(Error::new(Code::ConnectTimeout, "the origin sent no HTTP/2 settings"))
+            let message = match meter.read() {
+                0 => "the origin sent no HTTP/2 settings",
+                _ => "the origin sent no HTTP/2 settings, or allows no streams",
+            };
+            Err(Error::new(Code::ConnectTimeout, message))
         }),
         None => work.await,
     };

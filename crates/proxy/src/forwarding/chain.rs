@@ -58,6 +58,11 @@ impl Chain {
         }
     }
 
+    /// The scheme that the client used, in lower case, where that is said.
+    pub(crate) fn proto(&self) -> Option<&[u8]> {
+        self.proto.as_deref()
+    }
+
     fn walk_addresses(&mut self, fields: &Fields, options: &ForwardingOptions) {
         for item in items(fields, "x-forwarded-for", split_comma) {
             let Some(node) = node(item) else { return };

@@ -150,4 +150,30 @@ mod tests {
             assert_eq!(says(malformed), None, "{malformed}");
         }
     }
+
+    #[test]
+    fn any_bytes_are_split_whole_and_read_without_harm() {
+        let mut seed = 7u32;
+        let mut random = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed >> 16
+        };
+        const BYTES: &[u8] = b"\"\\,;= for:[]1.\xff";
+        for _ in 0..20_000 {
+            let length = random() % 24;
+            let list: Vec<u8> =
+                (0..length).map(|_| BYTES[random() as usize % BYTES.len()]).collect();
+            let (mut rest, mut count) = (&list[..], 0);
+            while !rest.is_empty() {
+                let (before, item) = split_last(rest);
+                element(item);
+                assert!(before.len() + item.len() <= rest.len() && before.len() < rest.len());
+                (rest, count) = (before, count + 1);
+            }
+            assert!(count <= list.iter().filter(|byte| **byte == b',').count() + 1);
+            // What a trusted proxy adds is the last of it, whatever was there.
+            let added = [&list[..], b", for=\"[::1]:80\";proto=https"].concat();
+            assert_eq!(split_last(&added).1, b"for=\"[::1]:80\";proto=https");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use millrace_message::{Fields, RequestHead, Version, validate_name};
+use millrace_message::{
+    Fields, RequestHead, Version, forwarding_suffix, is_forwarding, validate_name,
+};
 
 use super::{Chain, ClientConnection, ForwardingOptions, TrustedField};
 
@@ -15,7 +17,7 @@ pub(crate) fn forward(
 ) {
     let keeps =
         chain.is_some() && options.x_forwarded && options.trusted_field == TrustedField::XForwarded;
-    fields.retain(|name, _| !is_claim(name, keeps));
+    fields.retain(|name, _| !is_forwarding(name) || (keeps && is_other(name)));
     let said = chain.and_then(|chain| chain.proto.as_deref());
     let proto = said.unwrap_or(conn.scheme().as_bytes());
     let said = chain.and_then(|chain| chain.host.as_deref());
@@ -58,24 +60,14 @@ pub(crate) fn add_via(fields: &mut Fields, version: Version, options: &Forwardin
     fields.push_unchecked(b"via", &value);
 }
 
-/// Whether a field says where a request comes from. `keeps` those of X-Forwarded-* that are not
-/// written anew. An underscore counts as a hyphen: to many an origin (CGI, WSGI) they are the same.
-fn is_claim(name: &[u8], keeps: bool) -> bool {
-    let is = |name: &[u8], known: &str| {
-        let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
-        name.len() == known.len() && name.iter().zip(known.bytes()).all(same)
-    };
-    // Asked for every field of every request.
-    match name.first() {
-        Some(b'f' | b'F') => is(name, "forwarded"),
-        Some(b'x' | b'X') if name.len() < 9 => false,
-        Some(b'x' | b'X') => match name.split_at_checked("x-forwarded-".len()) {
-            Some((start, end)) if is(start, "x-forwarded-") => {
-                !keeps || ["for", "proto", "host"].iter().any(|known| is(end, known))
-            }
-            _ => !keeps && is(name, "x-real-ip"),
-        },
-        _ => false,
+/// Whether a field is one that is not written anew, and that `chain` lets through.
+fn is_other(name: &[u8]) -> bool {
+    match forwarding_suffix(name) {
+        Some(suffix) => {
+            !["for", "proto", "host"].iter().any(|one| suffix.eq_ignore_ascii_case(one.as_bytes()))
+        }
+        // Forwarded has no hyphen, X-Real-IP has.
+        None => name.len() == "x-real-ip".len() && !name.eq_ignore_ascii_case(b"forwarded"),
     }
 }
 
@@ -136,5 +128,75 @@ fn push_element(list: &mut String, node: Option<IpAddr>, host: Option<&str>, pro
     }
     if let Some(proto) = proto {
         let _ = write!(list, ";proto={proto}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_message::Method;
+    use millrace_server::ConnInfo;
+    use millrace_transport::Address;
+
+    use super::*;
+    use crate::Networks;
+
+    /// What a client at `remote` sends, and what goes on of it.
+    fn told(remote: &str, trusted: &[&str], sent: &[(&str, &str)]) -> Vec<String> {
+        let mut networks = Networks::default();
+        for network in trusted {
+            networks.add(network).unwrap();
+        }
+        let options = ForwardingOptions {
+            trusted: networks,
+            forwarded: true,
+            ..ForwardingOptions::default()
+        };
+        let info = ConnInfo {
+            id: 1,
+            local: Address::Unix("/run/x".into()),
+            remote: remote.parse().unwrap(),
+            runtime: 0,
+            accepted: tokio::time::Instant::now(),
+            tls: None,
+            counters: Default::default(),
+        };
+        let conn = ClientConnection::new(&info, &options);
+        let mut request = RequestHead::new(Method::GET, "/");
+        for (name, value) in sent {
+            request.fields.append(name, value).unwrap();
+        }
+        let chain = Chain::find(&conn, &request.fields, &options);
+        let mut fields = request.fields.clone();
+        forward(&mut fields, &request, &conn, chain.as_deref(), &options);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        fields.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn clients_on_unix_sockets_have_no_address() {
+        let sent = [("X-Forwarded-For", "203.0.113.7, 10.0.0.1"), ("X-Real-Ip", "1.1.1.1")];
+        let expected = ["x-forwarded-proto: http", "forwarded: for=unknown;proto=http"];
+        assert_eq!(told("unix:/run/y", &["private"], &sent), expected);
+        let expected = [
+            "X-Real-Ip: 1.1.1.1",
+            "x-forwarded-for: 203.0.113.7, 10.0.0.1",
+            "x-forwarded-proto: http",
+            "forwarded: for=203.0.113.7, for=10.0.0.1, for=unknown;proto=http",
+        ];
+        assert_eq!(told("unix:/run/y", &["unix", "private"], &sent), expected);
+    }
+
+    #[test]
+    fn addresses_of_ipv6_are_quoted_in_forwarded_alone() {
+        let expected = [
+            "Host: [::1]:80",
+            "x-forwarded-for: 2001:db8::7",
+            "x-forwarded-proto: http",
+            "x-forwarded-host: [::1]:80",
+            "forwarded: for=\"[2001:db8::7]\";host=\"[::1]:80\";proto=http",
+        ];
+        assert_eq!(told("[2001:db8::7]:4711", &[], &[("Host", "[::1]:80")]), expected);
+        let mapped = told("[::ffff:10.0.0.1]:1", &[], &[("X_FORWARDED_for", "1.1.1.1")]);
+        assert_eq!(mapped[0], "x-forwarded-for: 10.0.0.1");
     }
 }

@@ -43,6 +43,10 @@ impl Downstream for H1Connection {
         self.poll_left(cx)
     }
 
+    fn interims(&self) -> &crate::Interims {
+        &self.interims
+    }
+
     fn send_interim(&mut self, head: &ResponseHead) {
         if self.current.version != Version::Http11 || self.current.head_sent {
             return;

@@ -31,6 +31,7 @@ pub(crate) struct H1Connection {
     write_timer: Timer,
     /// Requests read so far.
     requests: u32,
+    interims: crate::Interims,
     /// Whether the server ends: each response is then the last of its connection.
     shutdown: millrace_server::Shutdown,
     current: Current,
@@ -115,6 +116,7 @@ impl H1Connection {
             output: WriteQueue::default(),
             read_timer: Timer::default(),
             write_timer: Timer::default(),
+            interims: crate::Interims::default(),
             requests: 0,
             shutdown,
             current: Current::new(Method::GET, Version::Http11, body),

@@ -60,7 +60,8 @@ impl H1Connection {
             while head.started.is_none() && self.input.starts_with(b"\r\n") {
                 self.input.advance(2);
             }
-            if !self.input.is_empty() {
+            // Half of an empty line is the beginning of nothing yet.
+            if !self.input.is_empty() && (head.started.is_some() || *self.input != b"\r"[..]) {
                 if head.started.is_none() {
                     head.started = Some(Timings::start());
                     self.requests = self.requests.saturating_add(1);

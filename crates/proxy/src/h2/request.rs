@@ -57,6 +57,10 @@ fn check(parts: &Parts, head: &RequestHead, limits: &HeadLimits) -> Result<()> {
             return bad("a field's value is not valid");
         }
     }
+    // Joined they may look as if they were.
+    if parts.headers.get_all("cookie").iter().any(|crumb| !validate_value(crumb.as_bytes())) {
+        return bad("a field's value is not valid");
+    }
     if CONNECTION_SPECIFIC.iter().any(|name| head.fields.contains(name))
         || head.fields.get_all("te").any(|value| value != b"trailers")
     {
@@ -116,8 +120,8 @@ fn fields_of(map: &HeaderMap, authority: Option<&str>) -> Fields {
             // Joined where the first of them stands (RFC 9113 §8.2.3).
             "cookie" if fields.contains("cookie") => continue,
             "cookie" => {
-                let crumbs: Vec<&[u8]> =
-                    map.get_all("cookie").iter().map(|value| value.as_bytes()).collect();
+                let crumbs = map.get_all("cookie").iter().map(|value| value.as_bytes());
+                let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !crumb.is_empty()).collect();
                 fields.push_unchecked(b"cookie", &crumbs.join(&b"; "[..]));
             }
             // `h2` has refused those that differ.
@@ -219,8 +223,9 @@ mod tests {
         let (open, refused) = head("a:443", "CONNECT", &[("host", "A:443")]);
         assert_eq!((refused, open.host(), open.target.as_slice()), (None, "a:443", &b"a:443"[..]));
         assert_eq!(open.fields.get("host"), Some(&b"a:443"[..]));
-        assert_eq!(head("*", "OPTIONS", &[]).1, None);
-        assert_eq!(head("/", "GET", &[]).1, None);
+        assert_eq!(head("*", "OPTIONS", &[("host", "a")]).1, None);
+        assert_eq!(head("/", "GET", &[("host", "a")]).1, None);
+        assert_eq!(head("/", "GET", &[]).1, Some(Code::BadRequest));
         assert_eq!(head("http://a/", "GET", &[("te", "trailers")]).1, None);
     }
 }

@@ -122,6 +122,10 @@ impl Downstream for H2Stream {
         self.poll_reset(cx)
     }
 
+    fn interims(&self) -> &crate::Interims {
+        &self.interims
+    }
+
     fn send_interim(&mut self, head: &ResponseHead) {
         if self.outgoing.head_sent || head.status == 101 {
             return;

@@ -10,8 +10,8 @@ mod proxy;
 mod secure;
 mod wire;
 
-pub use phases::{Logged, TestPhases, peer};
-pub use proxy::{Lines, Proxy};
+pub use phases::{Logged, Piecewise, TestPhases, peer};
+pub use proxy::{Lines, Proxy, untold};
 pub use secure::{Certs, Secure, TlsClient, listed, secured};
 pub use wire::{Origin, Response, Wire};
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use millrace_connectors::{Peer, PeerOptions};
 pub use millrace_error::{Code, Error, Source};
-pub use millrace_proxy::{Answer, Decision, ProxyOptions};
+pub use millrace_proxy::{Answer, Decision, Filtered, ProxyOptions};
 
 /// Longer than anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,7 +7,9 @@ use std::sync::mpsc::Sender;
 use millrace_connectors::{Peer, PeerOptions};
 use millrace_error::{Code, Error, Result, Source};
 use millrace_message::{RequestHead, ResponseHead};
-use millrace_proxy::{Answer, Decision, Exchange, ProxyHttp};
+use millrace_proxy::{Answer, BodyFilter, Decision, Exchange, Filtered, Filtering, ProxyHttp};
+
+use bytes::Bytes;
 
 type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Hook<F> = Option<Box<F>>;
@@ -27,6 +29,12 @@ pub struct TestPhases {
     >,
     pub fail_to_proxy:
         Hook<dyn for<'a> Fn(&'a Error) -> Later<'a, Result<Option<Answer>>> + Send + Sync>,
+    pub request_body: Hook<dyn Fn() -> Box<dyn BodyFilter> + Send + Sync>,
+    pub response_body: Hook<dyn Fn(&Exchange) -> Option<Box<dyn BodyFilter>> + Send + Sync>,
+    /// False drops the interim response.
+    pub interim: Hook<dyn Fn(&mut ResponseHead) -> bool + Send + Sync>,
+    pub suppress: Hook<dyn Fn(&Error) -> bool + Send + Sync>,
+    pub summary: Option<String>,
     pub logging: Hook<dyn Fn(&Exchange) + Send + Sync>,
     pub log: Option<Sender<Logged>>,
 }
@@ -65,6 +73,11 @@ impl TestPhases {
             upstream_request: None,
             response_filter: None,
             fail_to_proxy: None,
+            request_body: None,
+            response_body: None,
+            interim: None,
+            suppress: None,
+            summary: None,
             logging: None,
             log: None,
         }
@@ -90,6 +103,26 @@ impl TestPhases {
 
 pub fn peer(address: SocketAddr, options: PeerOptions) -> Arc<Peer> {
     Arc::new(Peer::new(0, address.into(), options))
+}
+
+/// A filter of a body that is a function, run at once or, as most are, a little later.
+pub struct Piecewise<F> {
+    pub each: F,
+    pub holds_head: bool,
+}
+
+impl<F: FnMut(Bytes, bool) -> Result<Filtered> + Send> BodyFilter for Piecewise<F> {
+    fn filter(&mut self, data: Bytes, end: bool) -> Filtering {
+        let filtered = (self.each)(data, end);
+        Filtering::Later(Box::pin(async {
+            tokio::task::yield_now().await;
+            filtered
+        }))
+    }
+
+    fn holds_head(&self) -> bool {
+        self.holds_head
+    }
 }
 
 impl ProxyHttp for TestPhases {
@@ -157,6 +190,19 @@ impl ProxyHttp for TestPhases {
         }
     }
 
+    fn request_body_filter(&self, _ex: &Exchange, _ctx: &()) -> Option<Box<dyn BodyFilter>> {
+        self.request_body.as_ref().map(|hook| hook())
+    }
+
+    fn response_body_filter(
+        &self,
+        ex: &Exchange,
+        _response: &ResponseHead,
+        _ctx: &(),
+    ) -> Option<Box<dyn BodyFilter>> {
+        self.response_body.as_ref().and_then(|hook| hook(ex))
+    }
+
     async fn error_while_proxy(
         &self,
         ex: &Exchange,
@@ -177,6 +223,23 @@ impl ProxyHttp for TestPhases {
             Some(hook) => hook(error).await,
             None => Ok(None),
         }
+    }
+
+    async fn interim_response_filter(
+        &self,
+        _ex: &Exchange,
+        response: &mut ResponseHead,
+        _ctx: &(),
+    ) -> Result<bool> {
+        Ok(self.interim.as_ref().is_none_or(|hook| hook(response)))
+    }
+
+    fn suppress_error_log(&self, _ex: &Exchange, error: &Error, _ctx: &()) -> bool {
+        self.suppress.as_ref().is_some_and(|hook| hook(error))
+    }
+
+    fn request_summary(&self, ex: &Exchange, _ctx: &()) -> String {
+        self.summary.clone().unwrap_or_else(|| ex.summary())
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, _ctx: &()) {

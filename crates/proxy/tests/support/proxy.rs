@@ -50,13 +50,13 @@ impl Proxy {
 
     /// With isolated runtimes, if there are several.
     pub fn threads(phases: TestPhases, options: ProxyOptions, threads: usize) -> Proxy {
-        Proxy::start(phases, options, threads, Proxy::endpoint())
+        Proxy::start(phases, untold(options), threads, Proxy::endpoint())
     }
 
     /// With TLS towards its clients.
     pub fn secure(phases: TestPhases, options: ProxyOptions, tls: &ServerTls) -> Proxy {
         let endpoint = Endpoint { tls: Some(tls.clone()), ..Proxy::endpoint() };
-        Proxy::start(phases, options, 1, endpoint)
+        Proxy::start(phases, untold(options), 1, endpoint)
     }
 
     /// Where it listens unless told otherwise.
@@ -64,6 +64,7 @@ impl Proxy {
         Endpoint::tcp("127.0.0.1:0".parse().unwrap())
     }
 
+    /// With options as they are.
     pub fn start(
         mut phases: TestPhases,
         options: ProxyOptions,
@@ -108,4 +109,10 @@ impl Proxy {
     pub fn counters(&self) -> Arc<Counters> {
         self.server.counters().remove(0).1
     }
+}
+
+/// Without X-Forwarded-*: what is looked at is what the client sent, and that alone.
+pub fn untold(mut options: ProxyOptions) -> ProxyOptions {
+    options.forwarding.x_forwarded = false;
+    options
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use millrace_error::{Code, Error, Result};
 use millrace_http1::{
-    BodyDecoder, Decoded, Framing, ParseError, head_may_end, parse_response, response_framing,
+    BodyDecoder, Decoded, Framing, ParseError, announces_forbidden_body, head_may_end,
+    parse_response, response_framing,
 };
 use millrace_message::{Fields, ResponseHead, accepts_upgrade, is_persistent, list_items};
 use millrace_transport::is_handshake_refusal;
@@ -54,6 +55,7 @@ impl H1Exchange {
             }
             return Err(Error::new(Code::UpstreamInvalid, "a 101 that was not asked for"));
         }
+        self.doubtful |= announces_forbidden_body(&head);
         if head.is_interim() {
             self.interim += 1;
             return match self.interim {

@@ -42,6 +42,8 @@ pub(crate) struct H1Exchange {
     got_any: bool,
     /// Interim responses so far.
     interim: u32,
+    /// A head of the answer leaves open where the next begins.
+    doubtful: bool,
     /// Writing failed: the rest of the request will not go out.
     broken: bool,
     response: Option<Incoming>,
@@ -69,6 +71,7 @@ impl H1Exchange {
             seen: 0,
             got_any: false,
             interim: 0,
+            doubtful: false,
             broken: false,
             response: None,
             read_timeout: peer.options.read_timeout,
@@ -220,6 +223,7 @@ impl H1Exchange {
     pub(crate) fn release(mut self, connector: &Connector, shard: usize, peer: &Peer) {
         let Some(response) = &self.response else { return };
         let clean = response.persistent
+            && !self.doubtful
             && response.body.is_done()
             && self.request_done
             && self.out.is_empty()

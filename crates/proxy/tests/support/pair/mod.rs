@@ -26,7 +26,9 @@ use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::h2_origin::Protocol;
-use crate::support::{Certs, PeerOptions, Proxy, ProxyOptions, TestPhases, TlsClient, Wire, peer};
+use crate::support::{
+    Certs, PeerOptions, Proxy, ProxyOptions, TestPhases, TlsClient, Wire, peer, untold,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
@@ -115,7 +117,7 @@ impl Pair {
     ) -> Pair {
         let certs = row.tls.then(Certs::new);
         let mut setup = Setup {
-            options: ProxyOptions::default(),
+            options: untold(ProxyOptions::default()),
             peer: certs.as_ref().map_or_else(PeerOptions::default, |certs| certs.peer(|_| {})),
             phases: TestPhases::with(Vec::new()),
             client: ::h2::client::Builder::new(),

@@ -1,61 +1,100 @@
 use bytes::Bytes;
+use millrace_message::ResponseHead;
 
-/// Ints of a record; `ts/crossing` has the same list.
-pub(super) const INTS: usize = 8;
+/// Ints of a record: slot, number of the crossing, what it is, phase, value, and where in the output
+/// its two parts are (offset, length, length). The other side has the same list.
+pub const INTS: usize = 8;
 
-/// What JS says of a crossing.
-pub(crate) struct Reply {
-    pub(crate) outcome: Outcome,
+/// What the other side says of a crossing.
+pub struct Reply {
+    /// How it ended.
+    pub outcome: Outcome,
     /// The phase that stopped the crossing, or the last one.
-    pub(crate) phase: u32,
+    pub phase: u32,
     /// A peer's number, a decision or a status.
-    pub(crate) value: i32,
+    pub value: i32,
     /// Edits, or the fields of an answer.
-    pub(crate) first: Bytes,
+    pub first: Bytes,
     /// The body of an answer, or the words of an error.
-    pub(crate) second: Bytes,
+    pub second: Bytes,
 }
 
-/// How a crossing ended in JS.
+/// How a crossing ended on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// All phases of the mask have run.
     Done,
     /// A phase answered the request.
     Answered,
     /// A phase threw, rejected, or returned what it may not.
     Thrown,
-    /// There is no JS any more.
+    /// There is no other side any more.
     Closed,
     /// A phase took too long.
     TooSlow,
-    /// JS did not begin in time.
+    /// It was not begun in time.
     NeverBegun,
 }
 
-/// A record as it came from JS.
-pub(super) enum Record {
-    Reply { slot: u32, seq: u32, reply: Reply },
-    Progress { slot: u32, seq: u32 },
-    Free { slot: u32 },
+/// A record as it came from the other side.
+pub enum Record {
+    /// A crossing has ended.
+    Reply {
+        /// The request's slot.
+        slot: u32,
+        /// The number of the crossing.
+        seq: u32,
+        /// How it ended.
+        reply: Reply,
+    },
+    /// A crossing has come to its next phase.
+    Progress {
+        /// The request's slot.
+        slot: u32,
+        /// The number of the crossing.
+        seq: u32,
+    },
+    /// An interim response for the client of the request that has the slot.
+    Interim {
+        /// The request's slot.
+        slot: u32,
+        /// The head of the response.
+        head: ResponseHead,
+    },
+    /// A phase waits for the body of its request.
+    Read {
+        /// The request's slot.
+        slot: u32,
+        /// The number of the crossing.
+        seq: u32,
+        /// The most bytes of it.
+        most: u32,
+    },
+    /// A slot may be used again.
+    Free {
+        /// The slot.
+        slot: u32,
+    },
 }
 
 impl Reply {
-    pub(super) fn without_words(outcome: Outcome) -> Self {
+    /// One that says nothing else.
+    pub fn without_words(outcome: Outcome) -> Self {
         let empty = Bytes::new();
         Reply { outcome, phase: 0, value: 0, first: empty.clone(), second: empty }
     }
 }
 
 /// The bytes that go with the records of a batch.
-pub(super) struct Output<'a> {
+pub struct Output<'a> {
     bytes: &'a [u8],
     /// A copy for all that is small and used at once.
     shared: Bytes,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Over what was written by the other side.
+    pub fn new(bytes: &'a [u8]) -> Self {
         let shared =
             if bytes.len() <= 64 * 1024 { Bytes::copy_from_slice(bytes) } else { Bytes::new() };
         Output { bytes, shared }
@@ -78,7 +117,7 @@ impl<'a> Output<'a> {
 
 impl Record {
     /// Reads a record; none if it does not fit its output, which only a fault of ours can cause.
-    pub(super) fn read(ints: &[i32], output: &Output<'_>) -> Option<Record> {
+    pub fn read(ints: &[i32], output: &Output<'_>) -> Option<Record> {
         let [slot, seq, result, phase, value, offset, first, second] = *ints else { return None };
         let (slot, seq) = (slot as u32, seq as u32);
         let outcome = match result {
@@ -87,16 +126,33 @@ impl Record {
             2 => Outcome::Thrown,
             3 => return Some(Record::Progress { slot, seq }),
             4 => return Some(Record::Free { slot }),
+            5 => Outcome::Done,
+            6 => return Some(Record::Read { slot, seq, most: value as u32 }),
             _ => return None,
         };
         let (offset, first, second) =
             (offset as u32 as usize, first as u32 as usize, second as u32 as usize);
         let middle = offset.checked_add(first)?;
         let end = middle.checked_add(second)?;
+        if result == 5 {
+            let head = interim(value, output.bytes.get(offset..middle)?)?;
+            return Some(Record::Interim { slot, head });
+        }
         let (first, second) = (output.part(offset, middle)?, output.own(middle, end)?);
         let reply = Reply { outcome, phase: phase as u32, value, first, second };
         Some(Record::Reply { slot, seq, reply })
     }
+}
+
+/// The head of an interim response, of `name\0value\n` for each field.
+fn interim(status: i32, fields: &[u8]) -> Option<ResponseHead> {
+    let mut head = ResponseHead::new(u16::try_from(status).ok()?);
+    for line in fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let zero = line.iter().position(|byte| *byte == 0)?;
+        let name = std::str::from_utf8(&line[..zero]).ok()?;
+        head.fields.append(name, &line[zero + 1..]).ok()?;
+    }
+    Some(head)
 }
 
 #[cfg(test)]
