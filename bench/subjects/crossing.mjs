@@ -53,10 +53,12 @@ const phases = {
   },
 }
 
-const { crossing, native } = theEnvironment()
+const environment = theEnvironment()
 const proxy = new HttpProxy(phases[variant], { threads: 1, workStealing: false })
-crossing.addProxy(proxy.entry)
-HttpPeer.register(peer, { registerPeer, peerEpoch })
+const numberOf = (peer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
+numberOf(peer)
 const plan = { inFlight: Number(inFlight), warmUpMs: Number(warmUpMs), measureMs: Number(measureMs) }
-console.log(addon.benchCrossing(native, proxy.native, plan))
+// In the place of a server, which would make a service of it.
+const native = { addProxy: (crossing, options) => addon.benchCrossing(crossing, options, plan) }
+console.log(proxy.addTo({ native, environment, log: environment.crossing.log, numberOf }))
 process.stdin.on('end', () => process.exit()).resume()
