@@ -1,7 +1,7 @@
 //! What the targets begin with: the tables of the conformance tests, and a few bytes for the others.
 
 #[path = "../../proxy/tests/conformance/table.rs"]
-#[allow(dead_code, clippy::panic)]
+#[allow(dead_code, clippy::panic, clippy::unwrap_used)]
 mod table;
 
 use std::path::{Path, PathBuf};

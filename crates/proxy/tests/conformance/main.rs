@@ -22,8 +22,7 @@ macro_rules! tables {
             $(
                 #[test]
                 fn $theme() {
-                    let path = concat!(stringify!($side), "/", stringify!($theme), ".txt");
-                    crate::$side::run(path, include_str!(concat!(stringify!($side), "/", stringify!($theme), ".txt")));
+                    crate::$side::run(concat!(stringify!($side), "/", stringify!($theme), ".txt"));
                 }
             )+
 

@@ -15,7 +15,7 @@ use crate::pieces::{WAYS, Way};
 use crate::recorder::Recorder;
 use crate::strict::text;
 use crate::support::*;
-use crate::table::{Row, rows};
+use crate::table::{Row, file};
 use millrace_proxy::ForwardingOptions;
 
 pub(crate) struct Rig {
@@ -38,10 +38,10 @@ enum End {
     Waits,
 }
 
-pub(crate) fn run(path: &str, table: &str) {
+pub(crate) fn run(path: &str) {
     let mut rig = Rig::new(|_| {});
     let mut failed = Vec::new();
-    for row in rows(table) {
+    for row in file(path) {
         for way in WAYS {
             let name = format!("{path}: {} ({way:?})", row.name);
             let ran = catch_unwind(AssertUnwindSafe(|| rig.row(&row, way, &name)));

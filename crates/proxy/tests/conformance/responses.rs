@@ -20,7 +20,7 @@ use std::thread;
 use crate::pieces::{WAYS, Way};
 use crate::strict::{Framed, Message, Reader, text};
 use crate::support::*;
-use crate::table::{Row, rows};
+use crate::table::{Row, file};
 
 /// What the origin plays to the next request for `/row`.
 #[derive(Clone, Default)]
@@ -45,10 +45,10 @@ struct Rig {
     asked: usize,
 }
 
-pub(crate) fn run(path: &str, table: &str) {
+pub(crate) fn run(path: &str) {
     let mut rig = Rig::new();
     let mut failed = Vec::new();
-    for row in rows(table) {
+    for row in file(path) {
         for way in WAYS {
             let name = format!("{path}: {} ({way:?})", row.name);
             if catch_unwind(AssertUnwindSafe(|| rig.row(&row, way, &name))).is_err() {

@@ -27,6 +27,12 @@ pub(crate) struct Row {
     pub(crate) steps: Vec<Block>,
 }
 
+/// The rows of the file at this path beside this one.
+pub(crate) fn file(path: &str) -> Vec<Row> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+    rows(&std::fs::read_to_string(format!("{folder}/{path}")).unwrap())
+}
+
 /// The rows of a table.
 pub(crate) fn rows(text: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
