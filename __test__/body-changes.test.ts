@@ -1,6 +1,6 @@
 // Bodies of responses changed as a whole or as streams.
 import { TransformStream } from 'node:stream/web'
-import { gzipSync } from 'node:zlib'
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { type AnyPhases, HttpPeer, ProxyError, type ResponseHeader } from '../ts/index.js'
 import { ask, echoing, PAIRS } from './support/bodies.js'
@@ -121,6 +121,23 @@ describe('transformBody', () => {
     const { reply } = await transformed(origin, (r) => r.transformBody({}, (whole) => `${whole} text`))
     expect(reply.body).toBe('plain text')
     for (const name of ['content-encoding', 'accept-ranges']) expect(reply.header(name)).toBeUndefined()
+  })
+
+  test.each([
+    ['GZIP, br', brotliCompressSync(gzipSync('plain'))],
+    ['deflate', deflateSync('plain')],
+    ['deflate', deflateRawSync('plain')],
+    ['identity', Buffer.from('plain')],
+  ])('undoes %s', async (coding, coded) => {
+    const origin = await encoded(coding, coded)
+    const { reply } = await transformed(origin, (r) => r.transformBody({}, (whole) => `${whole} text`))
+    expect(reply.body).toBe('plain text')
+  })
+
+  test.each(['zstd', 'gzip, zstd'])('says that it cannot undo %s', async (coding) => {
+    const origin = await encoded(coding, Buffer.from('x'))
+    const { reply, error } = await transformed(origin, (r) => r.transformBody({}, () => ''))
+    expect([reply.status, (error?.cause as { code?: string })?.code]).toEqual([500, 'CANNOT_DECODE'])
   })
 
   test('decode: false leaves it', async () => {

@@ -179,6 +179,37 @@ test.each([
   expect(errors[0]).toMatchObject({ code: 'PHASE_RETURN', phase: 'requestBodyFilter' })
 })
 
+test('bytes that were transferred to somebody else are an error, and no hang', async () => {
+  const errors: (ProxyError | undefined)[] = []
+  const { to } = await startProxy({
+    upstreamPeer: await echoing('h1'),
+    requestBodyFilter: () => {
+      const bytes = new Uint8Array(10)
+      structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
+      return bytes
+    },
+    logging: (_session, error) => void errors.push(error),
+  })
+  expect((await once(to, post('/', 'body'))).status).toBe(500)
+  await until(() => errors.length === 1)
+  expect(errors[0]).toMatchObject({ code: 'PHASE_FAILED', phase: 'requestBodyFilter' })
+  expect(String(errors[0]?.cause)).toContain('transferred')
+})
+
+test.each([[0], ['no'], [null], [undefined]])('filterBody = %j is refused', async (value) => {
+  const errors: (ProxyError | undefined)[] = []
+  const { to } = await startProxy({
+    upstreamPeer: await echoing('h1'),
+    responseFilter: (_session, response) => {
+      response.filterBody = value as unknown as boolean
+    },
+    logging: (_session, error) => void errors.push(error),
+  })
+  expect((await once(to, get('/'))).status).toBe(500)
+  await until(() => errors.length === 1)
+  expect(String((errors[0]?.cause as Error).message)).toContain('filterBody')
+})
+
 test('what a body filter throws with a status is answered', async () => {
   const { to } = await startProxy({
     upstreamPeer: await echoing('h1'),

@@ -72,7 +72,7 @@ export function checkAnswer(value: Answer, method: string): CheckedAnswer {
 
 function checkStatus(status: number): number {
   if (Number.isInteger(status) && status >= 200 && status <= 599) return status
-  throw invalid(`the status ${status} is not an integer from 200 to 599`)
+  throw invalid(`the status ${show(status)} is not an integer from 200 to 599`)
 }
 
 /** Whether an answer with this status may have a body. */

@@ -159,6 +159,7 @@ export type UsageCode =
   | 'INVALID_ANSWER'
   /** A part of a body was to be changed as a whole. */
   | 'PARTIAL_CONTENT'
+  | 'CANNOT_DECODE'
   /** This request has its answer already. */
   | 'ALREADY_ANSWERED'
   /** The head of the response has gone out. */

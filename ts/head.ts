@@ -1,7 +1,7 @@
 import type { BodyStage } from './bodies/stage.js'
 import { StreamStage, type StreamTransform } from './bodies/streamed.js'
-import { canDecode, type Transform, WholeStage } from './bodies/whole.js'
-import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
+import { codingsOf, type Transform, WholeStage } from './bodies/whole.js'
+import { invalidOptions, type OptionProblem, show, UsageError } from './errors.js'
 import {
   allFields,
   allValues,
@@ -42,7 +42,7 @@ export interface ResponseHeader {
    * Changes the body as a whole, behind the body phases. The head waits for it, so that its length
    * is known, and if it fails `failToProxy` can still answer.
    *
-   * @throws UsageError PARTIAL_CONTENT for a 206, INVALID_OPTIONS
+   * @throws UsageError PARTIAL_CONTENT for a 206, CANNOT_DECODE for a coding such as zstd, INVALID_OPTIONS
    */
   transformBody(options: TransformOptions, transform: Transform): void
 }
@@ -300,7 +300,7 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
   set status(value: number) {
     const head = headOf(this)
     if (!Number.isInteger(value) || value < 200 || value > 599)
-      throw new UsageError('INVALID_HEADER', `the status ${String(value)} is not an integer from 200 to 599`)
+      throw new UsageError('INVALID_HEADER', `the status ${show(value)} is not an integer from 200 to 599`)
     head.status = value
     head.edits += `S\0${value}\n`
   }
@@ -311,6 +311,8 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
 
   set filterBody(value: boolean) {
     const head = headOf(this)
+    if (typeof value !== 'boolean')
+      throw invalidOptions('response', [{ path: 'filterBody', found: value, allowed: 'true or false' }])
     if (value) head.wanted &= ~Wanted.noPhases
     else head.wanted |= Wanted.noPhases
   }
@@ -344,13 +346,20 @@ export class EditableResponse extends EditableHead implements ResponseHeader {
       const message = 'a part of a body cannot be changed as a whole: delete range in upstreamRequestFilter'
       throw new UsageError('PARTIAL_CONTENT', message)
     }
-    const coding = head.get('content-encoding')?.trim().toLowerCase()
-    const decoded = decode && coding !== undefined && canDecode(coding)
-    head.stage = new WholeStage(transform, decoded ? coding : undefined, maxBytes)
+    const field = head.get('content-encoding')
+    const codings = decode ? codingsOf(field) : []
+    if (codings === undefined) {
+      const how = 'narrow accept-encoding in upstreamRequestFilter, or say decode: false'
+      throw new UsageError(
+        'CANNOT_DECODE',
+        `the body is coded as ${show(field)}, which cannot be undone: ${how}`,
+      )
+    }
+    head.stage = new WholeStage(transform, codings, maxBytes)
     head.streamed = undefined
     head.wanted |= Wanted.change | Wanted.whole
     contentChanges(head)
-    if (decoded) head.drop('content-encoding')
+    if (codings.length > 0) head.drop('content-encoding')
   }
 }
 

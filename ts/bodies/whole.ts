@@ -1,5 +1,5 @@
 import { promisify } from 'node:util'
-import { brotliDecompress, gunzip, inflate } from 'node:zlib'
+import { brotliDecompress, gunzip, inflate, inflateRaw, type ZlibOptions } from 'node:zlib'
 import { ProxyError, show } from '../errors.js'
 import type { Awaitable } from '../phases.js'
 import { type BodyStage, bytesOf, NOTHING_YET, type Output } from './stage.js'
@@ -7,28 +7,42 @@ import { type BodyStage, bytesOf, NOTHING_YET, type Output } from './stage.js'
 /** What a whole body becomes; nothing = it stays as it is. */
 export type Transform = (whole: Buffer) => Awaitable<string | Uint8Array | void>
 
-const DECODERS = {
-  gzip: promisify(gunzip),
-  'x-gzip': promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
-} as const
+type Decoder = (coded: Buffer, options: ZlibOptions) => Promise<Buffer>
 
-/** The codings that can be undone. */
-export const canDecode = (coding: string): coding is keyof typeof DECODERS => Object.hasOwn(DECODERS, coding)
+const [zlib, raw] = [
+  promisify<Buffer, ZlibOptions, Buffer>(inflate),
+  promisify<Buffer, ZlibOptions, Buffer>(inflateRaw),
+]
+const DECODERS: Record<string, Decoder> = {
+  gzip: promisify<Buffer, ZlibOptions, Buffer>(gunzip),
+  'x-gzip': promisify<Buffer, ZlibOptions, Buffer>(gunzip),
+  // Some leave out the wrapper that it has by RFC 9110 §8.4.1.2, as every client knows.
+  deflate: (coded, options) => ((coded[0]! & 0x0f) === 8 ? zlib : raw)(coded, options),
+  br: promisify(brotliDecompress),
+}
+
+/** The codings that a body was given, the last first; undefined if one of them cannot be undone. */
+export function codingsOf(field: string | undefined): readonly string[] | undefined {
+  const all = (field ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((coding) => coding.trim())
+  const codings = all.filter((coding) => coding !== '' && coding !== 'identity')
+  return codings.every((coding) => Object.hasOwn(DECODERS, coding)) ? codings.reverse() : undefined
+}
 
 /** Puts a body together, up to a bound, and changes it as a whole. */
 export class WholeStage implements BodyStage {
   readonly #transform: Transform
-  readonly #coding: string | undefined
+  readonly #codings: readonly string[]
   readonly #maxBytes: number
   #pieces: Buffer[] = []
   #length = 0
 
-  /** @param coding what the body is decoded from first */
-  constructor(transform: Transform, coding: string | undefined, maxBytes: number) {
+  /** @param codings what the body is decoded from first, one after the other */
+  constructor(transform: Transform, codings: readonly string[], maxBytes: number) {
     this.#transform = transform
-    this.#coding = coding
+    this.#codings = codings
     this.#maxBytes = maxBytes
   }
 
@@ -55,17 +69,18 @@ export class WholeStage implements BodyStage {
   }
 
   async #decode(whole: Buffer): Promise<Buffer> {
-    if (this.#coding === undefined || whole.length === 0) return whole
-    try {
-      return await DECODERS[this.#coding as keyof typeof DECODERS](whole, { maxOutputLength: this.#maxBytes })
-    } catch (cause) {
-      if ((cause as { code?: string }).code === 'ERR_BUFFER_TOO_LARGE') throw this.#tooLarge()
-      throw new ProxyError({
-        code: 'UPSTREAM_INVALID',
-        message: `the body is not ${this.#coding}, as its head says`,
-        cause,
-      })
+    let body = whole
+    for (const coding of this.#codings) {
+      if (body.length === 0) break
+      try {
+        body = await DECODERS[coding]!(body, { maxOutputLength: this.#maxBytes })
+      } catch (cause) {
+        if ((cause as { code?: string }).code === 'ERR_BUFFER_TOO_LARGE') throw this.#tooLarge()
+        const message = `the body is not ${coding}, as its head says`
+        throw new ProxyError({ code: 'UPSTREAM_INVALID', message, cause })
+      }
     }
+    return body
   }
 
   #tooLarge(): ProxyError {

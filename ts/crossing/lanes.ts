@@ -81,6 +81,10 @@ export class BodyLanes {
       return
     }
     const { value, bytes } = lane.reply()
+    if (isDetached(bytes)) {
+      this.#failed(lane, new TypeError('the bytes that it gave were transferred to somebody else'))
+      return
+    }
     lane.wait++
     this.#host.records.full(lane.slot, lane.seq, Result.done, lane.phase, value, '', bytes)
   }
@@ -112,5 +116,15 @@ export class BodyLanes {
     const { slot, seq, phase, parent } = lane
     lane.wait++
     reportFailure(this.#host.records, slot, seq, phase, parent, thrown)
+  }
+}
+
+/** Whether its buffer was transferred. Such a one is empty; Node.js 20 cannot say it in another way. */
+function isDetached({ length, buffer }: Uint8Array): boolean {
+  if (length > 0) return false
+  try {
+    return new Uint8Array(buffer).length < 0
+  } catch {
+    return true
   }
 }
