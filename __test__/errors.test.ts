@@ -251,6 +251,36 @@ test('an error with a statusCode of 400 to 599 is answered with it; its message 
   expect(errors[0]?.cause).toHaveProperty('stack', expect.stringMatching(/errors\.test\.ts/))
 })
 
+test.each<[string, AnyPhases['failToProxy'], RegExp]>([
+  [
+    'throws',
+    () => {
+      throw new Error('no page')
+    },
+    /failToProxy: Error: no page/,
+  ],
+  ['returns nonsense', () => 'oops' as never, /failToProxy/],
+  [
+    'answers with what fails',
+    () => ({
+      status: 503,
+      body: (async function* () {
+        yield 'a'
+        throw new Error('cut')
+      })(),
+    }),
+    /failToProxy: Error: cut/,
+  ],
+])('a failToProxy that %s is a line in the log beside that of the request', async (_, failToProxy, told) => {
+  const { to, lines } = await startProxy({ upstreamPeer: new HttpPeer(DEAD), failToProxy: failToProxy! })
+  await once(to, get('/')).catch(() => undefined)
+  await until(() => lines.length === 2)
+  expect(lines.filter((line) => told.test(line))).toEqual([
+    expect.stringMatching(/^error the answer to a failed request failed: /),
+  ])
+  expect(lines.filter((line) => line.startsWith('warn 502 GET /'))).toHaveLength(1)
+})
+
 test('an origin that is cut short is never a shorter success', async () => {
   for (const head of [
     'content-length: 10\r\n\r\n12345',

@@ -168,6 +168,10 @@ test('hints are checked, and come too late once there is an answer', async () =>
         undefined,
         '</a>\r\nx: y',
         '</a>\0',
+        '<>',
+        '</a> b',
+        '</a>; rel="x',
+        '</é>',
         ['</a>', 'b'],
         `<${'a'.repeat(20_000)}>`,
       ])
@@ -178,12 +182,12 @@ test('hints are checked, and come too late once there is an answer', async () =>
     },
     logging: (session) => void codes.push(mistakes(session, STYLE)),
   })
-  const wrong = Array(9).fill('INVALID_HEADER')
+  const wrong = Array(13).fill('INVALID_HEADER')
   expect((await ask('h1', to)).interim).toEqual([])
-  await until(() => codes.length === 10)
+  await until(() => codes.length === 14)
   expect(codes.splice(0)).toEqual([...wrong, 'RESPONSE_STARTED'])
   expect((await ask('h1', to, '/own')).interim).toEqual([])
-  await until(() => codes.length === 11)
+  await until(() => codes.length === 15)
   expect(codes).toEqual([...wrong, 'RESPONSE_STARTED', 'RESPONSE_STARTED'])
 })
 

@@ -427,6 +427,7 @@ describe('mistakes', () => {
     ],
     ['an expression that can be slow', { routes: [{ match: { path: /(?=a)/ } }] }, ['routes[0].match.path']],
     ['flags', { routes: [{ match: { path: /a/g } }] }, ['routes[0].match.path']],
+    ['what no request has', { routes: [{ match: { path: ['/a', '/b%2Fc'] } }] }, ['routes[0].match.path[1]']],
     [
       'methods and headers',
       { routes: [{ match: { method: ['G T'], header: { 'a b': true, c: 1, d: 'a\nb' } } }] },

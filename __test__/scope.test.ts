@@ -114,6 +114,20 @@ test('a request without a scope beside one with it sees no store', async () => {
   expect(seen).toEqual(Array(25).fill(undefined))
 })
 
+test('a scope whose promise rejects costs a line in the log, and not the process', async () => {
+  const { to, lines } = await startProxy({
+    upstreamPeer: new HttpPeer((await startOrigin()).address),
+    requestFilter: () => {},
+    scope: async (run) => {
+      run()
+      throw new Error('too late')
+    },
+  } as Phases<undefined>)
+  expect((await once(to, get('/'))).status).toBe(200)
+  await until(() => lines.length > 0)
+  expect(lines).toEqual([expect.stringMatching(/^error scope failed: Error: too late/)])
+})
+
 test('scopes nest in order, and each part sees what all of them stored', async () => {
   const origin = await startOrigin()
   const outer = new AsyncLocalStorage<string>()

@@ -71,7 +71,7 @@ describe('answers that are made piece by piece', () => {
       const { to, errors } = await answering(counting(2), { 'content-length': length })
       await expect(once(to, get('/'))).rejects.toThrow()
       await until(() => errors.length === 1)
-      expect(errors[0]?.code).toBe('INTERNAL')
+      expect(errors[0]?.code).toBe('PHASE_RETURN')
     }
   })
 
@@ -85,6 +85,18 @@ describe('answers that are made piece by piece', () => {
     await expect(once(to, get('/'))).rejects.toThrow()
     await until(() => errors.length === 1)
     expect(errors[0]?.cause).toMatchObject({ message: 'broken' })
+    expect(errors[0]?.phase).toBe('requestFilter')
+  })
+
+  test('one that gives promises in place of bytes is told so, also where they reject', async () => {
+    const { to, errors } = await answering(
+      (function* () {
+        yield Promise.reject(new Error('nobody waits for it')) as never
+      })(),
+    )
+    await expect(once(to, get('/'))).rejects.toThrow()
+    await until(() => errors.length === 1)
+    expect(errors[0]?.code).toBe('PHASE_RETURN')
   })
 
   test('HEAD, and a client that leaves, end what makes it', async () => {

@@ -167,12 +167,14 @@ impl NativeRoute {
 struct Problems {
     route: i32,
     filter: i32,
+    /// Whether paths with encoded slashes are served at all.
+    keeps_slashes: bool,
     found: Vec<NativeProblem>,
 }
 
 impl Default for Problems {
     fn default() -> Self {
-        Problems { route: -1, filter: -1, found: Vec::new() }
+        Problems { route: -1, filter: -1, keeps_slashes: false, found: Vec::new() }
     }
 }
 
@@ -188,6 +190,7 @@ impl Problems {
     }
 
     fn rules(&mut self, routes: &[NativeRoute], fallback: &NativeRoute, keeps: bool) -> Routes {
+        self.keeps_slashes = keeps;
         let last = self.route(fallback);
         let mut all = Vec::with_capacity(routes.len());
         for (at, route) in routes.iter().enumerate() {
@@ -229,6 +232,15 @@ impl Problems {
                 true => PathPattern::expression(&path.expression()),
                 false => PathPattern::new(&path.source),
             };
+            let source = path.source.to_ascii_lowercase();
+            if !path.is_expression
+                && !self.keeps_slashes
+                && (source.contains("%2f") || source.contains("%5c"))
+            {
+                let allowed = "a path without encoded slashes, unless encodedSlashes is 'keep'";
+                self.add("match.path", at, allowed.to_owned());
+                continue;
+            }
             matcher.paths.extend(self.read("match.path", at, pattern));
         }
         for (at, method) in (0..).zip(&given.methods) {

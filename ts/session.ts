@@ -174,10 +174,18 @@ function live(state: RequestState): RequestState {
 /** What the `link` fields of one response may have together, in characters. */
 const MOST_LINKS = 16 * 1024
 
+/** `<uri>; name=value; …`, or several of them (RFC 8288 §3). */
+const LINK = (() => {
+  const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
+  const parameter = `[ \\t]*;[ \\t]*${token}(?:=(?:${token}|"(?:[^"\\\\]|\\\\.)*"))?`
+  const link = `<[!#$%&'()*+,\\-./0-9:;=?@A-Z[\\]_a-z~]+>(?:${parameter})*`
+  return new RegExp(`^${link}(?:[ \\t]*,[ \\t]*${link})*$`)
+})()
+
 /** @throws UsageError INVALID_HEADER */
 function linkFields(links: string | readonly string[]): string {
   const values = typeof links === 'string' ? [links] : links
-  const isLink = (value: unknown) => typeof value === 'string' && /^<[^<>\s]*>/.test(value)
+  const isLink = (value: unknown) => typeof value === 'string' && LINK.test(value)
   if (!Array.isArray(values) || values.length === 0 || !values.every(isLink))
     throw new UsageError(
       'INVALID_HEADER',

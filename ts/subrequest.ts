@@ -11,7 +11,7 @@ export interface SubrequestOptions {
   method?: string
   /** The host asked for. Default: that of the request it is made for. */
   host?: string
-  /** Default: none. What belongs to a connection, such as `content-length`, is set by itself. */
+  /** Default: none. `host` is an option of its own; what belongs to a connection, such as `content-length`, is set by itself. */
   headers?: HeaderInput
   /** The whole body. Default: none. */
   body?: string | Uint8Array
@@ -69,6 +69,8 @@ export function subrequest(
   const fields = headerFields(checked.headers)
     .split('\n')
     .flatMap((line) => (line === '' ? [] : line.split('\0')))
+  if (fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'host'))
+    throw new UsageError('INVALID_HEADER', 'host is an option of a subrequest, and none of its headers')
   const { native, forget } = state.startSubrequest(
     {
       method: checked.method,

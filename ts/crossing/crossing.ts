@@ -83,12 +83,13 @@ export class Crossing {
   #epoch = 0
   #dispatching = false
   #flushing = false
+  readonly #fault = (error: unknown) => this.log.error(`a fault in millrace: ${describe(error)}`)
   readonly #flush = () => {
     this.#flushing = false
     try {
       this.#records.finish()
     } catch (error) {
-      this.log.error(`a fault in millrace: ${describe(error)}`)
+      this.#fault(error)
     }
   }
 
@@ -113,6 +114,7 @@ export class Crossing {
       records: this.#records,
       flushSoon: () => this.#flushSoon(),
       settledLate: () => void this.late++,
+      fault: this.#fault,
     })
   }
 
@@ -145,12 +147,12 @@ export class Crossing {
         try {
           this.#take(item)
         } catch (error) {
-          this.log.error(`a fault in millrace: ${describe(error)}`)
+          this.#fault(error)
         }
       }
       this.#records.finish()
     } catch (error) {
-      this.log.error(`a fault in millrace: ${describe(error)}`)
+      this.#fault(error)
     }
     this.#dispatching = false
   }
@@ -365,7 +367,7 @@ export class Crossing {
   #wait(state: RequestState, promise: object): void {
     const wait = ++state.wait
     const phase = state.phase
-    whenSettled(promise, (failed, value) => this.#resume(state, wait, phase, failed, value))
+    whenSettled(promise, (failed, value) => this.#resume(state, wait, phase, failed, value), this.#fault)
     if (state.resumed && !state.ending) this.#records.plain(state.slot, state.seq, Result.progress, phase, 0)
   }
 

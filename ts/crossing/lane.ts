@@ -20,8 +20,11 @@ export class BodyLane {
   seq = -1
   /** The phases still to run on this piece. */
   mask = 0
-  /** The phase that runs, or ran last. */
-  phase: number = Phase.responseFilter
+  /** The phase that runs, or ran last; of a stage the one that gave it. */
+  phase: number
+  /** The stage runs, and no phase. */
+  #inStage = false
+  readonly #stagePhase: number
   /** The promise waited for, as a number that goes up. */
   wait = 0
   /** Which of the parts that have the phase is next. */
@@ -40,6 +43,8 @@ export class BodyLane {
   constructor(slot: number, parent: RequestState, flags: number) {
     this.slot = slot
     this.parent = parent
+    this.phase = this.#stagePhase =
+      (flags & BodyFlag.source) !== 0 ? parent.sourcePhase : Phase.responseFilter
     if ((flags & BodyFlag.source) !== 0) this.stage = parent.source
     else if ((flags & BodyFlag.change) !== 0) this.stage = parent.change
   }
@@ -70,6 +75,7 @@ export class BodyLane {
       // A piece that was dropped is not shown to the next phase, but the end is.
       if (part === null || (this.#piece === null && !this.#end)) continue
       this.phase = phase
+      this.#inStage = false
       this.#isOurs = false
       return {
         value:
@@ -79,7 +85,8 @@ export class BodyLane {
     if (!this.#stagePending) return undefined
     this.#stagePending = false
     if (this.#piece === null && !this.#end) return undefined
-    this.phase = Phase.responseFilter
+    this.phase = this.#stagePhase
+    this.#inStage = true
     if (this.#piece === undefined) return { value: this.#fromStage(undefined) }
     const piece = bufferOf(this.#piece)
     // A phase may have kept it, and may change it later.
@@ -119,7 +126,7 @@ export class BodyLane {
 
   /** Takes in what was called came to. @throws ProxyError PHASE_RETURN */
   accept(value: unknown): void {
-    if (this.phase === Phase.responseFilter) {
+    if (this.#inStage) {
       // The stage's own, whose shape is known.
       const { chunk, end, more } = value as Output
       this.#piece = chunk

@@ -12,6 +12,8 @@ export interface LaneHost {
   flushSoon(): void
   /** A promise settled when nobody waited for it any more. */
   settledLate(): void
+  /** Something is wrong in here. */
+  fault(error: unknown): void
 }
 
 /** The bodies under way, by their slots: runs what there is to run on each of their pieces. */
@@ -81,17 +83,18 @@ export class BodyLanes {
       return
     }
     const { value, bytes } = lane.reply()
-    if (isDetached(bytes)) {
-      this.#failed(lane, new TypeError('the bytes that it gave were transferred to somebody else'))
-      return
-    }
     lane.wait++
-    this.#host.records.full(lane.slot, lane.seq, Result.done, lane.phase, value, '', bytes)
+    try {
+      this.#host.records.full(lane.slot, lane.seq, Result.done, lane.phase, value, '', bytes)
+    } catch (error) {
+      // Bytes of a buffer that was transferred to somebody else, or has shrunk.
+      this.#failed(lane, error)
+    }
   }
 
   #wait(lane: BodyLane, promise: object): void {
     const wait = ++lane.wait
-    whenSettled(promise, (failed, value) => this.#resume(lane, wait, failed, value))
+    whenSettled(promise, (failed, value) => this.#resume(lane, wait, failed, value), this.#host.fault)
     if (lane.resumed) this.#host.records.plain(lane.slot, lane.seq, Result.progress, lane.phase, 0)
   }
 
@@ -116,15 +119,5 @@ export class BodyLanes {
     const { slot, seq, phase, parent } = lane
     lane.wait++
     reportFailure(this.#host.records, slot, seq, phase, parent, thrown)
-  }
-}
-
-/** Whether its buffer was transferred. Such a one is empty; Node.js 20 cannot say it in another way. */
-function isDetached({ length, buffer }: Uint8Array): boolean {
-  if (length > 0) return false
-  try {
-    return new Uint8Array(buffer).length < 0
-  } catch {
-    return true
   }
 }

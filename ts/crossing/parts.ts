@@ -67,7 +67,12 @@ function enter(state: RequestState, scopes: readonly AnyPhases[]): void {
       if (++calls === 1) from(at + 1)
       else throw new ProxyError({ message: 'scope may call run once only, before it returns' })
     }
-    scope.scope!(run, state.session)
+    const promise: unknown = scope.scope!(run, state.session)
+    // An async function has called `run` by now, or has not; its promise is waited for by nobody.
+    if (isThenable(promise))
+      Promise.resolve(promise).then(undefined, (error) =>
+        state.proxy.log.error(`scope failed: ${describe(error)}`),
+      )
     if (calls === 0) {
       calls = 1
       throw new ProxyError({ message: 'scope did not call run' })

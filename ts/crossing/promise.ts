@@ -6,12 +6,26 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown }).then === 'function'
 }
 
-/** Tells what became of a promise, or of what looks like one; never at once. */
-export function whenSettled(promise: object, tell: (failed: boolean, value: unknown) => void): void {
+/**
+ * Tells what became of a promise, or of what looks like one; never at once. What `tell` throws goes to
+ * `fault`: as a rejection that nobody handles it would end the process.
+ */
+export function whenSettled(
+  promise: object,
+  tell: (failed: boolean, value: unknown) => void,
+  fault: (error: unknown) => void,
+): void {
+  const guarded = (failed: boolean, value: unknown) => {
+    try {
+      tell(failed, value)
+    } catch (error) {
+      fault(error)
+    }
+  }
   // Not `promise.then`, which may be anything: this one never calls back at once.
   then.call(
     promise instanceof Promise ? promise : Promise.resolve(promise),
-    (value) => tell(false, value),
-    (error) => tell(true, error),
+    (value) => guarded(false, value),
+    (error) => guarded(true, error),
   )
 }

@@ -157,6 +157,8 @@ export class RequestState {
   hasRead = false
   /** What makes the body of the answer. */
   source: BodyStage | undefined = undefined
+  /** The phase that gave it. */
+  sourcePhase = -1
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
@@ -387,6 +389,7 @@ export class RequestState {
   sourceFrom(stage: BodyStage): void {
     this.source?.cancel()
     this.source = stage
+    this.sourcePhase = this.phase
   }
 
   /** Ends it: whatever is kept of it throws from now on. */

@@ -74,6 +74,8 @@ export function actionOf(
 
 const PASS: NativeAction = { kind: 'pass', status: 0, to: '', fields: '' }
 
+const FIELDS = 'an object of headers'
+
 function changes(fallback: undefined, isRequest: boolean): Rule<NativeHeaderChange[] | undefined> {
   const allowed = 'an object with set, append and remove'
   return {
@@ -97,7 +99,8 @@ function changes(fallback: undefined, isRequest: boolean): Rule<NativeHeaderChan
       for (const [kind, given] of Object.entries(found)) {
         if (kind === 'remove' && Array.isArray(given)) continue
         if ((kind === 'set' || kind === 'append') && isObject(given)) continue
-        wrong(problems, `${path}.${kind}`, given, allowed)
+        const known: Record<string, string> = { set: FIELDS, append: FIELDS, remove: 'a list of names' }
+        wrong(problems, `${path}.${kind}`, given, known[kind] ?? allowed)
       }
       const { set, append, remove } = found as HeaderChanges
       for (const [name, value] of Object.entries(isObject(set) ? set : {})) add('set', name, value)

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use millrace_error::{Code, Error, Result, Source};
+use millrace_error::{Code, Error, Level, Result, Source};
 use millrace_message::{Method, ResponseHead};
 
 use crate::downstream::{forbids_body, opens_tunnel};
@@ -90,8 +90,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
         }
         let mut answer = None;
         if asks_phase {
-            // A failure of this phase leaves the plain page; the first error is the one to log.
-            answer = alive(down, self.phases.fail_to_proxy(ex, error, ctx)).await.unwrap_or(None);
+            // A failure of this phase leaves the plain page; the first error is that of the request.
+            let asked = alive(down, self.phases.fail_to_proxy(ex, error, ctx)).await;
+            answer = asked.unwrap_or_else(|failure| {
+                self.tell_failed_page(&failure);
+                None
+            });
         }
         let answer = answer.filter(|answer| check_answer(ex, answer.head.status).is_ok());
         if answer.is_none() && passes_on {
@@ -106,8 +110,17 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 .fields
                 .push_unchecked(b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
         }
-        if self.send(down, ex, answer).await.is_err() {
+        if let Err(failure) = self.send(down, ex, answer).await {
+            self.tell_failed_page(&failure);
             down.abort();
+        }
+    }
+
+    /// A line of its own, as the request fails for another reason.
+    fn tell_failed_page(&self, failure: &Error) {
+        if failure.source() != Source::Downstream {
+            self.log
+                .log(Level::Error, &format!("the answer to a failed request failed: {failure}"));
         }
     }
 }
@@ -119,7 +132,7 @@ fn declared(head: &ResponseHead) -> Option<u64> {
 
 fn wrong_length(length: u64) -> Error {
     let message = format!("the body of the answer has not the {length} bytes that its head says");
-    Error::new(Code::Internal, message)
+    Error::new(Code::PhaseReturn, message)
 }
 
 /// Sends what a stream makes, as fast as the client takes it: how many bytes that is.
