@@ -34,8 +34,8 @@ pub fn is_persistent(version: Version, fields: &Fields) -> bool {
     }
 }
 
-/// Removes what ends at this hop: Connection and the fields it names, and those that belong to a
-/// connection by definition. Trailer stays: trailers are passed on.
+/// Removes what ends at this hop: Connection and the fields it names, those that belong to a
+/// connection by definition, and what may be taken for fields that frame a message. Trailer stays: trailers are passed on.
 pub fn strip_hop_by_hop(fields: &mut Fields) {
     let named = named_by_connection(fields);
     fields.retain(|name, _| !is_hop_by_hop(name) && !named.contains(name));
@@ -49,8 +49,10 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
         2 => is("te"),
         7 => is("upgrade"),
         10 => is("connection") || is("keep-alive"),
+        // To many an origin (CGI, WSGI) these are the fields that say how a message is framed.
+        14 => is("content_length"),
         16 => is("proxy-connection"),
-        17 => is("transfer-encoding"),
+        17 => is("transfer-encoding") || is("transfer_encoding"),
         18 => is("proxy-authenticate"),
         19 => is("proxy-authorization"),
         25 => is("proxy-authentication-info"),
