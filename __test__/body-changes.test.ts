@@ -2,24 +2,14 @@
 import { TransformStream } from 'node:stream/web'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { type AnyPhases, HttpPeer, ProxyError, type ResponseHeader } from '../ts/index.js'
-import { ask, echoing, PAIRS } from './support/bodies.js'
+import { HttpPeer, ProxyError, type ResponseHeader } from '../ts/index.js'
+import { PAIRS, throughPair } from './support/bodies.js'
 import { get, once } from './support/client.js'
 import { startOrigin } from './support/origin.js'
 import { startProxy, until } from './support/proxy.js'
 
 describe.each(PAIRS)('%s to %s', (down, up) => {
-  async function through(phases: Omit<AnyPhases, 'upstreamPeer'>, body = 'some text', path = '/') {
-    const errors: (ProxyError | undefined)[] = []
-    const { to } = await startProxy({
-      upstreamPeer: await echoing(up),
-      logging: (_session, error) => void errors.push(error),
-      ...phases,
-    })
-    const got = await ask(down, to, path, body)
-    await until(() => errors.length === 1)
-    return { ...got, error: errors[0] }
-  }
+  const through = throughPair(down, up)
 
   test('transformBody: the whole, with its length and its tag', async () => {
     const { body, headers } = await through({

@@ -1,24 +1,14 @@
 // The body phases and the trailer phases, with clients and origins of both versions.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { type AnyPhases, HttpPeer, type ProxyError, type Session } from '../ts/index.js'
-import { ask, echoing, PAIRS } from './support/bodies.js'
+import { HttpPeer, type ProxyError, type Session } from '../ts/index.js'
+import { ask, echoing, PAIRS, throughPair } from './support/bodies.js'
 import { Client, get, once, post } from './support/client.js'
 import { startRaw } from './support/origin.js'
 import { startProxy, until } from './support/proxy.js'
 
 describe.each(PAIRS)('%s to %s', (down, up) => {
-  async function through(phases: Omit<AnyPhases, 'upstreamPeer'>, body = 'some text', path = '/') {
-    const errors: (ProxyError | undefined)[] = []
-    const { to } = await startProxy({
-      upstreamPeer: await echoing(up),
-      logging: (_session, error) => void errors.push(error),
-      ...phases,
-    })
-    const got = await ask(down, to, path, body)
-    await until(() => errors.length === 1)
-    return { ...got, error: errors[0] }
-  }
+  const through = throughPair(down, up)
 
   const phase = ['requestBodyFilter', 'upstreamResponseBodyFilter', 'responseBodyFilter'] as const
   test.each(phase)('%s: nothing, null, a value, an end', async (name) => {

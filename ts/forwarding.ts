@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { NativeForwardingOptions } from './native.js'
-import { type Checked, flag, oneOf, type Rule, value } from './options.js'
+import { type Checked, each, flag, oneOf, value } from './options.js'
 
 /** What origins are told of who a request comes from. What a client claims of it never goes on. */
 export interface ForwardingOptions {
@@ -27,9 +27,11 @@ export interface ForwardingOptions {
 
 const NAMES = ['loopback', 'private', 'linklocal']
 
+const NETWORK = `an address, a network such as 10.0.0.0/8, or ${NAMES.map((name) => `'${name}'`).join(', ')}`
+
 /** The rules of {@link ForwardingOptions}. */
 export const forwardingRules = {
-  trustedProxies: networks([]),
+  trustedProxies: each<readonly string[]>([], NETWORK, isNetwork),
   trustedField: oneOf<'x-forwarded-for' | 'forwarded', 'x-forwarded-for'>('x-forwarded-for', [
     'x-forwarded-for',
     'forwarded',
@@ -43,26 +45,7 @@ export const forwardingRules = {
   ),
 }
 
-/** A list of networks; each wrong one is a problem of its own. */
-function networks(fallback: readonly string[]): Rule<readonly string[]> {
-  const allowed = `an address, a network such as 10.0.0.0/8, or ${NAMES.map((name) => `'${name}'`).join(', ')}`
-  return {
-    allowed: 'a list of networks',
-    fallback,
-    check(found, path, problems) {
-      if (!Array.isArray(found)) {
-        problems.push({ path, found, allowed: `a list; each of it ${allowed}` })
-        return []
-      }
-      for (const [at, one] of found.entries())
-        if (!isNetwork(one)) problems.push({ path: `${path}[${at}]`, found: one, allowed })
-      return [...found]
-    },
-  }
-}
-
-function isNetwork(text: unknown): boolean {
-  if (typeof text !== 'string') return false
+function isNetwork(text: string): boolean {
   if (NAMES.includes(text)) return true
   const [, address = '', prefix] = /^([\d.]+|[\da-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? []
   const family = isIP(address)

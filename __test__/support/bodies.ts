@@ -2,9 +2,10 @@
 import { once as event } from 'node:events'
 import { type ClientHttp2Session, connect as connectH2 } from 'node:http2'
 import { onTestFinished } from 'vitest'
-import { HttpPeer } from '../../ts/index.js'
+import { type AnyPhases, HttpPeer, type ProxyError } from '../../ts/index.js'
 import { get, once, post } from './client.js'
 import { startOrigin } from './origin.js'
+import { startProxy, until } from './proxy.js'
 import { startTlsOrigin } from './tls.js'
 
 export interface Got {
@@ -61,3 +62,18 @@ export async function ask(
 export const VERSIONS: Version[] = ['h1', 'h2']
 /** Client and origin. */
 export const PAIRS = VERSIONS.flatMap((down) => VERSIONS.map((up): [Version, Version] => [down, up]))
+
+/** Sends one request through a proxy with these phases, in front of an origin that echoes: what came back, and the error. */
+export const throughPair =
+  (down: Version, up: Version) =>
+  async (phases: Omit<AnyPhases, 'upstreamPeer'>, body = 'some text', path = '/') => {
+    const errors: (ProxyError | undefined)[] = []
+    const { to } = await startProxy({
+      upstreamPeer: await echoing(up),
+      logging: (_session, error) => void errors.push(error),
+      ...phases,
+    })
+    const got = await ask(down, to, path, body)
+    await until(() => errors.length === 1)
+    return { ...got, error: errors[0] }
+  }

@@ -3,7 +3,7 @@ import {
   type ReadableStreamDefaultController,
   type ReadableStreamDefaultReader,
 } from 'node:stream/web'
-import { isThenable } from '../crossing/promise.js'
+import { disown } from '../crossing/promise.js'
 import { ProxyError, show } from '../errors.js'
 import { type BodyStage, bytesOf, NOTHING_YET, type Output } from './stage.js'
 
@@ -105,8 +105,7 @@ export class StreamStage implements BodyStage {
 export function chunkOf(value: unknown): Uint8Array {
   if (typeof value === 'string' || value instanceof Uint8Array) return bytesOf(value)
   if (value instanceof ArrayBuffer) return new Uint8Array(value)
-  // Nobody waits for it: its rejection would end the process.
-  if (isThenable(value)) Promise.resolve(value).then(undefined, () => undefined)
+  disown(value)
   throw new ProxyError({
     code: 'PHASE_RETURN',
     message: `a stream of a body gave ${show(value)}; it may give bytes and strings`,

@@ -7,7 +7,7 @@ import { Wanted } from '../head.js'
 import { type AnyPhases, PHASES, Phase } from '../phases.js'
 import { callPhase, wrongReturn } from './call.js'
 import { describe } from './failure.js'
-import { isThenable } from './promise.js'
+import { disown, isThenable } from './promise.js'
 import type { RequestState } from './state.js'
 
 /** What the parts of a proxy have of one request beside its state. */
@@ -50,7 +50,7 @@ function newCtx(phases: AnyPhases, { session }: RequestState): unknown {
 /** @throws ProxyError PHASE_RETURN for a promise */
 export function checkCtx(ctx: unknown): unknown {
   if (!isThenable(ctx)) return ctx
-  Promise.resolve(ctx).then(undefined, () => undefined)
+  disown(ctx)
   throw wrongReturn(Phase.newCtx, ctx, 'anything but a promise')
 }
 

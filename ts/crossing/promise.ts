@@ -6,6 +6,11 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown }).then === 'function'
 }
 
+/** Nobody waits for it: if it is a promise, that it rejects must not end the process. */
+export function disown(value: unknown): void {
+  if (isThenable(value)) Promise.resolve(value).then(undefined, () => undefined)
+}
+
 /**
  * Tells what became of a promise, or of what looks like one; never at once. What `tell` throws goes to
  * `fault`: as a rejection that nobody handles it would end the process.

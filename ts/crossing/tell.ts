@@ -1,7 +1,7 @@
 import { show } from '../errors.js'
 import { type AnyPhases, Hook } from '../phases.js'
 import { describe } from './failure.js'
-import { isThenable } from './promise.js'
+import { disown } from './promise.js'
 import type { RequestState } from './state.js'
 
 const MOST = 1024
@@ -33,7 +33,7 @@ function call(state: RequestState, name: Name, type: string, wanted: (value: unk
       if (typeof value === type) {
         if (wanted(value)) return value
       } else if (value !== undefined) {
-        if (isThenable(value)) Promise.resolve(value).then(undefined, () => undefined)
+        disown(value)
         log.error(`${name} returned ${show(value)}; it has to return a ${type}`)
       }
     } catch (error) {

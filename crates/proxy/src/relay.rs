@@ -33,18 +33,10 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Alive<'_, D, F>
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let done = this.future.poll(cx);
-        *this.hinted |= pass_interims(*this.down);
-        if let Poll::Ready(done) = done {
-            return Poll::Ready(done);
+        match poll_phase(this.future, cx, *this.down, this.hinted) {
+            Poll::Pending => this.down.poll_gone(cx).map(Err),
+            done => done,
         }
-        // Only then is there anything to send while a phase runs.
-        if *this.hinted
-            && let Poll::Ready(error) = poll_flush_error(cx, *this.down)
-        {
-            return Poll::Ready(Err(error));
-        }
-        this.down.poll_gone(cx).map(Err)
     }
 }
 
@@ -76,15 +68,9 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let done = this.future.as_mut().poll(cx);
-            *this.hinted |= pass_interims(*this.down);
+            let done = poll_phase(this.future.as_mut(), cx, *this.down, this.hinted);
             if let Poll::Ready(done) = done {
                 return Poll::Ready(done.map_err(|error| this.body.blame(error)));
-            }
-            if *this.hinted
-                && let Poll::Ready(error) = poll_flush_error(cx, *this.down)
-            {
-                return Poll::Ready(Err(error));
             }
             match this.body.poll_fill(cx, *this.down) {
                 Poll::Ready(filled) => filled?,
@@ -94,6 +80,26 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, 
             }
         }
     }
+}
+
+/// Polls a phase and passes on the interim responses that it has sent; an error if they cannot be.
+/// `hinted` = there have been some.
+fn poll_phase<D: Downstream, T, F: Future<Output = Result<T>>>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+    down: &mut D,
+    hinted: &mut bool,
+) -> Poll<Result<T>> {
+    let done = future.poll(cx);
+    *hinted |= pass_interims(down);
+    // Only then is there anything to send while a phase runs.
+    if done.is_pending()
+        && *hinted
+        && let Poll::Ready(error) = poll_flush_error(cx, down)
+    {
+        return Poll::Ready(Err(error));
+    }
+    done
 }
 
 /// Passes on the interim responses that phases have sent: whether there were any.
