@@ -14,8 +14,8 @@ export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
-  /** Takes back `records` records, whose bytes are in `output`. */
-  finish(records: number, output: Buffer): void
+  /** Takes back `records` records, whose bytes are the first `used` of `output`. */
+  finish(records: number, output: Buffer, used: number): void
   /** What the handshake came to of the client whose request has this slot. */
   tls(slot: number): NativeTlsInfo | null
   /**

@@ -103,10 +103,12 @@ impl NativeCrossing {
         Ok(NativeBuffers { input, items, numbers, records })
     }
 
-    /// Takes back `records` records, whose bytes are in `output`.
+    /// Takes back `records` records, whose bytes are the first `used` of `output`.
     #[napi(catch_unwind)]
-    pub fn finish(&self, records: u32, output: BufferSlice) {
-        self.inner.finish(&self.memory.records(records as usize), &output);
+    pub fn finish(&self, records: u32, output: BufferSlice, used: u32) {
+        // What lies behind them is of earlier batches, and copying it would cost more than a crossing.
+        let output = output.get(..used as usize).unwrap_or_default();
+        self.inner.finish(&self.memory.records(records as usize), output);
     }
 
     /// What the handshake came to of the client whose request has this slot.

@@ -49,6 +49,8 @@ struct Queue {
     /// A task will send one.
     armed: bool,
     lazily_armed: bool,
+    /// JS has taken items since that was armed lazily: those that wait now are younger.
+    taken: bool,
 }
 
 #[derive(Default)]
@@ -140,6 +142,7 @@ impl Crossing {
             } else if queue.armed {
                 (false, false, false)
             } else if lazy {
+                queue.taken &= queue.lazily_armed;
                 (false, false, !std::mem::replace(&mut queue.lazily_armed, true))
             } else {
                 queue.armed = true;
@@ -149,34 +152,53 @@ impl Crossing {
         if now {
             self.fire();
         } else if arm {
-            self.fire_later(None);
+            self.fire_later();
         } else if arm_lazily {
-            self.fire_later(Some(LAZY));
+            self.fire_lazily();
         }
         true
     }
 
-    /// Wakes JS after the tasks that are ready now, or after `delay`.
-    fn fire_later(&self, delay: Option<Duration>) {
-        let Some(me) = self.me.upgrade() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.fire_waiting() };
-        // Fires on drop too, and is made out here: a runtime that ends drops what it has not begun,
-        // and would take the wake-up with it, and with that every later one.
-        let deferred = Deferred(me);
-        runtime.spawn(async move {
-            match delay {
-                None => tokio::task::yield_now().await,
-                Some(delay) => tokio::time::sleep(delay).await,
+    /// Wakes JS after the tasks that are ready now.
+    fn fire_later(&self) {
+        self.defer(false, |deferred| async move {
+            tokio::task::yield_now().await;
+            drop(deferred);
+        });
+    }
+
+    /// Wakes JS when an item has waited for [`LAZY`] and no other has taken it along.
+    fn fire_lazily(&self) {
+        self.defer(true, |deferred| async move {
+            loop {
+                tokio::time::sleep(LAZY).await;
+                let mut queue = deferred.crossing.queue.lock();
+                if !std::mem::take(&mut queue.taken) || queue.items.is_empty() {
+                    break;
+                }
             }
             drop(deferred);
         });
     }
 
-    fn fire_waiting(&self) {
+    fn defer<F>(&self, lazily: bool, task: impl FnOnce(Deferred) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(crossing) = self.me.upgrade() else { return };
+        let deferred = Deferred { crossing, lazily };
+        // Outside of a runtime it is dropped, and so fires, at once.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // Fires on drop, and is made out here: a runtime that ends drops what it has not begun, and
+        // would take the wake-up with it, and with that every later one.
+        runtime.spawn(task(deferred));
+    }
+
+    fn fire_waiting(&self, lazily: bool) {
         let go = {
             let mut queue = self.queue.lock();
-            queue.armed = false;
-            queue.lazily_armed = false;
+            let armed = if lazily { &mut queue.lazily_armed } else { &mut queue.armed };
+            *armed = false;
             !queue.items.is_empty() && !std::mem::replace(&mut queue.sent, true)
         };
         if go {
@@ -203,6 +225,7 @@ impl Crossing {
             let waiting = queue.items.len() + queue.left;
             self.waiting.store(waiting, Relaxed);
             queue.sent = waiting > 0;
+            queue.taken = true;
             queue.sent
         };
         let now = Instant::now();
@@ -327,10 +350,14 @@ impl Crossing {
     }
 }
 
-struct Deferred(Arc<Crossing>);
+/// Fires when it is dropped.
+struct Deferred {
+    crossing: Arc<Crossing>,
+    lazily: bool,
+}
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        self.0.fire_waiting();
+        self.crossing.fire_waiting(self.lazily);
     }
 }

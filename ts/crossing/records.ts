@@ -83,9 +83,10 @@ export class Records {
   finish(): void {
     if (this.#count === 0) return
     const count = this.#count
+    const used = this.#used
     this.#count = 0
     this.#used = 0
-    this.#native.finish(count, this.#output)
+    this.#native.finish(count, this.#output, used)
     if (this.#output.length > KEEP_BYTES) this.#output = allocate(START_BYTES)
   }
 }
