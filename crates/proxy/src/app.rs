@@ -1,17 +1,20 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use millrace_connectors::{Connector, ConnectorOptions};
 use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
-use millrace_server::{ConnInfo, ServerApp, Shutdown};
+use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
+use tokio::time::Instant;
 
 use crate::forwarding::{Chain, ClientConnection};
-use crate::h1::{Arrived, H1Connection};
+use crate::h1::{Arrived, H1Connection, Wait};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
@@ -192,7 +195,46 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 }
 
+/// How long a connection without a request keeps the room for one.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// What becomes of a connection after a row of requests.
+enum After {
+    /// It waits, since then.
+    Rest(Instant),
+    Close,
+    /// The client has ended it.
+    End,
+}
+
 impl<P: ProxyHttp> HttpProxy<P> {
+    /// Serves requests of HTTP/1.1 for as long as they follow closely on each other.
+    async fn serve_row(
+        &self,
+        down: &mut H1Connection,
+        conn: &Arc<ClientConnection>,
+        first: Arrived,
+        mut draining: Pin<&mut Reached>,
+    ) -> After {
+        let mut arrived = first;
+        loop {
+            let (request, timings, refused) = match arrived {
+                Arrived::Request(request, timings) => (request, timings, None),
+                Arrived::Refused(refused) => {
+                    (refused.request, refused.timings, Some(refused.error))
+                }
+                Arrived::Nothing(since) => return After::Rest(since),
+                Arrived::End => return After::End,
+            };
+            let (conn, requests) = (conn.clone(), down.requests());
+            self.serve(down, Arrival { request, timings, conn, requests, refused }).await;
+            if !down.can_go_on().await {
+                return After::Close;
+            }
+            arrived = down.next(Wait::at_most(LINGER), draining.as_mut()).await;
+        }
+    }
+
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
@@ -271,20 +313,15 @@ impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
         let mut draining = std::pin::pin!(shutdown.draining());
         let options = self.options.clone();
         let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());
+        let mut wait = Wait::begin();
         loop {
-            let (request, timings, refused) = match down.next(draining.as_mut()).await {
-                Arrived::End => return,
-                Arrived::Request(request, timings) => (request, timings, None),
-                Arrived::Refused(refused) => {
-                    (refused.request, refused.timings, Some(refused.error))
-                }
-            };
-            let (conn, requests) = (conn.clone(), down.requests());
-            let arrival = Arrival { request, timings, conn, requests, refused };
-            // Boxed, so that a connection that waits is small.
-            Box::pin(self.serve(&mut down, arrival)).await;
-            if !down.can_go_on().await {
-                return down.close().await;
+            let first = down.next(wait, draining.as_mut()).await;
+            // Boxed, so that a connection that waits is small. One box for all that follow closely: to
+            // make one costs a copy of it.
+            match Box::pin(self.serve_row(&mut down, &conn, first, draining.as_mut())).await {
+                After::Rest(since) => wait = Wait::go_on(since),
+                After::Close => return down.close().await,
+                After::End => return,
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::timer::Timer;
 use crate::wire::WriteQueue;
 use crate::{BodySize, ClientConnection, ProxyOptions};
 
-pub(crate) use next::{Arrived, guess, too_large};
+pub(crate) use next::{Arrived, Wait, guess, too_large};
 
 /// A connection of a client.
 pub(crate) struct H1Connection {

@@ -24,6 +24,32 @@ pub(crate) enum Arrived {
     Refused(Box<Refused>),
     /// The end of the connection, between two requests.
     End,
+    /// For as long as was asked, nothing, since the time it says.
+    Nothing(Instant),
+}
+
+/// When a connection began to wait for its next request, and how long it is waited for now.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    since: Instant,
+    most: Option<Duration>,
+}
+
+impl Wait {
+    /// From now on, for as long as the connection may wait.
+    pub(crate) fn begin() -> Self {
+        Wait { since: Instant::now(), most: None }
+    }
+
+    /// From now on, for so long at most.
+    pub(crate) fn at_most(most: Duration) -> Self {
+        Wait { since: Instant::now(), most: Some(most) }
+    }
+
+    /// As long as a connection may wait that has waited since then.
+    pub(crate) fn go_on(since: Instant) -> Self {
+        Wait { since, most: None }
+    }
 }
 
 /// A request that cannot be served.
@@ -36,7 +62,7 @@ pub(crate) struct Refused {
 
 impl H1Connection {
     /// Waits for the next request. `draining` is polled only between requests.
-    pub(crate) async fn next(&mut self, mut draining: Pin<&mut Reached>) -> Arrived {
+    pub(crate) async fn next(&mut self, wait: Wait, mut draining: Pin<&mut Reached>) -> Arrived {
         let body = BodyDecoder::new(Framing::None);
         self.current = Current::new(Method::GET, Version::Http11, body);
         if self.input.is_empty() {
@@ -44,16 +70,15 @@ impl H1Connection {
             give_back(&mut self.input);
             self.output.release();
         }
-        let idle_since = Instant::now();
         let mut head = Reading { started: None, seen: 0 };
-        poll_fn(|cx| self.poll_next(cx, draining.as_mut(), idle_since, &mut head)).await
+        poll_fn(|cx| self.poll_next(cx, draining.as_mut(), wait, &mut head)).await
     }
 
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         draining: Pin<&mut Reached>,
-        idle_since: Instant,
+        wait: Wait,
         head: &mut Reading,
     ) -> Poll<Arrived> {
         loop {
@@ -100,11 +125,14 @@ impl H1Connection {
                 None if self.requests == 0 => {
                     after(self.info.accepted, self.options.request_header_timeout)
                 }
-                None => after(idle_since, self.options.keep_alive_timeout),
+                None => after(wait.since, self.options.keep_alive_timeout),
             };
-            if self.read_timer.poll(cx, deadline).is_ready() {
+            let pause = after(wait.since, wait.most).filter(|_| head.started.is_none());
+            let ends = deadline.is_some_and(|end| pause.is_none_or(|pause| end <= pause));
+            if self.read_timer.poll(cx, if ends { deadline } else { pause }).is_ready() {
                 if head.started.is_none() {
-                    return Poll::Ready(Arrived::End);
+                    let nothing = Arrived::Nothing(wait.since);
+                    return Poll::Ready(if ends { Arrived::End } else { nothing });
                 }
                 let error = Error::new(Code::RequestTimeout, "the head took too long");
                 return Poll::Ready(self.refuse_bytes(error, head));
