@@ -5,15 +5,24 @@ use super::item::{Head, Item};
 
 /// The most items of one call.
 pub(super) const MAX_BATCH: usize = 256;
+/// The most requests whose end is told in one call.
+pub(super) const MAX_ENDED: usize = 1024;
 
 /// Items in a row, and their texts.
 #[derive(Default)]
 pub(super) struct Items {
     heads: Vec<Head>,
     text: Vec<u8>,
+    /// Requests that have ended without anything to run or to tell, which most do: twice the slot,
+    /// and one if it was the last of its connection.
+    ended: Vec<i32>,
 }
 
 impl Items {
+    pub(super) fn end(&mut self, slot: u32, last_of_connection: bool) {
+        self.ended.push((slot * 2) as i32 + i32::from(last_of_connection));
+    }
+
     pub(super) fn push(&mut self, item: &mut Item) {
         let waiter = item.head.waiter.take();
         let Head { ints, doubles, .. } = item.head;
@@ -26,7 +35,7 @@ impl Items {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.heads.is_empty() && self.ended.is_empty()
     }
 
     fn clear(&mut self) {
@@ -44,6 +53,8 @@ pub(super) struct Batch {
     /// The items and the bytes that JS has had, and those it is given now.
     had: (usize, usize),
     given: (usize, usize),
+    /// Requests whose end has to be told behind all items that were queued before it.
+    ended: Vec<i32>,
 }
 
 impl Batch {
@@ -61,6 +72,7 @@ impl Batch {
     pub(super) fn refill(&mut self, items: &mut Items) {
         self.items.clear();
         std::mem::swap(items, &mut self.items);
+        self.ended.append(&mut self.items.ended);
         (self.had, self.given) = ((0, 0), (0, 0));
         self.advance();
     }
@@ -76,6 +88,17 @@ impl Batch {
             fits
         });
         self.given = (fits.count(), bytes);
+    }
+
+    /// The requests whose end is told in this call.
+    pub(super) fn take_ended(&mut self) -> std::vec::Drain<'_, i32> {
+        let most = if self.left() == 0 { self.ended.len().min(MAX_ENDED) } else { 0 };
+        self.ended.drain(..most)
+    }
+
+    /// Whether there is nothing left to give in a further call.
+    pub(super) fn is_done(&self) -> bool {
+        self.left() == 0 && self.ended.is_empty()
     }
 
     /// How many are not yet given.
@@ -122,6 +145,22 @@ mod tests {
             calls(&[half, half, 1, half, half]),
             [(vec![0, 1], 2 * half), (vec![2, 3], half + 1), (vec![4], half)]
         );
+    }
+
+    #[test]
+    fn ends_are_told_behind_the_last_item_and_all_of_them() {
+        let mut batch = Batch::default();
+        let mut queued = items(&[1; MAX_BATCH + 1]);
+        (0..MAX_ENDED as u32 + 2).for_each(|slot| queued.end(slot, slot == 1));
+        batch.refill(&mut queued);
+        assert_eq!(batch.take_ended().len(), 0);
+        batch.advance();
+        assert_eq!(batch.take_ended().collect::<Vec<_>>()[..3], [0, 3, 4]);
+        assert!(!batch.is_done());
+        batch.refill(&mut items(&[]));
+        let last = 2 * MAX_ENDED as i32;
+        assert_eq!(batch.take_ended().collect::<Vec<_>>(), [last, last + 2]);
+        assert!(batch.is_done());
     }
 
     #[test]

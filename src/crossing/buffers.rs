@@ -4,7 +4,7 @@ use std::sync::Arc;
 use napi::Env;
 use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Int32ArraySlice, Result};
 
-use super::batch::{Batch, MAX_BATCH};
+use super::batch::{Batch, MAX_BATCH, MAX_ENDED};
 use super::item::{DOUBLES, INTS, at};
 
 /// Bytes of text of one batch: more than the largest item, whose heads are bounded.
@@ -53,7 +53,8 @@ impl Memory {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Memory {
             input: Area::new(INPUT),
-            items: Area::new(MAX_BATCH * INTS),
+            // Behind the items: how many requests have ended, and which.
+            items: Area::new(MAX_BATCH * INTS + 1 + MAX_ENDED),
             numbers: Area::new(MAX_BATCH * DOUBLES),
             records: Area::new(RECORDS * millrace_records::INTS),
         })
@@ -82,7 +83,7 @@ impl Memory {
 
     /// JS thread: lays a batch out for JS; how many items it has. It fits: [`super::Crossing::begin`]
     /// saw to that.
-    pub(super) fn fill(&self, batch: &mut Batch) -> usize {
+    pub(super) fn fill(&self, batch: &mut Batch, ended: &[i32]) -> usize {
         let (heads, text) = batch.given();
         let mut offset = 0;
         for (index, head) in heads.iter_mut().enumerate() {
@@ -92,6 +93,8 @@ impl Memory {
             offset += head.text;
         }
         self.input.write(0, text);
+        self.items.write(MAX_BATCH * INTS, &[ended.len() as i32]);
+        self.items.write(MAX_BATCH * INTS + 1, ended);
         heads.len()
     }
 

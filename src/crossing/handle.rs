@@ -76,8 +76,8 @@ impl NativeCrossing {
         let function = dispatch.build_threadsafe_function::<()>().weak::<true>().build_callback(
             move |_| {
                 let mut batch = batch.lock();
-                crossing.begin(&mut batch);
-                Ok(area.fill(&mut batch) as u32)
+                let ended = crossing.begin(&mut batch);
+                Ok(area.fill(&mut batch, &ended) as u32)
             },
         )?;
         inner.set_wake(Box::new(move || {

@@ -30,6 +30,8 @@ pub(crate) struct Crossing {
     me: Weak<Crossing>,
     queue: Mutex<Queue>,
     slots: Mutex<Slots>,
+    /// Requests whose end JS is told of just now: it says when their slots are free.
+    ended: Mutex<Vec<i32>>,
     routers: RwLock<Vec<Arc<Router>>>,
     wake: OnceLock<Wake>,
     closed: AtomicBool,
@@ -53,6 +55,14 @@ struct Queue {
     taken: bool,
 }
 
+impl Queue {
+    /// Says whether a task has to be begun for it.
+    fn arm_lazily(&mut self) -> bool {
+        self.taken &= self.lazily_armed;
+        !std::mem::replace(&mut self.lazily_armed, true)
+    }
+}
+
 #[derive(Default)]
 struct Slots {
     cells: Vec<Arc<Cell>>,
@@ -68,6 +78,7 @@ impl Crossing {
             me: me.clone(),
             queue: Mutex::default(),
             slots: Mutex::default(),
+            ended: Mutex::default(),
             routers: RwLock::default(),
             wake: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -142,8 +153,7 @@ impl Crossing {
             } else if queue.armed {
                 (false, false, false)
             } else if lazy {
-                queue.taken &= queue.lazily_armed;
-                (false, false, !std::mem::replace(&mut queue.lazily_armed, true))
+                (false, false, queue.arm_lazily())
             } else {
                 queue.armed = true;
                 (false, true, false)
@@ -157,6 +167,22 @@ impl Crossing {
             self.fire_lazily();
         }
         true
+    }
+
+    /// The end of a request of which there is nothing else to tell: its slot is free when JS knows.
+    pub(crate) fn end(&self, mut lease: Lease, last_of_connection: bool) {
+        if self.closed.load(Relaxed) {
+            return;
+        }
+        lease.next_seq(); // Answers that are still on their way are nobody's.
+        let arm = {
+            let mut queue = self.queue.lock();
+            queue.items.end(lease.slot(), last_of_connection);
+            !queue.sent && !queue.armed && queue.arm_lazily()
+        };
+        if arm {
+            self.fire_lazily();
+        }
     }
 
     /// Wakes JS after the tasks that are ready now.
@@ -213,21 +239,26 @@ impl Crossing {
         }
     }
 
-    /// JS thread: takes what waits, as far as it fits in a call. Wakes JS again for the rest.
-    pub(super) fn begin(&self, batch: &mut Batch) {
+    /// JS thread: takes what waits, as far as it fits in a call. Wakes JS again for the rest. Returns
+    /// the requests whose end is told along.
+    pub(super) fn begin(&self, batch: &mut Batch) -> Vec<i32> {
         batch.advance();
-        let more = {
+        let (more, ended) = {
             let mut queue = self.queue.lock();
             if batch.is_empty() {
                 batch.refill(&mut queue.items);
             }
+            let ended: Vec<i32> = batch.take_ended().collect();
             queue.left = batch.left();
             let waiting = queue.items.len() + queue.left;
             self.waiting.store(waiting, Relaxed);
-            queue.sent = waiting > 0;
+            queue.sent = waiting > 0 || !batch.is_done();
             queue.taken = true;
-            queue.sent
+            (queue.sent, ended)
         };
+        if !ended.is_empty() {
+            self.ended.lock().extend_from_slice(&ended);
+        }
         let now = Instant::now();
         let (given, _) = batch.given();
         for head in given.iter_mut() {
@@ -240,6 +271,7 @@ impl Crossing {
         if more {
             self.fire();
         }
+        ended
     }
 
     /// JS thread: what JS says.
@@ -276,6 +308,15 @@ impl Crossing {
                         cell.clear();
                     }
                     slots.free.push(slot);
+                }
+                Some(Record::Ended) => {
+                    for ended in self.ended.lock().drain(..) {
+                        let slot = (ended / 2) as u32;
+                        if let Some(cell) = slots.cells.get(slot as usize) {
+                            cell.clear();
+                        }
+                        slots.free.push(slot);
+                    }
                 }
                 Some(Record::Interim { slot, head }) => {
                     if let Some(cell) = slots.cells.get(slot as usize) {

@@ -162,10 +162,17 @@ impl JsPhases {
         if mask == 0 && state.lease.is_none() {
             return;
         }
+        // Its signal fires if the client left.
+        let left = error.filter(|error| error.code() == Code::ClientAborted);
+        if mask == 0 && left.is_none() {
+            if let Some(lease) = state.lease.take() {
+                self.crossing.end(lease, ex.last_of_connection);
+            }
+            return;
+        }
         let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::End, mask) else { return };
         if mask == 0 {
-            // Nobody looks at it: the session only ends, and its signal fires if the client left.
-            if let Some(error) = error.filter(|error| error.code() == Code::ClientAborted) {
+            if let Some(error) = left {
                 item.error(error);
             }
             self.crossing.push(item);

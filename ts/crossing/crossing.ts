@@ -29,6 +29,8 @@ const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
 const TOO_SLOW = 2
 const ITEM = 16
+/** Behind the most items of one call: how many requests have ended, and which. */
+const ENDED = 256 * ITEM
 const NUMBERS = 8
 
 /** The phases whose head is not that of the response. */
@@ -150,11 +152,26 @@ export class Crossing {
           this.#fault(error)
         }
       }
+      if (this.#items[ENDED]! > 0) this.#endAll()
       this.#records.finish()
     } catch (error) {
       this.#fault(error)
     }
     this.#dispatching = false
+  }
+
+  /** Requests that have ended and left nothing to run: their slots go back all at once. */
+  #endAll(): void {
+    const items = this.#items
+    const after = ENDED + 1 + items[ENDED]!
+    for (let at = ENDED + 1; at < after; at++) {
+      const told = items[at]!
+      const state = this.#slots[told >> 1]
+      if (state === undefined) continue
+      if ((told & 1) !== 0) state.dropConnection()
+      this.#drop(state)
+    }
+    this.#records.plain(0, 0, Result.ended, 0, 0)
   }
 
   #take(item: number): void {
@@ -179,15 +196,6 @@ export class Crossing {
     if (ends && state === undefined && requestLength === 0 && this.#lanes.has(slot)) {
       if (kind === Kind.abort) this.#lanes.abort(slot, items[at + 15]! === TOO_SLOW)
       else this.#lanes.end(slot, seq)
-      return
-    }
-    if (kind === Kind.end && mask === 0 && requestLength === 0 && state?.controller === undefined) {
-      // Nothing is to be run or told: its texts need not be read.
-      if (state === undefined) this.#records.plain(slot, seq, Result.free, 0, 0)
-      else {
-        state.seq = seq
-        this.#end(state, 0, (items[at + 15]! & 4) !== 0)
-      }
       return
     }
     const upstreamLength = items[at + 10]!
@@ -494,11 +502,14 @@ export class Crossing {
 
   /** The session dies, and its slot is free. */
   #forget(state: RequestState): void {
-    const { slot, seq } = state
+    this.#drop(state)
+    this.#records.plain(state.slot, state.seq, Result.free, 0, 0)
+  }
+
+  #drop(state: RequestState): void {
     state.die()
     state.proxy.sessions--
-    this.#slots[slot] = undefined
-    this.#records.plain(slot, seq, Result.free, 0, 0)
+    this.#slots[state.slot] = undefined
   }
 
   #unknown(slot: number, seq: number): void {

@@ -75,6 +75,8 @@ pub enum Record {
         /// The slot.
         slot: u32,
     },
+    /// The requests whose end was told in this batch are forgotten: their slots may be used again.
+    Ended,
 }
 
 impl Reply {
@@ -128,6 +130,7 @@ impl Record {
             4 => return Some(Record::Free { slot }),
             5 => Outcome::Done,
             6 => return Some(Record::Read { slot, seq, most: value as u32 }),
+            7 => return Some(Record::Ended),
             _ => return None,
         };
         let (offset, first, second) =
