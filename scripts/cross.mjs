@@ -21,7 +21,9 @@ const root = join(import.meta.dirname, '..')
 const [, , triple, folder = 'target/artifacts'] = process.argv
 const target = TARGETS[triple]
 if (target === undefined) {
-  console.error(`cross: give one of ${Object.keys(TARGETS).join(', ')}; macOS and Windows are built where they run`)
+  console.error(
+    `cross: give one of ${Object.keys(TARGETS).join(', ')}; macOS and Windows are built where they run`,
+  )
   process.exit(2)
 }
 
@@ -31,7 +33,13 @@ const libraries = spawnSync('rustc', ['--print', 'target-libdir', '--target', ru
 if (!existsSync((libraries.stdout ?? '').trim())) run('rustup', ['target', 'add', rust])
 
 mkdirSync(join(root, folder), { recursive: true })
-const napi = [join(root, 'node_modules/@napi-rs/cli/dist/cli.js'), 'build', '--platform', '--release', '--no-js']
+const napi = [
+  join(root, 'node_modules/@napi-rs/cli/dist/cli.js'),
+  'build',
+  '--platform',
+  '--release',
+  '--no-js',
+]
 // The declarations are the same for each platform; those of the checkout stay as they are.
 const types = ['--no-const-enum', '--dts', 'addon.d.ts']
 run(process.execPath, [...napi, ...types, '--cross-compile', '--target', target, '--output-dir', folder])

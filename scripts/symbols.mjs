@@ -111,7 +111,9 @@ if (process.argv[1] === import.meta.filename) {
     const found = needs(readFileSync(file))
     const libc = basename(file).includes('musl') ? 'musl' : 'gnu'
     const versions = [...new Set(found.symbols.map(({ version }) => version))]
-    const newest = versions.filter((one) => one.startsWith('GLIBC_')).sort((a, b) => (newer(a.slice(6), b.slice(6)) ? -1 : 1))[0]
+    const newest = versions
+      .filter((one) => one.startsWith('GLIBC_'))
+      .sort((a, b) => (newer(a.slice(6), b.slice(6)) ? -1 : 1))[0]
     console.log(`symbols: ${basename(file)} needs ${[...found.libraries, newest].filter(Boolean).join(', ')}`)
     for (const complaint of complaints(found, libc)) {
       console.error(`symbols: ${basename(file)} ${complaint}`)

@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.js'
 import type { Installed } from './load.js'
 import { type Mending, mending } from './mend.js'
-import { glibcVersion, PLATFORMS, type Platform, packageOf } from './platform.js'
+import { PLATFORMS, type Platform, packageOf, reported } from './platform.js'
 import { VERSION } from './version.js'
 
 /** What was tried, and how it failed. */
@@ -79,9 +79,15 @@ function advice(attempts: readonly Attempt[], situation: Situation): Mending {
   // What the system's loader said is about the file and the system, whoever put the file there.
   for (const reason of reasons) {
     if (/GLIBC_[\d.]+' not found/.test(reason)) {
-      const version = glibcVersion()
+      const version = reported().glibc ?? 'one'
       return {
-        cause: `the binary needs a newer glibc than the ${version ?? 'one'} of this system: millrace needs 2.28`,
+        cause: `the binary needs a newer glibc than the ${version} of this system: millrace needs 2.28`,
+      }
+    }
+    const other = platform.libc?.family === 'musl' ? /ld-linux-|libgcc_s/ : /ld-musl-|libc\.musl-|libc\.so:/
+    if (platform.libc !== undefined && other.test(reason)) {
+      return {
+        cause: `the file is for another C library than this process has, which is ${platform.libc.family}`,
       }
     }
     if (/failed to map segment|Operation not permitted/i.test(reason)) {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+// The whole of it: webpack takes an imported `createRequire` for its own.
+import Module from 'node:module'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Attempt, explain } from './explain.js'
@@ -24,7 +25,7 @@ export function loadAddon(): unknown {
   const attempts: Attempt[] = []
   const load = (file: string) => {
     try {
-      return createRequire(file)(file)
+      return Module.createRequire(file)(file)
     } catch (error) {
       attempts.push({ what: file, failed: 'load', error })
       return undefined
@@ -76,7 +77,7 @@ function packageFolder(base: string): string[] {
     if (name !== undefined) break
   }
   try {
-    return [dirname(createRequire(base).resolve('millrace/package.json'))]
+    return [dirname(Module.createRequire(base).resolve('millrace/package.json'))]
   } catch {
     return []
   }
@@ -94,7 +95,7 @@ function installedFrom(bases: readonly string[], name: string): Installed[] {
   const found = new Map<string, Installed>()
   for (const base of bases) {
     try {
-      const file = createRequire(base).resolve(`${name}/package.json`)
+      const file = Module.createRequire(base).resolve(`${name}/package.json`)
       const folder = dirname(file)
       found.set(folder, { name, version: String(manifest(file)?.version), folder })
     } catch {} // not installed for that one

@@ -49,7 +49,10 @@ function thisLibc(): Libc {
   const interpreter = attempt(() => interpreterOf(process.execPath))
   const named = familyIn(interpreter ?? '', 'ld-linux')
   if (named) return { family: named, from: `${process.execPath}, which asks for ${interpreter}` }
-  if (glibcVersion() !== undefined) return { family: 'glibc', from: "process.report's glibcVersionRuntime" }
+  const { glibc, objects } = reported()
+  if (glibc !== undefined) return { family: 'glibc', from: "process.report's glibcVersionRuntime" }
+  const musl = objects.find((file) => /ld-musl-|libc\.musl-/.test(file))
+  if (musl !== undefined) return { family: 'musl', from: `process.report, which has ${musl}` }
   for (const file of ['/usr/bin/ldd', '/etc/os-release']) {
     const text = attempt(() => readFileSync(file, 'latin1')) ?? ''
     const family = /^ID(_LIKE)?=.*alpine/m.test(text)
@@ -65,20 +68,25 @@ function familyIn(text: string, glibc: string): Libc['family'] | undefined {
   return new RegExp(glibc).test(text) ? 'glibc' : undefined
 }
 
-/** The version of glibc that this process has, if it has one. Slow: some milliseconds. */
-export function glibcVersion(): string | undefined {
+/** The version of glibc that this process has, if it has one, and the libraries it has loaded. Slow: milliseconds. */
+export function reported(): { glibc: string | undefined; objects: readonly string[] } {
   // Not every runtime has it, and the types lack one member.
   const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined
   const before = report?.excludeNetwork
   try {
     if (report) report.excludeNetwork = true // or names of open connections would be looked up
-    const { header } = (report?.getReport() ?? {}) as { header?: { glibcVersionRuntime?: string } }
-    return header?.glibcVersionRuntime
+    const found = (report?.getReport() ?? {}) as Report
+    return { glibc: found.header?.glibcVersionRuntime, objects: found.sharedObjects ?? [] }
   } catch {
-    return undefined
+    return { glibc: undefined, objects: [] }
   } finally {
     if (report && before !== undefined) report.excludeNetwork = before
   }
+}
+
+interface Report {
+  header?: { glibcVersionRuntime?: string }
+  sharedObjects?: string[]
 }
 
 /** The dynamic loader that a program for 64-bit Linux names in its header (ELF, PT_INTERP). */
