@@ -77,7 +77,8 @@ export function needs(bytes) {
   }
 }
 
-function sectionsOf(bytes) {
+/** The sections of an ELF file. */
+export function sectionsOf(bytes) {
   const start = Number(bytes.readBigUInt64LE(40))
   const [size, count] = [bytes.readUInt16LE(58), bytes.readUInt16LE(60)]
   return Array.from({ length: count }, (_, index) => {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import Module from 'node:module'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { requireWhole } from './elf.js'
 import { type Attempt, explain } from './explain.js'
 import { here } from './here.js'
 import { PLATFORMS, packageOf, thisPlatform } from './platform.js'
@@ -25,6 +26,7 @@ export function loadAddon(): unknown {
   const attempts: Attempt[] = []
   const load = (file: string) => {
     try {
+      requireWhole(file)
       return Module.createRequire(file)(file)
     } catch (error) {
       attempts.push({ what: file, failed: 'load', error })

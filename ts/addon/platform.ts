@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { interpreterOf } from './elf.js'
 
 /** What the C library of this process is, and how that was found. */
 export interface Libc {
@@ -87,31 +88,6 @@ export function reported(): { glibc: string | undefined; objects: readonly strin
 interface Report {
   header?: { glibcVersionRuntime?: string }
   sharedObjects?: string[]
-}
-
-/** The dynamic loader that a program for 64-bit Linux names in its header (ELF, PT_INTERP). */
-function interpreterOf(program: string): string | undefined {
-  const file = openSync(program, 'r')
-  try {
-    const read = (at: number, length: number) => {
-      const bytes = Buffer.alloc(length)
-      return bytes.subarray(0, readSync(file, bytes, 0, length, at))
-    }
-    const head = read(0, 64)
-    if (head.toString('latin1', 0, 6) !== '\x7fELF\x02\x01') return undefined
-    const [size, count] = [head.readUInt16LE(54), head.readUInt16LE(56)]
-    const table = read(Number(head.readBigUInt64LE(32)), Math.min(size * count, 65_536))
-    for (let at = 0; at + 40 <= table.length; at += size) {
-      if (table.readUInt32LE(at) !== 3) continue
-      const length = Math.min(Number(table.readBigUInt64LE(at + 32)), 4_096)
-      return read(Number(table.readBigUInt64LE(at + 8)), length)
-        .toString('latin1')
-        .split('\0')[0]
-    }
-    return undefined
-  } finally {
-    closeSync(file)
-  }
 }
 
 function attempt<T>(read: () => T): T | undefined {
