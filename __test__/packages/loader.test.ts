@@ -1,6 +1,15 @@
 // What is said when no binary can be loaded, as users meet it: a program that imports millrace. Where a command is
 // said to mend it, it is run, and has to.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -236,4 +245,24 @@ test('a program in another folder is told where to run the command', async () =>
   const program = `import(${JSON.stringify(join(project.folder, 'use.mjs'))}).catch((error) => console.log(error.message))`
   const { stdout } = await project.try('sh', ['-c', `cd elsewhere && exec node --eval '${program}'`])
   expect(stdout).toContain(`to mend it: cd ${project.folder} && rm -rf node_modules`)
+})
+
+test('a lock file above the project is none of its own, nor is the folder that the program was started in', async () => {
+  const project = installed()
+  project.write({ 'inner/package.json': {}, 'package-lock.json': 'of something else' })
+  const inner = join(project.folder, 'inner')
+  renameSync(join(project.folder, 'node_modules'), join(inner, 'node_modules'))
+  const program = `import(${JSON.stringify(join(inner, 'use.mjs'))}).catch((error) => console.log(error.message))`
+  cpSync(join(project.folder, 'use.mjs'), join(inner, 'use.mjs'))
+  const { stdout } = await project.try(process.execPath, ['--eval', program])
+  expect(stdout).toContain(`to mend it: cd ${inner} && rm -rf node_modules && npm install --include=optional`)
+})
+
+test('a checkout that is not built is told to be', async () => {
+  const project = new Project(base, npm.url)
+  for (const file of ['Cargo.toml', 'ts/addon/here.ts']) project.write({ [file]: '' })
+  cpSync(join(content, 'millrace'), project.folder, { recursive: true })
+  const { code, message } = await told(project)
+  expect(code).toBe('BINARY_NOT_FOUND')
+  expect(message).toMatch(/to mend it: npm run build$/)
 })

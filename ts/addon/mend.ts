@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, sep } from 'node:path'
 import { packageOf } from './platform.js'
 import { VERSION } from './version.js'
 
@@ -31,7 +31,7 @@ const LOCKS: readonly [file: string, manager: Manager][] = [
 
 /** Finds out why the package with the binary is not there, or not as it should be. */
 export function mending({ failed, triple, others, folders }: Case): Mending {
-  const project = projectOf([...folders, process.cwd()])
+  const project = projectOf(folders)
   if (project.fromSource)
     return { cause: 'this is a checkout that is not built', command: at('npm run build') }
   const { manager, lock } = project
@@ -94,17 +94,41 @@ interface Project {
 
 /** The project whose lock file decides what is installed here. */
 function projectOf(folders: readonly string[]): Project {
-  for (const start of folders) {
-    for (let folder = start; ; folder = dirname(folder)) {
-      const lock = LOCKS.find(([file]) => existsSync(join(folder, file)))
-      const fromSource = existsSync(join(folder, 'Cargo.toml')) && existsSync(join(folder, 'ts', 'addon'))
-      if (lock) return { folder, manager: lock[1], lock: join(folder, lock[0]), fromSource }
-      if (dirname(folder) === folder) break
-    }
-  }
+  const inside = `${sep}node_modules${sep}`
+  const owner = folders.find((folder) => folder.includes(inside))
+  // Where it is certain no other folder is looked at: the command removes something there.
+  if (owner !== undefined) return projectIn(owner.slice(0, owner.indexOf(inside)))
+  const checkout = folders.flatMap(upwards).find(isCheckout)
+  if (checkout !== undefined) return { ...projectIn(checkout), fromSource: true }
+  const project = [...folders, process.cwd()].flatMap(upwards).find(isProject)
+  return projectIn(project ?? process.cwd())
+}
+
+/** A folder and those above it. */
+function upwards(folder: string): string[] {
+  const above = dirname(folder)
+  return above === folder ? [folder] : [folder, ...upwards(above)]
+}
+
+const isCheckout = (folder: string) =>
+  existsSync(join(folder, 'Cargo.toml')) && existsSync(join(folder, 'ts', 'addon'))
+
+const isProject = (folder: string) => existsSync(join(folder, 'package.json')) || lockIn(folder) !== undefined
+
+function projectIn(folder: string): Project {
+  const [file, manager = callingManager()] = lockIn(folder) ?? []
+  const lock = file === undefined ? undefined : join(folder, file)
+  return { folder, manager, lock, fromSource: false }
+}
+
+function lockIn(folder: string): (typeof LOCKS)[number] | undefined {
+  return LOCKS.find(([file]) => existsSync(join(folder, file)))
+}
+
+/** The package manager that runs this program, if one does. */
+function callingManager(): Manager {
   const agent = /^(npm|pnpm|yarn|bun)\//.exec(process.env.npm_config_user_agent ?? '')?.[1]
-  const manager = (agent ?? 'npm') as Manager
-  return { folder: process.cwd(), manager, lock: undefined, fromSource: false }
+  return (agent ?? 'npm') as Manager
 }
 
 /** What says so, if it can be seen. */
