@@ -7,7 +7,7 @@
 // CommonJS is what Node runs, as `require` of a module warns on Node 22.12. Few files, as each that is loaded
 // costs a third of a millisecond.
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /** Writes the code. The compiler adds the types, then {@link completeTypes}. */
 export async function writeCode(root) {
@@ -50,20 +50,22 @@ export function completeTypes(root) {
   writeFileSync(file, readFileSync(file, 'utf8').replaceAll("'../index.js'", "'./addon.js'"))
 }
 
-/** What can be imported: `index`, and `NAME` for each `millrace/NAME`. */
+/** What can be imported: `index` for `./dist/index.js`, which is made of `ts/index.ts`, and so on. */
 function entriesOf(root) {
   const { exports = {} } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const files = Object.values(exports).map((entry) => entry?.import?.default)
-  return files.filter((file) => file !== undefined).map((file) => basename(file, '.js'))
+  return files.filter((file) => file !== undefined).map((file) => file.slice('./dist/'.length, -'.js'.length))
 }
 
 /** `require`, as Node takes 30 ms to find the names of CommonJS that is imported. */
 function writeEntry(dist, name, names) {
+  const code = `${name.includes('/') ? '../' : './'}cjs/${name}.js`
   const lines = names.toSorted().map((one) => `  ${one},\n`)
   const text = [
     "import { createRequire } from 'node:module'\n\n",
-    `export const {\n${lines.join('')}} = createRequire(import.meta.url)('./cjs/${name}.js')\n`,
+    `export const {\n${lines.join('')}} = createRequire(import.meta.url)('${code}')\n`,
   ]
+  mkdirSync(dirname(join(dist, name)), { recursive: true })
   writeFileSync(join(dist, `${name}.js`), text.join(''))
-  writeFileSync(join(dist, `${name}.d.ts`), `export * from './cjs/${name}.js'\n`)
+  writeFileSync(join(dist, `${name}.d.ts`), `export * from '${code}'\n`)
 }
