@@ -1,14 +1,6 @@
 /// <reference types="node" />
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
-/**
- * Which binding artifact the generated loader actually loaded: `'native'` for
- * a native addon, otherwise the `platformArchABI` of the WASI flavor. Every
- * flavor napi-rs can build is listed, because `NAPI_RS_NATIVE_LIBRARY_PATH`
- * can point the loader at a WASI artifact this package does not build itself.
- */
-export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
-
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)

@@ -1,4 +1,4 @@
-// scripts/build.mjs in a checkout of its own, where npm, cargo, napi and tsc are stand-ins that write
+// scripts/build.mjs in a checkout of its own, where npm, cargo, napi, tsc and rolldown are stand-ins that write
 // down that they were called.
 import { spawn } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -101,7 +101,7 @@ describe('node scripts/build.mjs', () => {
     const failed = await build()
     expect(failed.status).toBe(1)
     expect(failed.said).toContain(
-      'tool.js build --platform --release --esm --no-const-enum ended with status 7.',
+      'tool.js build --platform --release --no-js --no-const-enum ended with status 7.',
     )
     write('src/lib.rs', 'mended')
     expect(await build()).toMatchObject({ status: 0 })
@@ -125,13 +125,20 @@ tool('@napi-rs/cli', 'napi', \`
   appendFileSync('calls', 'napi ' + process.argv[2] + '\\\\n')
   await new Promise((resolve) => setTimeout(resolve, 300))
   if (readFileSync('src/lib.rs', 'utf8') === 'FAIL') process.exit(7)
-  for (const file of ['index.js', 'index.d.ts', 'millrace.test.node']) writeFileSync(file, 'built')
+  for (const file of ['index.d.ts', 'millrace.test.node']) writeFileSync(file, 'built')
 \`)
 tool('typescript', 'tsc', \`
   import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
   appendFileSync('calls', 'tsc\\\\n')
-  mkdirSync('dist', { recursive: true })
+  mkdirSync('dist/cjs', { recursive: true })
   writeFileSync('dist/index.js', '')
+  writeFileSync('dist/cjs/native.d.ts', '')
+\`)
+mkdirSync('node_modules/rolldown', { recursive: true })
+const manifest = { name: 'rolldown', version: '1', type: 'module', exports: './index.js' }
+writeFileSync('node_modules/rolldown/package.json', JSON.stringify(manifest))
+writeFileSync('node_modules/rolldown/index.js', \`
+  export const rolldown = () => ({ write: () => ({ output: [] }), close() {} })
 \`)
 copyFileSync('package-lock.json', 'node_modules/.package-lock.json')
 `

@@ -14,6 +14,7 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { bundle, completeTypes, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
 
@@ -32,7 +33,7 @@ const notSource = (path) => /(^|[\\/])(target|tests|benches|node_modules)$/.test
 const under = (...paths) => paths.flatMap((path) => filesUnder(root, path, notSource))
 const versionOf = (name) => json(`node_modules/${name}/package.json`)?.version ?? 'none'
 
-const buildAddon = ['build', '--platform', '--release', '--esm', '--no-const-enum']
+const buildAddon = ['build', '--platform', '--release', '--no-js', '--no-const-enum']
 
 const addon = {
   name: 'addon',
@@ -43,23 +44,26 @@ const addon = {
     const { napi, version } = json('package.json') ?? {}
     return [process.platform, process.arch, versionOf('@napi-rs/cli'), JSON.stringify(napi), version]
   },
-  outputs: () => [
-    ...readdirSync(root).filter((name) => name.endsWith('.node')),
-    ...under('index.js', 'index.d.ts'),
-  ],
-  complete: (outputs) => outputs.length >= 3,
+  outputs: () => [...readdirSync(root).filter((name) => name.endsWith('.node')), ...under('index.d.ts')],
+  complete: (outputs) => outputs.length >= 2,
   run: () => tool('@napi-rs/cli', 'napi', buildAddon),
 }
 
 const dist = {
   name: 'dist',
-  inputs: () => under('ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.build.json'),
-  extra: () => [versionOf('typescript')],
+  inputs: () => under('ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.types.json', 'scripts/dist.mjs'),
+  extra: () => [
+    versionOf('typescript'),
+    versionOf('rolldown'),
+    JSON.stringify(json('package.json')?.exports),
+  ],
   outputs: () => under('dist'),
   complete: (outputs) => outputs.includes('dist/index.js'),
-  run: () => {
+  run: async () => {
     rmSync(join(root, 'dist'), { recursive: true, force: true })
-    return tool('typescript', 'tsc', ['-p', 'tsconfig.build.json'])
+    await tool('typescript', 'tsc', ['-p', 'tsconfig.types.json'])
+    completeTypes(root)
+    await writeCode(root)
   },
 }
 
@@ -92,12 +96,19 @@ const workspace = (name, binary) => ({
     }),
 })
 
-// The same as the addon, with what measures the crossing. It lies apart, so that nobody publishes it.
+// The same as the addon, with what measures the crossing, and what of ts/ drives it. They lie apart, so that
+// nobody publishes them.
+const inside = 'bench/subjects/inside.ts'
 const crossing = {
   ...addon,
   name: 'bench/crossing',
-  outputs: () => filesUnder(root, 'target/bench/addon'),
-  run: () => tool('@napi-rs/cli', 'napi', [...buildAddon, '--features', 'bench', '-o', 'target/bench/addon']),
+  inputs: () => [...addon.inputs(), ...under('ts', inside, 'scripts/dist.mjs')],
+  outputs: () => under('target/bench/addon', 'target/bench/inside'),
+  complete: (outputs) => outputs.length >= 3,
+  run: async () => {
+    await tool('@napi-rs/cli', 'napi', [...buildAddon, '--features', 'bench', '-o', 'target/bench/addon'])
+    await bundle(root, { inside: join(root, inside) }, { esm: join(root, 'target/bench/inside') })
+  },
 }
 
 const steps = [

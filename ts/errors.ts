@@ -188,6 +188,12 @@ export type UsageCode =
   | 'BIND_FAILED'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
+  /** `import 'millrace'`: there is no binary for this platform here. */
+  | 'BINARY_NOT_FOUND'
+  /** `import 'millrace'`: a binary is there, and the system did not load it. */
+  | 'BINARY_NOT_LOADED'
+  /** `import 'millrace'`: the binary is of another version. */
+  | 'BINARY_VERSION'
 
 /** One wrong option. */
 export interface OptionProblem {

@@ -1,4 +1,7 @@
-/** The native addon. No other file imports it. */
+/** The native addon. No other file loads it. */
+import type * as Addon from '../index.js'
+import { loadAddon } from './addon/load.js'
+
 export type {
   NativeAction,
   NativeCertificate,
@@ -15,7 +18,8 @@ export type {
   NativeSubrequestOptions,
   NativeTlsInfo,
 } from '../index.js'
-export {
+
+export const {
   checkRoutes,
   NativeCrossing,
   NativePeerTls,
@@ -25,4 +29,10 @@ export {
   peerEpoch,
   registerPeer,
   selfSigned,
-} from '../index.js'
+} = loadAddon() as typeof Addon
+
+export type NativeCrossing = Addon.NativeCrossing
+export type NativePeerTls = Addon.NativePeerTls
+export type NativeServer = Addon.NativeServer
+export type NativeSubrequest = Addon.NativeSubrequest
+export type NativeTls = Addon.NativeTls

@@ -11,7 +11,7 @@ export async function* measure({ found, subject, run }) {
     const ms = run.options.seconds * 1_000
     const plan = [subject.name, inFlight, WARM_UP_MS, ms].map(String)
     const command = [process.execPath, '--no-deprecation', 'bench/subjects/crossing.mjs', ...plan]
-    const env = { NAPI_RS_NATIVE_LIBRARY_PATH: run.addon }
+    const env = { MILLRACE_BINARY: run.addon }
     const running = await launch(run.subjectCore, command, env)
     const agent = new Agent({ maxSockets: Number.POSITIVE_INFINITY })
     const answers = await Promise.all(Array.from({ length: inFlight }, () => ask(running.address, agent)))

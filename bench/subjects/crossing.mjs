@@ -1,12 +1,16 @@
 // The crossing without a proxy around it: `node crossing.mjs VARIANT IN_FLIGHT WARM_UP_MS MEASURE_MS`, with the
-// addon that was built for it in NAPI_RS_NATIVE_LIBRARY_PATH. It reaches into dist/, as no user could.
+// addon that was built for it in MILLRACE_BINARY. It reaches into the code, as no user could.
 import { createRequire } from 'node:module'
-import { HttpPeer, HttpProxy } from 'millrace'
-import { theEnvironment } from '../../dist/crossing/environment.js'
-import { peerEpoch, registerPeer } from '../../dist/native.js'
+import {
+  HttpPeer,
+  HttpProxy,
+  peerEpoch,
+  registerPeer,
+  theEnvironment,
+} from '../../target/bench/inside/inside.js'
 
 const [, , variant, inFlight, warmUpMs, measureMs] = process.argv
-const addon = createRequire(import.meta.url)(process.env.NAPI_RS_NATIVE_LIBRARY_PATH)
+const addon = createRequire(import.meta.url)(process.env.MILLRACE_BINARY)
 
 const peer = new HttpPeer('http://127.0.0.1:9')
 const settled = Promise.resolve()

@@ -1,0 +1,268 @@
+// What is said when no binary can be loaded, as users meet it: a program that imports millrace. Where a command is
+// said to mend it, it is run, and has to.
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { binariesIn, here, pack, version } from './support/packages.js'
+import { PROGRAMS, Project, read } from './support/project.js'
+import { type Registry, registry } from './support/registry.js'
+
+const base = mkdtempSync(join(tmpdir(), 'millrace-loader-'))
+const content = join(base, 'packages', 'content')
+const ours = `@millrace/${here}`
+const other = here.endsWith('musl') ? here.replace('musl', 'gnu') : 'linux-x64-musl'
+const binary = `millrace.${here}.node`
+let npm: Registry
+
+vi.setConfig({ testTimeout: 60_000 })
+
+beforeAll(async () => {
+  pack(base)
+  npm = await registry(join(base, 'packages'))
+}, 60_000)
+
+afterAll(async () => {
+  await npm.close()
+  rmSync(base, { recursive: true, force: true })
+})
+
+/** A folder with millrace in its node_modules, and some of the packages with binaries. */
+function installed(...triples: string[]): Project {
+  const project = new Project(base, npm.url, PROGRAMS)
+  for (const name of ['millrace', ...triples]) {
+    const folder = name === 'millrace' ? name : `@millrace/${name}`
+    cpSync(join(content, name), join(project.folder, 'node_modules', folder), { recursive: true })
+  }
+  return project
+}
+
+/** What a program is told that imports millrace: code, and message. */
+async function told(
+  project: Project,
+  env: Record<string, string> = {},
+): Promise<{ code: string; message: string }> {
+  const program = `import('millrace').then(
+    () => console.log(JSON.stringify({ code: 'none', message: '' })),
+    ({ code, message }) => console.log(JSON.stringify({ code, message })))`
+  return JSON.parse((await project.try(process.execPath, ['--eval', program], env)).stdout)
+}
+
+/** Runs the command that the message says, and then the program. */
+async function mend(project: Project, message: string): Promise<void> {
+  const command = /to mend it: (.*)$/m.exec(message)?.[1]
+  await project.run('sh', ['-c', command!])
+  expect((await project.node('use.cjs')).stdout).toBe('ok\n')
+}
+
+describe('a package that is missing', () => {
+  test('because optional dependencies were left out', async () => {
+    const project = new Project(base, npm.url, PROGRAMS)
+    await project.npm('install', '--omit=optional', 'millrace')
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_FOUND')
+    expect(message).toContain(`looked for: ${process.platform} ${process.arch}`)
+    expect(message).toContain(`missing:    ${ours} ${version}`)
+    expect(message).toContain('installed:  no package with a binary')
+    expect(message).toContain('optional dependencies were probably left out')
+    await mend(project, message)
+  })
+
+  test('because an .npmrc leaves out optional dependencies, which the message names', async () => {
+    const project = new Project(base, npm.url, { ...PROGRAMS, '.npmrc': 'omit=optional\n' })
+    await project.npm('install', 'millrace')
+    const { message } = await told(project)
+    expect(message).toContain(`${join(project.folder, '.npmrc')} says so`)
+    await mend(project, message)
+  })
+
+  test('because the lock file was made on another platform', async () => {
+    const project = new Project(base, npm.url, PROGRAMS)
+    await project.npm('install', 'millrace')
+    // What npm writes where node_modules has the packages of one platform only (npm/cli#4828).
+    const lock = JSON.parse(read(project.folder, 'package-lock.json'))
+    for (const path of Object.keys(lock.packages)) if (path.includes(ours)) delete lock.packages[path]
+    delete lock.packages['node_modules/millrace'].optionalDependencies[ours]
+    project.write({ 'package-lock.json': lock })
+    rmSync(join(project.folder, 'node_modules'), { recursive: true })
+    await project.npm('ci')
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_FOUND')
+    expect(message).toContain(
+      `package-lock.json does not have ${ours}: it was probably made on another platform`,
+    )
+    await mend(project, message)
+  })
+
+  test('because it was installed for another C library', async () => {
+    const project = new Project(base, npm.url, PROGRAMS)
+    const [os, cpu] = other.split('-') as [string, string]
+    await project.npm('install', `--os=${os}`, `--cpu=${cpu}`, '--libc=musl', 'millrace')
+    expect(binariesIn(project.folder)).toEqual([other])
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_FOUND')
+    expect(message).toContain(`installed:  @millrace/${other} ${version}`)
+    expect(message).toContain('installed for another platform')
+    if (process.platform === 'linux')
+      expect(message).toMatch(/linux \w+ (glibc|musl) \(known from .+ asks for /)
+    await mend(project, message)
+  })
+})
+
+describe('a file that cannot be loaded', () => {
+  test.each([
+    ['empty', (file: string) => truncateSync(file, 0)],
+    ['of something else', (file: string) => writeFileSync(file, 'this is not a library'.repeat(100))],
+  ])('%s: the system’s own words, and how to install it again', async (_, damage) => {
+    const project = installed()
+    await project.npm('install', 'millrace')
+    const file = join(project.folder, 'node_modules', ours, binary)
+    damage(file)
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(`not loaded: ${file}: ${await reason(project, file)}`)
+    expect(message).toContain('damaged')
+    expect(message).not.toMatch(/npm (has|bug)|optional dependencies/)
+    await mend(project, message)
+  })
+
+  test('cut: no crash, which is what the system makes of it, but how to install it again', async () => {
+    const project = installed()
+    await project.npm('install', 'millrace')
+    const file = join(project.folder, 'node_modules', ours, binary)
+    truncateSync(file, 100_000)
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(`not loaded: ${file}: file too short: it has 100000 bytes of at least`)
+    await mend(project, message)
+  })
+
+  test('not an addon: the reason, and no command of npm’s', async () => {
+    const project = installed(here)
+    const file = join(project.folder, 'node_modules', ours, binary)
+    // Valid, and without what makes it an addon: the name of the function that Node calls.
+    const bytes = readFileSync(join(content, here, binary))
+    bytes.fill('x', bytes.indexOf('napi_register_module_v1'), bytes.indexOf('napi_register_module_v1') + 23)
+    writeFileSync(file, bytes)
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(await reason(project, file))
+    expect(message).not.toContain('to mend it')
+    expect(message).not.toContain('npm')
+  })
+
+  const gnu = here.startsWith('linux') && here.endsWith('gnu')
+  test.runIf(gnu).each([
+    // Names in the file that say what it needs, changed to what musl's libraries and a later glibc are called.
+    [
+      'for another C library',
+      /\0libm\.so\.6\0/g,
+      '\0libc.so\0\0\0',
+      /libc\.so: /,
+      'another C library than this process has',
+    ],
+    [
+      'for a newer glibc',
+      /GLIBC_2\.(28|34)/g,
+      'GLIBC_9.99',
+      /version `GLIBC_9\.99' not found/,
+      'needs a newer glibc than the 2.',
+    ],
+  ])('%s: the reason, what it means, and no command of npm’s', async (_, name, changed, words, cause) => {
+    const project = installed(here)
+    const file = join(project.folder, 'node_modules', ours, binary)
+    const text = readFileSync(join(content, here, binary), 'latin1')
+    writeFileSync(file, text.replace(name, changed), 'latin1')
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toMatch(words)
+    expect(message).toContain(await reason(project, file))
+    expect(message).toContain(cause)
+    expect(message).not.toContain('npm')
+  })
+
+  /** What the system says of a file. */
+  async function reason(project: Project, file: string): Promise<string> {
+    const program = `try { process.dlopen({ exports: {} }, ${JSON.stringify(file)}) } catch (e) { console.log(e.message) }`
+    return (await project.node('--eval', program)).stdout.trim().split('\n')[0]!
+  }
+})
+
+describe('a version that does not match', () => {
+  test('is not loaded, and both versions are told', async () => {
+    const project = new Project(base, npm.url, PROGRAMS)
+    await project.npm('install', 'millrace')
+    const file = join(project.folder, 'node_modules', ours, 'package.json')
+    writeFileSync(file, read(file).replace(`"version": "${version}"`, '"version": "0.0.1"'))
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_VERSION')
+    expect(message).toContain(`it is version 0.0.1, and only ${version} fits`)
+    await mend(project, message)
+  })
+})
+
+describe('MILLRACE_BINARY', () => {
+  test('is loaded in place of everything else', async () => {
+    const project = installed()
+    const file = join(content, here, binary)
+    expect((await project.run(process.execPath, ['use.cjs'], { MILLRACE_BINARY: file })).stdout).toBe('ok\n')
+  })
+
+  test('that cannot be loaded is the only one that is tried', async () => {
+    const project = installed(here)
+    const { code, message } = await told(project, { MILLRACE_BINARY: './nothing.node' })
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(`not loaded: ${join(project.folder, 'nothing.node')}: `)
+    expect(message).not.toContain('to mend it')
+  })
+})
+
+test('the manager whose lock file is there is the one that is named', async () => {
+  for (const [lock, command] of [
+    ['pnpm-lock.yaml', 'pnpm install'],
+    ['yarn.lock', 'yarn install'],
+    ['bun.lock', 'bun install'],
+  ] as const) {
+    const project = installed()
+    project.write({ [lock]: `millrace ${ours}` })
+    expect((await told(project)).message).toMatch(new RegExp(`to mend it: rm -rf node_modules && ${command}`))
+  }
+})
+
+test('a program in another folder is told where to run the command', async () => {
+  const project = installed()
+  project.write({ 'package-lock.json': `millrace ${ours}` })
+  mkdirSync(join(project.folder, 'elsewhere'))
+  const program = `import(${JSON.stringify(join(project.folder, 'use.mjs'))}).catch((error) => console.log(error.message))`
+  const { stdout } = await project.try('sh', ['-c', `cd elsewhere && exec node --eval '${program}'`])
+  expect(stdout).toContain(`to mend it: cd ${project.folder} && rm -rf node_modules`)
+})
+
+test('a lock file above the project is none of its own, nor is the folder that the program was started in', async () => {
+  const project = installed()
+  project.write({ 'inner/package.json': {}, 'package-lock.json': 'of something else' })
+  const inner = join(project.folder, 'inner')
+  renameSync(join(project.folder, 'node_modules'), join(inner, 'node_modules'))
+  const program = `import(${JSON.stringify(join(inner, 'use.mjs'))}).catch((error) => console.log(error.message))`
+  cpSync(join(project.folder, 'use.mjs'), join(inner, 'use.mjs'))
+  const { stdout } = await project.try(process.execPath, ['--eval', program])
+  expect(stdout).toContain(`to mend it: cd ${inner} && rm -rf node_modules && npm install --include=optional`)
+})
+
+test('a checkout that is not built is told to be', async () => {
+  const project = new Project(base, npm.url)
+  for (const file of ['Cargo.toml', 'ts/addon/here.ts']) project.write({ [file]: '' })
+  cpSync(join(content, 'millrace'), project.folder, { recursive: true })
+  const { code, message } = await told(project)
+  expect(code).toBe('BINARY_NOT_FOUND')
+  expect(message).toMatch(/to mend it: npm run build$/)
+})

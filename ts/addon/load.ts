@@ -1,0 +1,106 @@
+import { existsSync, readFileSync } from 'node:fs'
+// The whole of it: webpack takes an imported `createRequire` for its own.
+import Module from 'node:module'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { requireWhole } from './elf.js'
+import { type Attempt, explain } from './explain.js'
+import { here } from './here.js'
+import { PLATFORMS, packageOf, thisPlatform } from './platform.js'
+import { VERSION } from './version.js'
+
+/** A package with a binary, as it is installed. */
+export interface Installed {
+  readonly name: string
+  readonly version: string
+  readonly folder: string
+}
+
+/**
+ * The binary: the file that `MILLRACE_BINARY` names, or one beside the code, as a build from source or a bundle
+ * has it, or that of the package for this platform, in this order.
+ * @throws UsageError BINARY_NOT_FOUND, BINARY_NOT_LOADED, BINARY_VERSION
+ */
+export function loadAddon(): unknown {
+  const given = process.env.MILLRACE_BINARY
+  const attempts: Attempt[] = []
+  const load = (file: string) => {
+    try {
+      requireWhole(file)
+      return Module.createRequire(file)(file)
+    } catch (error) {
+      attempts.push({ what: file, failed: 'load', error })
+      return undefined
+    }
+  }
+  if (given) {
+    const addon = load(resolve(given))
+    if (addon !== undefined) return addon
+    throw explain(attempts, { given, platform: thisPlatform(), installed: [], folders: [] })
+  }
+
+  const platform = thisPlatform()
+  const bases = basesOf([...here, process.argv[1]])
+  const { triple } = platform
+  if (triple !== undefined) {
+    const beside = new Set([...bases.flatMap(packageFolder), ...bases.map(dirname)])
+    for (const folder of beside) {
+      const file = join(folder, `millrace.${triple}.node`)
+      const addon = existsSync(file) ? load(file) : undefined
+      if (addon !== undefined) return addon
+    }
+    const name = packageOf(triple)
+    const found = installedFrom(bases, name)
+    if (found.length === 0) attempts.push({ what: name, failed: 'missing' })
+    for (const { version, folder } of found) {
+      const addon =
+        version === VERSION
+          ? load(join(folder, `millrace.${triple}.node`))
+          : void attempts.push({ what: folder, failed: 'version', version })
+      if (addon !== undefined) return addon
+    }
+  }
+  const installed = Object.keys(PLATFORMS).flatMap((one) => installedFrom(bases, packageOf(one)))
+  throw explain(attempts, { platform, installed, folders: bases.map(dirname) })
+}
+
+/** The files to look for packages from: this one, and the program's, which a bundle may be. */
+function basesOf(places: readonly (string | undefined)[]): string[] {
+  const files = places.map((place) => (place?.startsWith('file:') ? fileURLToPath(place) : place))
+  return [...new Set(files)].filter((file): file is string => file !== undefined && isAbsolute(file))
+}
+
+/** The folder of this package, seen from a file: of one of its own, or of a bundle that it went into. */
+function packageFolder(base: string): string[] {
+  for (let folder = dirname(base); folder !== dirname(folder); folder = dirname(folder)) {
+    // dist/cjs has a package.json too, which has no name.
+    const name = manifest(join(folder, 'package.json'))?.name
+    if (name === 'millrace') return [folder]
+    if (name !== undefined) break
+  }
+  try {
+    return [dirname(Module.createRequire(base).resolve('millrace/package.json'))]
+  } catch {
+    return []
+  }
+}
+
+function manifest(file: string): { name?: unknown; version?: unknown } | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function installedFrom(bases: readonly string[], name: string): Installed[] {
+  const found = new Map<string, Installed>()
+  for (const base of bases) {
+    try {
+      const file = Module.createRequire(base).resolve(`${name}/package.json`)
+      const folder = dirname(file)
+      found.set(folder, { name, version: String(manifest(file)?.version), folder })
+    } catch {} // not installed for that one
+  }
+  return [...found.values()]
+}
