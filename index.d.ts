@@ -52,6 +52,8 @@ export declare class NativeInjection {
   client(): NativePipe | null
   /** The next connection that the proxy wants to an origin; none when it is closed. Never rejects. */
   dialled(): Promise<NativeDial | null>
+  /** Settles when the proxy is done with the client's connection. Never rejects. */
+  served(): Promise<void>
   /** Ends whatever is left of it; settles when its tasks have been told. Never rejects. */
   close(): Promise<void>
 }

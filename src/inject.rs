@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
 
 use millrace_connectors::{Dialer, Dialling, Peer};
-use millrace_error::Log;
+use millrace_error::{Level, Log};
 use millrace_proxy::HttpProxy;
 use millrace_server::{ConnInfo, ServerApp, Shutdown, ShutdownTrigger};
 use millrace_transport::{Address, MemoryStream, Stream, TlsInfo};
@@ -15,7 +15,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -89,6 +89,7 @@ pub struct NativeInjection {
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
     tasks: [AbortHandle; 2],
+    served: watch::Receiver<bool>,
     client: Mutex<Option<MemoryStream>>,
 }
 
@@ -115,15 +116,16 @@ impl NativeInjection {
         let (served, on) = (app.clone(), shutdown.clone());
         let serving = runtime.spawn(async move {
             served.process_new(Stream::from(stream), &conn, &on).await;
-            conn
         });
         let tasks = [router, serving.abort_handle()];
+        let (over, served) = watch::channel(false);
         runtime.spawn(async move {
             if let Err(error) = serving.await
                 && error.is_panic()
             {
-                log.log(millrace_error::Level::Error, "a panic in an injected request");
+                log.log(Level::Error, "a panic in an injected request");
             }
+            over.send_replace(true);
         });
         Ok(NativeInjection {
             runtime,
@@ -132,6 +134,7 @@ impl NativeInjection {
             trigger,
             shutdown,
             tasks,
+            served,
             client: Mutex::new(Some(client)),
         })
     }
@@ -153,6 +156,18 @@ impl NativeInjection {
             let next = async { dials.lock().await.recv().await };
             let dialled = tokio::select! { dialled = next => dialled, () = cut => None };
             deferred.resolve(move |_| Ok(dialled.map(|dialled| dialled.native(runtime))));
+        });
+        Ok(promise)
+    }
+
+    /// Settles when the proxy is done with the client's connection. Never rejects.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn served<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        let mut served = self.served.clone();
+        self.runtime.spawn(async move {
+            let _ = served.wait_for(|served| *served).await;
+            deferred.resolve(move |_| Ok(()));
         });
         Ok(promise)
     }

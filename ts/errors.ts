@@ -188,6 +188,8 @@ export type UsageCode =
   | 'BIND_FAILED'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
+  /** An injected request did not end in time; the message says what it waited for. */
+  | 'INJECT_TIMEOUT'
 
 /** One wrong option. */
 export interface OptionProblem {

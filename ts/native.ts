@@ -4,6 +4,7 @@ export type {
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
+  NativeInjectTls,
   NativeMatch,
   NativeOriginOptions,
   NativePath,
@@ -18,7 +19,10 @@ export type {
 export {
   checkRoutes,
   NativeCrossing,
+  NativeDial,
+  NativeInjection,
   NativePeerTls,
+  NativePipe,
   NativeServer,
   NativeSubrequest,
   NativeTls,

@@ -218,16 +218,34 @@ export class HttpProxy extends Service {
   protected override readonly speaksH2 = true
 
   /** @internal */
-  override addTo({ native, environment, log, numberOf }: Host): number {
-    const routes = this.#ways.map(({ entry = this.entry, native }): NativeRoute => {
-      entry.log = log
-      environment.crossing.addProxy(entry)
-      const { fixedPeer } = entry
+  override addTo(host: Host): number {
+    return host.native.addProxy(host.environment.native, this.wired(host))
+  }
+
+  /**
+   * @internal What the addon makes it of; its phases are known to the crossing from then on. `changed` gives
+   * others in their place, for tests.
+   */
+  wired(
+    { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
+    changed: (entry: ProxyEntry) => ProxyEntry = (entry) => entry,
+  ): NativeProxyOptions {
+    const fallbackEntry = changed(this.entry)
+    const routes = this.#ways.map(({ entry, native }): NativeRoute => {
+      const wired = entry === undefined || entry === this.entry ? fallbackEntry : changed(entry)
+      wired.log = log
+      environment.crossing.addProxy(wired)
+      const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
-      return { ...native, proxyId: entry.id, peer }
+      return { ...native, proxyId: wired.id, peer }
     })
     const fallback = routes.pop()!
-    return native.addProxy(environment.native, { ...this.native, routes, fallback })
+    return { ...this.native, routes, fallback }
+  }
+
+  /** @internal The number of another set of phases. */
+  static nextId(): number {
+    return ++proxies
   }
 
   /** @internal */

@@ -209,6 +209,11 @@ export class LiveSession implements Session {
     this.#state = state
   }
 
+  /** @internal Whether a phase has answered by it; its request may be over. */
+  static isAnswered(session: unknown): boolean {
+    return session instanceof LiveSession && session.#state.answer !== null
+  }
+
   get id(): string {
     return live(this.#state).meta(0)
   }
