@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import type { Composition } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
@@ -228,11 +229,11 @@ export class HttpProxy extends Service {
    */
   wired(
     { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
-    changed: (entry: ProxyEntry) => ProxyEntry = (entry) => entry,
+    changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
   ): NativeProxyOptions {
-    const fallbackEntry = changed(this.entry)
-    const routes = this.#ways.map(({ entry, native }): NativeRoute => {
-      const wired = entry === undefined || entry === this.entry ? fallbackEntry : changed(entry)
+    const own = changed(this.entry, this.#ways.at(-1)!.composition)
+    const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
+      const wired = entry === undefined || entry === this.entry ? own : changed(entry, composition)
       wired.log = log
       environment.crossing.addProxy(wired)
       const { fixedPeer } = wired

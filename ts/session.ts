@@ -209,9 +209,9 @@ export class LiveSession implements Session {
     this.#state = state
   }
 
-  /** @internal Whether a phase has answered by it; its request may be over. */
-  static isAnswered(session: unknown): boolean {
-    return session instanceof LiveSession && session.#state.answer !== null
+  /** @internal What is behind it, for `millrace/testing`. */
+  static stateOf(session: Session): RequestState {
+    return (session as LiveSession).#state
   }
 
   get id(): string {

@@ -2,7 +2,7 @@ import { type ClientRequest, type IncomingMessage, request as request1 } from 'n
 import { type ClientHttp2Stream, connect, type IncomingHttpHeaders } from 'node:http2'
 import type { SourceStage } from '../bodies/source.js'
 import { type InjectedInterim, InjectedResponse, pairs, pairsOf, type RawHeaders } from './message.js'
-import type { PipeSocket } from './pipe.js'
+import { drained, type PipeSocket } from './pipe.js'
 
 /** A request as it is to be sent. */
 export interface Sent {
@@ -60,11 +60,7 @@ async function write(to: ClientRequest | ClientHttp2Stream, body: Sent['body']):
     for (;;) {
       const { chunk, end } = await body.next()
       if (to.destroyed) return
-      if (chunk !== null && !to.write(chunk))
-        await new Promise<void>((resolve) => {
-          to.once('drain', resolve)
-          to.once('close', () => resolve())
-        })
+      if (chunk !== null && !to.write(chunk)) await drained(to)
       if (end) return void to.end()
     }
   } catch {

@@ -140,7 +140,9 @@ class Run {
     const environment = this.#environment
     environment.crossing.addLog(this.#id, log)
     const numberOf = (peer: HttpPeer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
-    const native = proxy.wired({ environment, log, numberOf }, (entry) => this.#recorder.watch(entry))
+    const native = proxy.wired({ environment, log, numberOf }, (entry, composition) =>
+      this.#recorder.watch(entry, composition),
+    )
     const watched = (route: typeof native.fallback) => ({ ...route, phases: route.phases | LOGGING })
     this.#injection = new NativeInjection(
       environment.native,

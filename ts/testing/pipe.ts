@@ -1,4 +1,4 @@
-import { Duplex } from 'node:stream'
+import { Duplex, type Writable } from 'node:stream'
 import type { NativePipe } from '../native.js'
 
 /** One end of a connection within the process, as `node:http` and `node:http2` take it. */
@@ -39,4 +39,17 @@ export class PipeSocket extends Duplex {
 
 function gone(cause: unknown): Error {
   return Object.assign(new Error('the other side has gone', { cause }), { code: 'ECONNRESET' })
+}
+
+/** Settles when there is room again, or nobody to write for. */
+export function drained(to: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const over = () => {
+      to.off('drain', over)
+      to.off('close', over)
+      resolve()
+    }
+    to.on('drain', over)
+    to.on('close', over)
+  })
 }

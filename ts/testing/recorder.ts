@@ -4,7 +4,7 @@ import type { ProxyEntry } from '../crossing/state.js'
 import type { ProxyError } from '../errors.js'
 import type { AnyLog } from '../logger.js'
 import { HttpPeer } from '../peer.js'
-import { type AnyPhases, PHASES, Phase, type PhaseName } from '../phases.js'
+import { type AnyPhases, Hook, PHASES, Phase, type PhaseName } from '../phases.js'
 import { HttpProxy } from '../proxy.js'
 import { LiveSession, type Session } from '../session.js'
 import { outcomeOf, type PhaseCall } from './calls.js'
@@ -42,6 +42,20 @@ export class Recorded {
   }
 }
 
+/** Of one set of phases. */
+interface Whole {
+  entry(): ProxyEntry
+  /** The parts that have `logging`. */
+  readonly logs: readonly Part[]
+}
+
+function isFixed(phase: number, { fixedPeer }: ProxyEntry): boolean {
+  return phase === Phase.upstreamPeer && fixedPeer !== undefined
+}
+
+/** The functions that have a say in the line that tells of a failure. */
+const HOOKS = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
+
 /** Which phases were there, by the entry that took their place. */
 const implemented = new WeakMap<ProxyEntry, PhaseName[]>()
 
@@ -60,16 +74,16 @@ export class Recorder {
   }
 
   /** The same phases, watched, as a set of their own. */
-  watch(entry: ProxyEntry): ProxyEntry {
+  watch(entry: ProxyEntry, composition: Composition): ProxyEntry {
     const recorder = this
+    const whole = { entry: () => made, logs: composition.order[Phase.logging]! }
     let [sessions, detached] = [0, 0]
     if (entry.fixedPeer !== undefined) this.peers.add(entry.fixedPeer)
     const made: ProxyEntry = {
       ...entry,
       id: HttpProxy.nextId(),
-      phases:
-        entry.composition === undefined ? this.#watched(entry.phases, 0, () => made, true) : entry.phases,
-      composition: entry.composition && this.#composed(entry.composition, () => made),
+      phases: entry.composition === undefined ? this.#watched(entry.phases, 0, whole, true) : entry.phases,
+      composition: entry.composition && this.#composed(entry.composition, whole),
       log: this.#log,
       get sessions() {
         return sessions
@@ -86,12 +100,10 @@ export class Recorder {
         recorder.#look()
       },
     }
-    const { composition, phases } = entry
-    const has = (name: PhaseName, number: number) =>
-      composition === undefined
-        ? typeof (phases as unknown as Bag)[name] === 'function'
-        : composition.order[number]!.length > 0
-    implemented.set(made, PHASES.filter(has))
+    implemented.set(
+      made,
+      PHASES.filter((_, number) => composition.order[number]!.length > 0 && !isFixed(number, entry)),
+    )
     this.entries.push(made)
     return made
   }
@@ -116,34 +128,41 @@ export class Recorder {
     })
   }
 
-  #composed(composition: Composition, entry: () => ProxyEntry): Composition {
+  #composed(composition: Composition, whole: Whole): Composition {
     const known = new Map<AnyPhases, AnyPhases>()
     const watched = ({ phases, index, ...rest }: Part): Part => {
-      const found = known.get(phases) ?? this.#watched(phases, index, entry, false)
+      const found = known.get(phases) ?? this.#watched(phases, index, whole, false)
       known.set(phases, found)
       return { phases: found, index, ...rest }
     }
     const order = composition.order.map((parts) => parts.map(watched))
-    const last = { logging: (session: Session, error?: ProxyError) => this.#ended(session, error, entry()) }
+    const last = {
+      logging: (session: Session, error?: ProxyError) => this.#ended(session, error, whole.entry()),
+    }
     order[Phase.logging]!.push({ index: -1, phases: last as unknown as AnyPhases })
     return { ...composition, order }
   }
 
-  #watched(given: AnyPhases, part: number, entry: () => ProxyEntry, isAll: boolean): AnyPhases {
+  #watched(given: AnyPhases, part: number, whole: Whole, isAll: boolean): AnyPhases {
     const phases = given as unknown as Bag
     const made: Bag = {}
     for (const name of PHASES)
       if (typeof phases[name] === 'function')
-        made[name] = (...args) => this.#call(phases, name, part, entry(), args)
+        made[name] = (...args) => this.#call(phases, name, part, whole.entry(), args)
     for (const name of ['suppressErrorLog', 'requestSummary'])
       if (typeof phases[name] === 'function') made[name] = (...args) => phases[name]!(...args)
     if (phases.upstreamPeer !== undefined && made.upstreamPeer === undefined)
       made.upstreamPeer = phases.upstreamPeer
+    const { newCtx } = made
+    if (newCtx !== undefined)
+      made.newCtx = (session) => (isNotMissed(session as Session, whole) ? undefined : newCtx(session))
     if (!isAll) return made as unknown as AnyPhases
     const { logging } = made
+    const [part0] = whole.logs
     made.logging = (session, error, ctx) => {
-      this.#ended(session as Session, error as ProxyError | undefined, entry())
-      return logging?.(session, error, ctx)
+      this.#ended(session as Session, error as ProxyError | undefined, whole.entry())
+      const isFor = part0 !== undefined && LiveSession.stateOf(session as Session).isFor(part0)
+      return isFor ? logging?.(session, error, ctx) : undefined
     }
     return made as unknown as AnyPhases
   }
@@ -169,11 +188,12 @@ export class Recorder {
       call.end = args[2] as boolean
     }
     request.calls.push(call)
+    const state = LiveSession.stateOf(args[0] as Session)
     const returned = (value: unknown) => {
       if (name === 'newCtx') request.contexts[part] = value
       if (value instanceof HttpPeer) this.peers.add(value)
       call.returned = value
-      call.outcome = outcomeOf(name, value, LiveSession.isAnswered(args[0]))
+      call.outcome = outcomeOf(name, value, state.answer !== null)
       if (call.outcome === 'retry') request.attempt++
       return value
     }
@@ -191,4 +211,11 @@ export class Recorder {
     // Followed, not watched from beside: a thenable may do its work each time it is asked.
     return isThenable(value) ? Promise.resolve(value).then(returned, threw) : returned(value)
   }
+}
+
+/** Nothing but `logging` crosses, and only because the recorder is to be told: there would be no context. */
+function isNotMissed(session: Session, { logs }: Whole): boolean {
+  const state = LiveSession.stateOf(session)
+  const isEnd = (state.mask & (1 << Phase.logging)) !== 0
+  return isEnd && (state.mask & HOOKS) === 0 && !logs.some((part) => state.isFor(part))
 }

@@ -11,7 +11,7 @@ import { UsageError } from '../errors.js'
 import type { HttpPeer } from '../peer.js'
 import { type ReadyAnswer, readyAnswer, type UpstreamAnswer } from './answer.js'
 import { Message, pairs, pairsOf, type RawHeaders } from './message.js'
-import type { PipeSocket } from './pipe.js'
+import { drained, type PipeSocket } from './pipe.js'
 
 /** A request as it left for an origin. */
 export class UpstreamRequest extends Message {
@@ -69,15 +69,15 @@ interface Exchange {
   readonly head: UpstreamHead
   readonly body: IncomingMessage | ServerHttp2Stream
   trailers(): RawHeaders
+  /** Where the answer goes. */
+  readonly to: ServerResponse | ServerHttp2Stream
   send(answer: ReadyAnswer): Sending
-  /** The connection is cut, or the stream reset. */
+  /** The connection is cut. */
   cut(): void
 }
 
 /** An answer whose head has been sent. */
 interface Sending {
-  /** Where the body goes. */
-  readonly to: ServerResponse | ServerHttp2Stream
   /** Whether a body may follow. */
   readonly hasBody: boolean
   end(): void
@@ -113,17 +113,17 @@ export class Upstream {
       if (first === null) return void socket.destroy()
       socket.unshift(first)
       const isH2 = first.subarray(0, 3).toString('latin1') === 'PRI'
-      if (isH2) this.#http2(place).emit('connection', socket)
+      if (isH2) this.#http2(place, socket).emit('connection', socket)
       else this.#h1.emit('connection', socket)
     })
   }
 
   /** One server for each connection, so that its streams know where they have come to. */
-  #http2(place: Place): Http2Server {
+  #http2(place: Place, socket: PipeSocket): Http2Server {
     const server = createHttp2({ settings: { maxHeaderListSize: 1024 * 1024 } })
     server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...[, raw]: unknown[]) => {
       stream.on('error', () => {})
-      void this.#serve(h2Exchange(stream, headers, raw as string[] | undefined), place)
+      void this.#serve(h2Exchange(socket, stream, headers, raw as string[] | undefined), place)
     })
     server.on('session', (session) => session.on('error', () => {}))
     server.on('sessionError', () => {})
@@ -141,14 +141,19 @@ export class Upstream {
     const sent = new UpstreamRequest(exchange.head, place, this.requests.length + 1)
     this.requests.push(sent)
     const left = new AbortController()
-    const body = bodyOf(exchange, sent, left)
+    let isSaid = false
+    exchange.to.once('close', () => {
+      if (!isSaid || !exchange.to.writableFinished) left.abort()
+    })
+    const body = bodyOf(exchange, sent)
     try {
       const given = await this.#ask(requestOf(exchange.head, place, body, left.signal), sent)
       const answer = await readyAnswer(given).catch((error: unknown) => {
         this.#misused(error)
         throw error
       })
-      await respond(exchange.send(answer), answer.body)
+      await respond(exchange.to, exchange.send(answer), answer.body)
+      isSaid = true
     } catch (error) {
       sent.threw = error
       exchange.cut()
@@ -184,11 +189,7 @@ function requestOf(
 }
 
 /** The body of a request, which is kept as well; null where there is none. */
-function bodyOf(
-  exchange: Exchange,
-  sent: UpstreamRequest,
-  left: AbortController,
-): ReadableStream<Uint8Array> | null {
+function bodyOf(exchange: Exchange, sent: UpstreamRequest): ReadableStream<Uint8Array> | null {
   const { body } = exchange
   const { headers } = sent
   const isFramed = headers.has('transfer-encoding') || Number(headers.get('content-length') ?? 0) > 0
@@ -209,7 +210,6 @@ function bodyOf(
       body.once('close', () => {
         if (!isOver) controller.error(new Error('the request was given up'))
         isOver = true
-        if (!sent.complete) left.abort()
       })
       body.on('error', () => {})
     },
@@ -217,7 +217,11 @@ function bodyOf(
   return hasBody ? stream : null
 }
 
-async function respond({ to, hasBody, end }: Sending, body: Uint8Array | SourceStage): Promise<void> {
+async function respond(
+  to: Exchange['to'],
+  { hasBody, end }: Sending,
+  body: Uint8Array | SourceStage,
+): Promise<void> {
   const isOpen = () => !to.destroyed && !to.writableEnded
   if (body instanceof Uint8Array) {
     if (hasBody && body.byteLength > 0) to.write(body)
@@ -229,11 +233,7 @@ async function respond({ to, hasBody, end }: Sending, body: Uint8Array | SourceS
     for (;;) {
       if (!hasBody || !isOpen()) return end()
       const { chunk, end: isLast } = await body.next()
-      if (chunk !== null && isOpen() && !to.write(chunk) && isOpen())
-        await new Promise<void>((resolve) => {
-          to.once('drain', resolve)
-          to.once('close', () => resolve())
-        })
+      if (chunk !== null && isOpen() && !to.write(chunk) && isOpen()) await drained(to)
       if (isLast) return end()
     }
   } finally {
@@ -252,6 +252,7 @@ function h1Exchange(req: IncomingMessage, res: ServerResponse): Exchange {
     },
     body: req,
     trailers: () => pairs(req.rawTrailers),
+    to: res,
     cut: () => void (req.socket as Duplex).destroy(new Error('cut')),
     send({ status, headers, trailers, interims, body }) {
       for (const interim of interims) {
@@ -268,12 +269,17 @@ function h1Exchange(req: IncomingMessage, res: ServerResponse): Exchange {
       if (trailers.length > 0) res.addTrailers(trailers)
       res.on('error', () => {})
       res.flushHeaders()
-      return { to: res, hasBody: mayHaveBody && req.method !== 'HEAD', end: () => void res.end() }
+      return { hasBody: mayHaveBody && req.method !== 'HEAD', end: () => void res.end() }
     },
   }
 }
 
-function h2Exchange(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw?: string[]): Exchange {
+function h2Exchange(
+  socket: PipeSocket,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  raw?: string[],
+): Exchange {
   let trailed: RawHeaders = []
   stream.on('trailers', (trailers: IncomingHttpHeaders) => {
     trailed = pairsOf(trailers)
@@ -289,21 +295,20 @@ function h2Exchange(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw
     },
     body: stream,
     trailers: () => trailed,
-    cut: () => void stream.close(2),
+    to: stream,
+    cut: () => void socket.destroy(new Error('cut')),
     send({ status, headers, trailers, interims, body }) {
       for (const interim of interims)
         stream.additionalHeaders({ ':status': interim.status, ...grouped(interim.headers) })
       const hasBody = status !== 204 && status !== 304 && method !== 'HEAD'
       const fields = grouped(headers)
-      const length =
-        body instanceof Uint8Array && !('content-length' in fields) && status !== 204 && status !== 304
       const waits = trailers.length > 0
-      stream.respond(
-        { ':status': status, ...fields, ...(length ? { 'content-length': body.byteLength } : {}) },
-        { endStream: !hasBody && !waits, sendDate: false, waitForTrailers: waits } as object,
-      )
+      const isFramed = 'content-length' in fields || waits || status === 204 || status === 304
+      if (body instanceof Uint8Array && !isFramed) fields['content-length'] = String(body.byteLength)
+      const options = { endStream: !hasBody && !waits, sendDate: false, waitForTrailers: waits }
+      stream.respond({ ':status': status, ...fields }, options as object)
       if (waits) stream.once('wantTrailers', () => stream.sendTrailers(grouped(trailers)))
-      return { to: stream, hasBody, end: () => void (stream.writableEnded || stream.end()) }
+      return { hasBody, end: () => void (stream.writableEnded || stream.end()) }
     },
   }
 }
