@@ -1,8 +1,18 @@
 // What `inject` sends, tells and refuses.
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { expect, test } from 'vitest'
-import { definePart, definePhases, HttpPeer, HttpProxy, Server, UsageError } from '../ts/index.js'
+import { expect, test, vi } from 'vitest'
+import {
+  definePart,
+  definePhases,
+  HttpPeer,
+  HttpProxy,
+  Server,
+  type Session,
+  UsageError,
+} from '../ts/index.js'
 import { type InjectRequest, inject } from '../ts/testing/index.js'
 
 const peer = new HttpPeer('http://10.1.2.3:81')
@@ -252,7 +262,7 @@ test('subrequests are told of by themselves', async () => {
       if (session.parent !== undefined) return 204
       const answer = await session.subrequest('/auth')
       session.subrequest('/mirror', { detached: true, peer: new HttpPeer('10.0.0.2:80') })
-      if (answer.status !== 204) return 401
+      return answer.status === 204 ? undefined : 401
     },
   })
   const r = await inject(phases, { target: '/page', upstream: (_request, { target }) => ({ body: target }) })
@@ -340,8 +350,7 @@ test('nothing is listened on, and the process ends when all is told', () => {
 
 test('it works in a worker, which may end in the middle', async () => {
   const { Worker } = await import('node:worker_threads')
-  const { once } = await import('node:events')
-  const program = `
+    const program = `
     const { parentPort } = require('node:worker_threads')
     import('${new URL('../dist/index.js', import.meta.url)}').then(async ({ HttpPeer }) => {
       const { inject } = await import('${new URL('../dist/testing/index.js', import.meta.url)}')
@@ -354,6 +363,32 @@ test('it works in a worker, which may end in the middle', async () => {
   expect((await once(worker, 'message'))[0]).toBe('hi')
   await worker.terminate()
   expect((await inject(gateway)).response.status).toBe(200)
+})
+
+test('timers that a test has put in the place of the real ones do not stop it', async () => {
+  vi.useFakeTimers()
+  try {
+    const r = await inject(
+      { upstreamPeer: peer, requestFilter: () => new Response('early') },
+      { upstream: () => new Response('hi') },
+    )
+    expect(r.response.text()).toBe('early')
+    const passed = await inject(gateway, { upstream: () => new Response('hi') })
+    expect(passed.response.text()).toBe('hi')
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('a client shows its certificate', async () => {
+  const certificate = new X509Certificate(readFileSync('__test__/certs/client.pem'))
+  const subjects: unknown[] = []
+  const look = {
+    upstreamPeer: peer,
+    requestFilter: ({ tls }: Session) => void subjects.push(tls?.clientCertificate?.subject),
+  }
+  await inject(look, { tls: { certificates: [certificate.raw] } })
+  expect(subjects).toEqual([certificate.subject])
 })
 
 test('the package has it by its name', () => {
@@ -374,6 +409,7 @@ test.each<[string, unknown, string, string]>([
   ['a client', { client: 'localhost' }, 'INVALID_OPTIONS', 'client'],
   ['a port of a client', { client: '1.2.3.4:99999' }, 'INVALID_OPTIONS', 'client'],
   ['tls', { tls: 'yes' }, 'INVALID_OPTIONS', 'tls'],
+  ['a certificate', { tls: { certificates: [Buffer.from('x')] } }, 'INVALID_OPTIONS', 'tls.certificates'],
   ['an option of tls', { tls: { serverName: 1 } }, 'INVALID_OPTIONS', 'tls.serverName'],
   ['no upstream', { upstream: [] }, 'INVALID_OPTIONS', 'upstream'],
   ['an upstream', { upstream: 'http://x' }, 'INVALID_OPTIONS', 'upstream'],

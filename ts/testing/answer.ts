@@ -1,6 +1,7 @@
 import { type BodySource, SourceStage } from '../bodies/source.js'
 import { show, UsageError } from '../errors.js'
 import { checkName, checkValue, type HeaderInput } from '../headers.js'
+import { nextTurn } from './time.js'
 
 /** What stands for an origin may answer with: a status, a `Response`, or its parts. */
 export type UpstreamAnswer =
@@ -108,10 +109,6 @@ async function bodyOf(response: Response): Promise<Uint8Array | SourceStage> {
     () => waiting.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
     () => reader.cancel(),
   )
-}
-
-function nextTurn(): Promise<undefined> {
-  return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
 function invalid(message: string): UsageError {

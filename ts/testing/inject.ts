@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Environment, theEnvironment } from '../crossing/environment.js'
 import { invalidOptions, type ProxyError, UsageError } from '../errors.js'
 import { makeLog } from '../logger.js'
@@ -12,6 +11,7 @@ import type { InjectedResponse } from './message.js'
 import { checkInject, type Injectable, type InjectRequest } from './options.js'
 import { PipeSocket } from './pipe.js'
 import { type Recorded, Recorder } from './recorder.js'
+import { nextTurn, sleep } from './time.js'
 import { Upstream, type UpstreamRequest } from './upstream.js'
 
 /** A line that the proxy logged. */
@@ -176,7 +176,7 @@ class Run {
   async #late(signal: AbortSignal): Promise<never> {
     const { timeoutMs } = this.#options
     if (timeoutMs === 0) return new Promise(() => {})
-    await sleep(timeoutMs, undefined, { signal }).catch(() => new Promise(() => {}))
+    await sleep(timeoutMs, signal)
     const calls = this.#recorder.requests.flatMap(({ calls }) => calls)
     const open = calls.find(({ outcome }) => outcome === 'unsettled')
     const what = open === undefined ? this.#waitsFor : `${open.phase}, whose promise has not settled`
@@ -198,7 +198,7 @@ class Run {
     while (this.#recorder.requests.length === 0 && this.#environment.native.stats().queued > 0) await sleep(1)
     await this.#recorder.idle()
     // What was logged on the way is on its way too.
-    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    for (let turn = 0; turn < 2; turn++) await nextTurn()
     return this.#told(response)
   }
 
@@ -255,12 +255,15 @@ class Run {
     this.#upstream.close()
     await this.#injection.close()
     const { crossing } = this.#environment
-    for (const entry of this.#recorder.entries) crossing.retireProxy(entry, 0)
-    crossing.retireLog(this.#id, 0)
+    for (const entry of this.#recorder.entries) crossing.retireProxy(entry, LAST_WORDS_MS)
+    crossing.retireLog(this.#id, LAST_WORDS_MS)
   }
 }
 
 const LOGGING = 1 << Phase.logging
+
+/** How long what is left of a request that was given up may take to end. */
+const LAST_WORDS_MS = 100
 
 /** The code of a connection that is not made. */
 function codeOf(error: unknown): string {

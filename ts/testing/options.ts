@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { type BodySource, SourceStage } from '../bodies/source.js'
 import { splitAddress } from '../endpoint.js'
@@ -63,7 +64,7 @@ const tlsRules = {
   certificates: value<readonly Uint8Array[]>(
     [],
     'a list of certificates in DER',
-    (v) => Array.isArray(v) && v.every((one) => one instanceof Uint8Array),
+    (v) => Array.isArray(v) && v.every(isCertificate),
   ),
 }
 
@@ -97,6 +98,14 @@ const rules = {
   timeoutMs: ms(15_000),
 }
 const tlsGroup = group(tlsRules)
+
+function isCertificate(given: unknown): boolean {
+  try {
+    return given instanceof Uint8Array && new X509Certificate(given) !== null
+  } catch {
+    return false
+  }
+}
 
 function isClient(given: unknown): boolean {
   return typeof given === 'string' && (isIP(given) !== 0 || splitAddress(given) !== undefined)
@@ -143,7 +152,7 @@ export function checkInject(request: InjectRequest): Injectable {
     tls: tls && {
       isOld: tls.version === 'TLSv1.2',
       alpn: version === 'h2' ? 'h2' : 'http/1.1',
-      ...(tls.serverName === undefined ? {} : { serverName: tls.serverName }),
+      ...(tls.serverName === undefined ? {} : { serverName: tls.serverName.toLowerCase() }),
       certificates: [...tls.certificates],
     },
     handlers,
