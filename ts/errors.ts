@@ -216,6 +216,7 @@ export class UsageError extends Error {
   /** With INVALID_OPTIONS: every wrong option. Else empty. */
   readonly problems: readonly OptionProblem[]
 
+  /** One of a mistake of one's own: `message` is for people, `code` for programs. */
   constructor(
     code: UsageCode,
     message: string,

@@ -132,7 +132,7 @@ function isUpgrade(name: string): boolean {
 }
 
 /** Values that say what becomes of requests, with no phase that does. */
-type ActingOptions =
+export type ActingOptions =
   | Required<Pick<HttpProxyOptions, 'routes'>>
   | Required<Pick<RouteValues, 'respond'>>
   | Required<Pick<RouteValues, 'redirect'>>

@@ -17,8 +17,16 @@ export type UpstreamAnswer =
       /** The fields after the body. Default: none. */
       trailers?: HeaderInput
       /** Interim responses that go out before. Default: none. */
-      interims?: readonly { status: number; headers?: HeaderInput }[]
+      interims?: readonly UpstreamInterim[]
     }
+
+/** An interim response that goes out before the answer. */
+export interface UpstreamInterim {
+  /** 100 to 199, but 101. */
+  status: number
+  /** Default: none. */
+  headers?: HeaderInput
+}
 
 /** An answer of an origin, ready to be sent. */
 export interface ReadyAnswer {

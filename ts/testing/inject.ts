@@ -3,7 +3,14 @@ import { invalidOptions, type ProxyError, UsageError } from '../errors.js'
 import { makeLog } from '../logger.js'
 import { type NativeDial, NativeInjection, peerEpoch, registerPeer } from '../native.js'
 import { HttpPeer } from '../peer.js'
-import { type AnyPart, type AnyPhases, Phase, type PhaseName } from '../phases.js'
+import {
+  type AnyPart,
+  type AnyPhases,
+  Phase,
+  type PhaseName,
+  type WithCtx,
+  type WithoutCtx,
+} from '../phases.js'
 import { HttpProxy, type HttpProxyOptions } from '../proxy.js'
 import type { PhaseCall } from './calls.js'
 import { ask } from './client.js'
@@ -16,15 +23,21 @@ import { Upstream, type UpstreamRequest } from './upstream.js'
 
 /** A line that the proxy logged. */
 export interface LogLine {
+  /** How much it matters. */
   readonly level: 'debug' | 'info' | 'warn' | 'error'
+  /** What it says. */
   readonly line: string
 }
 
 /** A subrequest that went through the phases. */
 export interface InjectedSubrequest {
+  /** As it was asked for: `/path?query`. */
   readonly target: string
+  /** Every call of a phase, in order. */
   readonly phases: readonly PhaseCall[]
+  /** As that of the request. */
   readonly ctx: unknown
+  /** Why it failed, if it did. */
   readonly error: ProxyError | undefined
 }
 
@@ -53,7 +66,14 @@ export interface Injected<Ctx = unknown> {
 }
 
 /** The context of phases, as `newCtx` says. */
-export type CtxOf<Phases> = Phases extends { newCtx(...args: never[]): infer Ctx } ? Ctx : undefined
+export type CtxOf<Phases> =
+  Phases extends WithCtx<infer Ctx>
+    ? Ctx
+    : 'newCtx' extends keyof Phases
+      ? Phases extends WithoutCtx<infer Ctx>
+        ? Ctx
+        : never
+      : undefined
 
 /** The contexts of parts, each in its place. */
 export type CtxsOf<Parts extends readonly unknown[]> = { -readonly [At in keyof Parts]: CtxOf<Parts[At]> }

@@ -74,7 +74,9 @@ export function pairsOf(headers: NodeJS.Dict<string | string[] | number>): [stri
 
 /** An interim response, such as 103. */
 export interface InjectedInterim {
+  /** 100 to 199. */
   readonly status: number
+  /** Its fields. */
   readonly headers: Headers
 }
 

@@ -17,11 +17,13 @@ import { drained, type PipeSocket } from './pipe.js'
 export class UpstreamRequest extends Message {
   /** How many have left, this one included: 1 for the first. */
   readonly number: number
+  /** Such as `GET`. */
   readonly method: string
   /** As it was sent: `/path?query`. */
   readonly target: string
   /** The host asked for. */
   readonly host: string
+  /** The version of HTTP. */
   readonly version: '1.1' | '2'
   /** Where it went: `host:port` or `unix:/path`. */
   readonly address: string
