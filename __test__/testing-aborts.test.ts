@@ -219,3 +219,32 @@ test('a request for an upgrade is answered by upstream like any other', async ()
   expect(r.response.status).toBe(426)
   expect(r.upstreamRequest!.headers.get('upgrade')).toBe('websocket')
 })
+
+test.each(VERSIONS)('an answer waits for the whole request, or does not (%s)', async (version) => {
+  for (const early of [false, true]) {
+    const order: string[] = []
+    const answered = deferred()
+    const phases = definePhases({
+      upstreamPeer: patient,
+      responseFilter() {
+        order.push('answer')
+        answered.resolve()
+      },
+    })
+    async function* body() {
+      yield 'first'
+      // The rest comes when there is an answer, or when it can be seen that there is none.
+      await (early ? answered.promise : new Promise((resolve) => setTimeout(resolve, 30)))
+      order.push('rest')
+      yield 'rest'
+    }
+    const r = await inject(phases, {
+      version,
+      method: 'POST',
+      body: body(),
+      upstream: () => ({ body: 'ok', early }),
+    })
+    expect([r.response.text(), order]).toEqual(['ok', early ? ['answer', 'rest'] : ['rest', 'answer']])
+    if (!early) expect(r.upstreamRequest!.text()).toBe('firstrest')
+  }
+})

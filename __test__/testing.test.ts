@@ -1,7 +1,7 @@
 // What `inject` sends, tells and refuses.
 import { spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { expect, test, vi } from 'vitest'
 import {
@@ -350,7 +350,7 @@ test('nothing is listened on, and the process ends when all is told', () => {
 
 test('it works in a worker, which may end in the middle', async () => {
   const { Worker } = await import('node:worker_threads')
-    const program = `
+  const program = `
     const { parentPort } = require('node:worker_threads')
     import('${new URL('../dist/index.js', import.meta.url)}').then(async ({ HttpPeer }) => {
       const { inject } = await import('${new URL('../dist/testing/index.js', import.meta.url)}')

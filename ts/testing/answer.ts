@@ -18,6 +18,8 @@ export type UpstreamAnswer =
       trailers?: HeaderInput
       /** Interim responses that go out before. Default: none. */
       interims?: readonly UpstreamInterim[]
+      /** Whether it is sent even before the request has come whole. Default: false. */
+      early?: boolean
     }
 
 /** An interim response that goes out before the answer. */
@@ -34,6 +36,8 @@ export interface ReadyAnswer {
   readonly headers: [string, string][]
   readonly trailers: [string, string][]
   readonly interims: { status: number; headers: [string, string][] }[]
+  /** Whether it does not wait for the rest of the request. */
+  readonly early: boolean
   /** The whole body, or what makes it. */
   readonly body: Uint8Array | SourceStage
 }
@@ -47,13 +51,14 @@ export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
   if (typeof parts !== 'object' || parts === null)
     throw invalid(`upstream gave ${show(given)}, not an answer`)
   const isResponse = parts instanceof Response
-  const allowed = ['status', 'headers', 'body', 'trailers', 'interims']
+  const allowed = ['status', 'headers', 'body', 'trailers', 'interims', 'early']
   if (!isResponse)
     for (const key of Object.keys(parts))
       if (!allowed.includes(key)) throw invalid(`there is no field ${show(key)} of an answer of upstream`)
   const { status = 200, headers = {} } = parts
   checkStatus(status, 200)
-  const { trailers = {}, interims = [] } = isResponse ? {} : parts
+  const { trailers = {}, interims = [], early = false } = isResponse ? {} : parts
+  if (typeof early !== 'boolean') throw invalid(`upstream gave early: ${show(early)}, not true or false`)
   const first = interims.map((interim) => {
     checkStatus(interim.status, 100, 199)
     return { status: interim.status, headers: fieldsOf(interim.headers ?? {}) }
@@ -63,6 +68,7 @@ export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
     headers: fieldsOf(headers),
     trailers: fieldsOf(trailers),
     interims: first,
+    early,
     body: isResponse ? await bodyOf(parts) : made(parts.body),
   }
 }

@@ -59,7 +59,8 @@ async function write(to: ClientRequest | ClientHttp2Stream, body: Sent['body']):
   try {
     for (;;) {
       const { chunk, end } = await body.next()
-      if (to.destroyed) return
+      // The proxy may want no more of it once it has answered.
+      if (to.destroyed || to.writableEnded) return
       if (chunk !== null && !to.write(chunk)) await drained(to)
       if (end) return void to.end()
     }
@@ -148,8 +149,10 @@ function askH2(socket: PipeSocket, sent: Sent, incoming: Incoming, over: () => v
   stream.on('response', (headers) => {
     response = new InjectedResponse(Number(headers[':status']), pairsOf(headers), incoming.interims)
     incoming.response = response
+    // Not before: pieces that are there already would come ahead of the head.
+    const taken = response
+    stream.on('data', (piece: Buffer) => void (taken.keep(piece) || socket.destroy(new Error('too long'))))
   })
-  stream.on('data', (piece: Buffer) => void (response?.keep(piece) || socket.destroy()))
   stream.on('trailers', (trailers) => response?.trailed(pairsOf(trailers)))
   stream.once('end', () => {
     isWhole = true

@@ -147,6 +147,10 @@ export class Upstream {
     exchange.to.once('close', () => {
       if (!isSaid || !exchange.to.writableFinished) left.abort()
     })
+    const whole = new Promise<void>((resolve) => {
+      exchange.body.once('end', resolve)
+      exchange.body.once('close', resolve)
+    })
     const body = bodyOf(exchange, sent)
     try {
       const given = await this.#ask(requestOf(exchange.head, place, body, left.signal), sent)
@@ -154,6 +158,8 @@ export class Upstream {
         this.#misused(error)
         throw error
       })
+      // Otherwise it would be chance how much of the request the phases get to see.
+      if (!answer.early) await whole
       await respond(exchange.to, exchange.send(answer), answer.body)
       isSaid = true
     } catch (error) {
