@@ -18,7 +18,7 @@ struct Scripted {
     failure: Option<ErrorKind>,
     hangs: bool,
     dialled: AtomicUsize,
-    ends: std::sync::Mutex<Vec<MemoryStream>>,
+    ends: parking_lot::Mutex<Vec<MemoryStream>>,
 }
 
 impl Dialer for Scripted {
@@ -32,7 +32,7 @@ impl Dialer for Scripted {
                 return Err(Error::new(kind, "as it was told"));
             }
             let (near, far) = MemoryStream::pair(1024);
-            self.ends.lock().unwrap().push(far);
+            self.ends.lock().push(far);
             Ok(Stream::from(near))
         })
     }
@@ -57,7 +57,7 @@ async fn names_are_not_resolved_and_bytes_go_both_ways() {
     let connector = connector(dialer.clone());
     let mut connection = connector.connect(0, &named()).await.unwrap();
     assert_eq!(connection.remote.to_string(), "127.0.0.1:8080");
-    let mut far = dialer.ends.lock().unwrap().pop().unwrap();
+    let mut far = dialer.ends.lock().pop().unwrap();
     connection.stream.write_all(b"there").await.unwrap();
     far.write_all(b"back").await.unwrap();
     let (mut there, mut back) = ([0; 5], [0; 4]);
@@ -81,7 +81,7 @@ async fn connections_are_pooled_until_the_other_end_goes() {
         connector.release(0, connection, keep);
     }
     assert_eq!(dialer.dialled.load(Ordering::Relaxed), 1);
-    dialer.ends.lock().unwrap().clear();
+    dialer.ends.lock().clear();
     assert!(connector.take(0, &peer, false).is_none());
 }
 
