@@ -19,10 +19,53 @@ export declare class NativeCrossing {
   stats(): CrossingStats
 }
 
+/** A connection that the proxy wants to an origin. */
+export declare class NativeDial {
+  /** The peer's number. */
+  get peer(): number
+  /** `host:port` or `unix:/path`. */
+  get address(): string
+  /** Whether the peer would be spoken to over TLS. */
+  get isTls(): boolean
+  /** The origin's end of it; none where the proxy waits no longer. */
+  accept(): NativePipe | null
+  /**
+   * It comes to nothing. `code`: `DNS_FAILED`, `TLS_FAILED`, `CONNECT_REFUSED`, `CONNECT_TIMEOUT`
+   * or `CONNECT_FAILED`.
+   */
+  refuse(code: string, message: string): void
+}
+
+/** A proxy for one request. */
+export declare class NativeInjection {
+  /** Opens the client's connection. The proxy's options have one thread. */
+  constructor(crossing: NativeCrossing, proxy: NativeProxyOptions, options: NativeInjectOptions)
+  /** The client's end of its connection; once. */
+  client(): NativePipe | null
+  /** The next connection that the proxy wants to an origin; none when it is closed. Never rejects. */
+  dialled(): Promise<NativeDial | null>
+  /** Settles when the proxy is done with the client's connection. Never rejects. */
+  served(): Promise<void>
+  /** Ends whatever is left of it; settles when its tasks have been told. Never rejects. */
+  close(): Promise<void>
+}
+
 /** The TLS of a peer. What is wrong with it is thrown as `field
 what is wrong`. */
 export declare class NativePeerTls {
   constructor(options: NativePeerTlsOptions)
+}
+
+/** One end of a connection within the process. */
+export declare class NativePipe {
+  /** The next bytes; none at the end. Rejects where the other side has gone. */
+  read(): Promise<Buffer | null>
+  /** Writes it all. Rejects where the other side has gone. */
+  write(bytes: Uint8Array): Promise<void>
+  /** Nothing more is written; it can still be read. */
+  end(): void
+  /** Gives it up: the other side cannot take it for an end. */
+  reset(): void
 }
 
 /** A server and its services. */
@@ -178,6 +221,27 @@ export interface NativeHttp2Options {
   maxFaultResets: number
   maxControlFrames: number
   maxUnreadBytes: number
+}
+
+/** Who the client of an injected request is said to be. */
+export interface NativeInjectOptions {
+  /** For its log lines, as the number of a server. */
+  serverId: number
+  /** `ip:port`. */
+  remote: string
+  local: string
+  /** What its handshake is said to have come to; absent: in the clear. */
+  tls?: NativeInjectTls
+}
+
+/** A handshake that is said to have been. */
+export interface NativeInjectTls {
+  /** Whether it is TLS 1.2; otherwise 1.3. */
+  isOld: boolean
+  alpn?: string
+  serverName?: string
+  /** The client's certificates in DER, its own first. */
+  certificates: Array<Uint8Array>
 }
 
 /** Which requests something is for. Empty lists ask for nothing. */

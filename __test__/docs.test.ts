@@ -179,7 +179,7 @@ describe('links', () => {
   const docs = readdirSync('docs', { recursive: true })
     .map((name) => `docs/${name}`)
     .filter((name) => name.endsWith('.md'))
-  const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md', ...docs]
+  const files = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'bench/README.md', ...docs]
   /** The headings of a document as links name them. */
   const anchors = (file: string) =>
     [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>

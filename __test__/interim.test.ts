@@ -4,7 +4,6 @@ import { type ClientHttp2Session, connect as connectH2 } from 'node:http2'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AnyPhases, HttpPeer, ProxyError, type Session } from '../ts/index.js'
 import { Client, get } from './support/client.js'
-import { runExample } from './support/example.js'
 import { startOrigin, startRaw } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
 import { startTlsOrigin } from './support/tls.js'
@@ -268,20 +267,4 @@ test('a hint that is sent when its request is over reaches no other request of t
   expect((await client.ask(get('/first'))).status).toBe(200)
   expect((await client.ask(get('/second'))).status).toBe(200)
   await client.end()
-})
-
-test('examples/early-hints.ts hints by itself, and passes on what the origin hints', async () => {
-  const origin = await startRaw((socket) => {
-    socket.on('data', () =>
-      socket.write(
-        'HTTP/1.1 103 Early Hints\r\nlink: <http://origin.internal/a.js>; rel=preload\r\n\r\n' +
-          'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok',
-      ),
-    )
-  })
-  const { at } = await runExample('early-hints', `http://${origin.address}`)
-  const [host, port] = at.split(':') as [string, string]
-  const { interim, status } = await ask('h1', { host, port: Number(port) })
-  expect(interim.map(({ link }) => link)).toEqual([STYLE, '</a.js>; rel=preload'])
-  expect(status).toBe(200)
 })

@@ -12,7 +12,6 @@ import {
   type UsageError,
 } from '../ts/index.js'
 import { Client, get, once, post } from './support/client.js'
-import { runExample } from './support/example.js'
 import { startOrigin } from './support/origin.js'
 import { type Running, startProxy, until } from './support/proxy.js'
 
@@ -557,27 +556,4 @@ describe('mistakes', () => {
     expect(paths({ routes: [{ match: { path: '/a' }, respond: 200 }] }, {})).toEqual([])
     expect(paths({ routes: [{ match: { path: '/a' } }] }, {})).toEqual(['routes[0].upstreamPeer'])
   })
-})
-
-test('examples/routes.ts does what it says', async () => {
-  const origin = await startOrigin((seen, res) => {
-    res.setHeader('x-powered-by', 'origin')
-    res.end(`${seen.url} ${seen.header('x-api')} ${seen.header('cookie')}`)
-  })
-  const { at } = await runExample('routes', `http://${origin.address}`)
-  const [host, port] = at.split(':') as [string, string]
-  const ask = async (path: string, fields: Record<string, string> = {}, method = 'GET') => {
-    const { status, body, header } = await once({ host, port: Number(port) }, get(path, fields, method))
-    expect([header('x-content-type-options'), header('x-powered-by')]).toEqual(['nosniff', undefined])
-    return [status, header('location') ?? body]
-  }
-  expect(await ask('/health')).toEqual([200, 'fine\n'])
-  expect(await ask('/blog/2026/x?y')).toEqual([308, 'https://blog.example/2026/x?y'])
-  expect(await ask('/api/a')).toEqual([401, 'a key, please\n'])
-  expect(await ask('/blog/../api/a?b', { 'x-key': '1', cookie: 'c' })).toEqual([200, '/v1/a?b 1 undefined'])
-  const site = { host: 'a.static.example' }
-  expect(await ask('/logo.png', site)).toEqual([200, '/files/logo.png undefined undefined'])
-  expect(await ask('/logo.png', site, 'DELETE')).toEqual([405, ''])
-  expect(await ask('/else', { cookie: 'c' })).toEqual([200, '/else undefined c'])
-  expect(await ask('/api%2fa')).toEqual([400, '400 Bad Request\n'])
 })

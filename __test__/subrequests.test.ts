@@ -11,7 +11,6 @@ import {
   type UsageError,
 } from '../ts/index.js'
 import { Client, drive, get, once } from './support/client.js'
-import { runExample } from './support/example.js'
 import { DEAD, startOrigin, startRaw } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
 import { startTlsOrigin } from './support/tls.js'
@@ -309,35 +308,6 @@ test('a detached one outlives its request, and what comes of it hurts nobody', a
   resolve()
   await until(() => proxy.entry.detached === 0)
   expect(origin.sockets.size).toBe(1)
-})
-
-test('examples/auth-subrequest.ts asks who it is, and lets nobody else in', async () => {
-  const origin = await startOrigin((seen, res) =>
-    res.end(`${seen.header('x-user')} ${seen.header('authorization')}`),
-  )
-  const accounts = await startOrigin((seen, res) => {
-    res.statusCode = seen.header('authorization') === 'secret' ? 200 : 404
-    res.end('ann')
-  })
-  const { at } = await runExample('auth-subrequest', [
-    `http://${origin.address}`,
-    `http://${accounts.address}`,
-  ])
-  const [host, port] = at.split(':') as [string, string]
-  const ask = (fields: Record<string, string>) => once({ host, port: Number(port) }, get('/', fields))
-  expect((await ask({})).status).toBe(401)
-  expect((await ask({ authorization: 'wrong' })).status).toBe(403)
-  expect((await ask({ authorization: 'secret' })).body).toBe('ann undefined')
-})
-
-test('examples/mirroring.ts sends a copy elsewhere, and does not wait for it', async () => {
-  const origin = await startOrigin()
-  const shadow = await startOrigin(() => {})
-  const { at } = await runExample('mirroring', [`http://${origin.address}`, `http://${shadow.address}`])
-  const [host, port] = at.split(':') as [string, string]
-  expect((await once({ host, port: Number(port) }, get('/a?b'))).status).toBe(200)
-  await until(() => shadow.seen.length === 1)
-  expect([shadow.seen[0]!.url, shadow.seen[0]!.header('x-mirrored')]).toEqual(['/a?b', expect.any(String)])
 })
 
 test('routes and values are for those through the phases, not for those straight to a peer', async () => {

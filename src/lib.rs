@@ -10,6 +10,7 @@ mod app;
 #[cfg(feature = "bench")]
 mod bench;
 mod crossing;
+mod inject;
 mod log;
 mod options;
 mod peers;

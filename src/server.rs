@@ -16,7 +16,6 @@ use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
-use crate::phases::JsPhases;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -139,27 +138,10 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
-        let proxies = crossing.proxies.clone();
-        let crossing = crossing.inner.clone();
-        let routers: Vec<_> = (0..options.runtimes()).map(|_| crossing.add_router()).collect();
-        let sets = options.sets();
-        let proxy_ids: Vec<u32> = sets.iter().map(|set| set.proxy).collect();
-        let phases = JsPhases {
-            crossing,
-            sets,
-            limit: crate::options::limit(options.callback_timeout_ms),
-            max_queued: options.max_queued as usize,
-            routers: routers.iter().map(|(number, _)| *number).collect(),
-        };
-        let proxy = HttpProxy::new(phases, options.proxy()?, options.runtimes(), self.log.clone());
-        let app = Arc::new(ProxyApp {
-            proxy: Arc::new(proxy),
-            runtimes: Mutex::new(vec![None; options.runtimes()]),
-            routers: Mutex::new(routers.into_iter().map(Some).collect()),
-        });
-        for id in proxy_ids {
-            proxies.insert(id, &app);
-        }
+        let (runtimes, log) = (options.runtimes(), self.log.clone());
+        let made = options.proxy()?;
+        let app =
+            ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
         Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
     }
 

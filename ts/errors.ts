@@ -194,6 +194,8 @@ export type UsageCode =
   | 'BINARY_NOT_LOADED'
   /** `import 'millrace'`: the binary is of another version. */
   | 'BINARY_VERSION'
+  /** An injected request did not end in time; the message says what it waited for. */
+  | 'INJECT_TIMEOUT'
 
 /** One wrong option. */
 export interface OptionProblem {
@@ -220,6 +222,7 @@ export class UsageError extends Error {
   /** With INVALID_OPTIONS: every wrong option. Else empty. */
   readonly problems: readonly OptionProblem[]
 
+  /** One of a mistake of one's own: `message` is for people, `code` for programs. */
   constructor(
     code: UsageCode,
     message: string,

@@ -23,6 +23,7 @@ export interface RequestHeader {
   target: string
   /** The `host` field. */
   host: string
+  /** Its fields, which may be changed. */
   readonly headers: HeaderEdit
 }
 
@@ -30,6 +31,7 @@ export interface RequestHeader {
 export interface ResponseHeader {
   /** 200 to 599. */
   status: number
+  /** Its fields, which may be changed. */
   readonly headers: HeaderEdit
   /** Whether the body phases run on this response's body. Default: true. */
   filterBody: boolean
@@ -51,6 +53,7 @@ export interface ResponseHeader {
 export interface InterimResponse {
   /** 102 to 199. */
   readonly status: number
+  /** Its fields, which may be changed. */
   readonly headers: HeaderEdit
 }
 

@@ -28,6 +28,7 @@ export {
   type AnyPart,
   type AnyPhases,
   type Awaitable,
+  type BodyEnd,
   type BodyResult,
   type Decision,
   definePart,
@@ -39,8 +40,10 @@ export {
   type Phases,
   type ProxyHttp,
   type ProxyPart,
+  type WithCtx,
+  type WithoutCtx,
 } from './phases.js'
-export { HttpProxy, type HttpProxyOptions } from './proxy.js'
+export { type ActingOptions, HttpProxy, type HttpProxyOptions } from './proxy.js'
 export type { RequestMatch } from './routes/match.js'
 export type { Route } from './routes/routes.js'
 export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
@@ -61,4 +64,4 @@ export type { SubrequestOptions } from './subrequest.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'
-export { selfSigned } from './tls/self-signed.js'
+export { type SelfSigned, selfSigned } from './tls/self-signed.js'

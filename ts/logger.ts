@@ -1,8 +1,12 @@
 /** Where log lines go: pino, `console`, or one of your own. */
 export interface Logger {
+  /** For those who look for a fault. */
   debug(line: string): void
+  /** What is nobody's fault, such as a client that left. */
   info(line: string): void
+  /** Requests that failed, and what may become a fault. */
   warn(line: string): void
+  /** What should not have happened: a phase or a function of one's own that threw where nobody could be told. */
   error(line: string): void
 }
 

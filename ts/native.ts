@@ -7,6 +7,7 @@ export type {
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
+  NativeInjectTls,
   NativeMatch,
   NativeOriginOptions,
   NativePath,
@@ -22,7 +23,10 @@ export type {
 export const {
   checkRoutes,
   NativeCrossing,
+  NativeDial,
+  NativeInjection,
   NativePeerTls,
+  NativePipe,
   NativeServer,
   NativeSubrequest,
   NativeTls,

@@ -10,7 +10,15 @@ import type { Session } from './session.js'
 export type Awaitable<T> = T | PromiseLike<T>
 
 /** What goes on in the place of a piece of a body. */
-export type BodyResult = void | null | string | Uint8Array | { chunk?: string | Uint8Array; end: true }
+export type BodyResult = void | null | string | Uint8Array | BodyEnd
+
+/** The end of a body, in the place of a piece. */
+export interface BodyEnd {
+  /** What comes before the end. Default: nothing. */
+  chunk?: string | Uint8Array
+  /** The body ends here. */
+  end: true
+}
 
 /** Whether to try again, from `upstreamPeer` on, or to give up. Nothing: the default. */
 export type Decision = 'retry' | 'fail'
@@ -139,6 +147,7 @@ export interface Phases<Ctx> {
 export interface FilteredPhase<Handler> {
   /** Which requests it is for. */
   match: RequestMatch
+  /** The phase. */
   handler: Handler
 }
 
@@ -154,36 +163,44 @@ export type Filterable<P> = {
  * same request. It runs, synchronously, before the first of them; without it the context is `undefined`.
  */
 export type ProxyHttp<Ctx = undefined> = Filterable<Phases<Ctx>> &
-  ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+  ([Ctx] extends [undefined] ? WithoutCtx : WithCtx<Ctx>)
+
+/** What has a context: it is made for each request. */
+export interface WithCtx<Ctx> {
+  /** Makes the context of a request, before its first phase; has to be sync. */
+  newCtx(session: Session): Ctx
+}
+
+/** What has no context, or may have none. */
+export interface WithoutCtx<Ctx = undefined> {
+  /** Makes the context of a request, before its first phase; has to be sync. */
+  newCtx?(session: Session): Ctx
+}
 
 /**
  * One of several objects that make up the phases of a proxy: `new HttpProxy([auth, cors, gateway])`.
  * Each has a context of its own. Exactly one of them has `upstreamPeer`.
  */
 export type ProxyPart<Ctx = undefined> = Filterable<Partial<Phases<Ctx>>> &
-  ([Ctx] extends [undefined] ? { newCtx?(): undefined } : { newCtx(session: Session): Ctx })
+  ([Ctx] extends [undefined] ? WithoutCtx : WithCtx<Ctx>)
 
 /** A part with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
-export type AnyPart = Filterable<Partial<Phases<any>>> & { newCtx?(session: Session): unknown }
+export type AnyPart = Filterable<Partial<Phases<any>>> & WithoutCtx<unknown>
 
 /** Phases with any context. */
 // biome-ignore lint/suspicious/noExplicitAny: a phase's context is checked where it is written
-export type AnyPhases = Filterable<Phases<any>> & { newCtx?(session: Session): unknown }
+export type AnyPhases = Filterable<Phases<any>> & WithoutCtx<unknown>
 
 /** Returns its argument. It infers the context of a bag of functions from `newCtx`. */
-export function definePhases<Ctx>(
-  phases: Filterable<Phases<Ctx>> & { newCtx(session: Session): Ctx },
-): ProxyHttp<Ctx>
+export function definePhases<Ctx>(phases: Filterable<Phases<Ctx>> & WithCtx<Ctx>): ProxyHttp<Ctx>
 export function definePhases(phases: Filterable<Phases<undefined>>): ProxyHttp
 export function definePhases(phases: AnyPhases): AnyPhases {
   return phases
 }
 
 /** Returns its argument. It infers the context of a part, a bag of functions, from `newCtx`. */
-export function definePart<Ctx>(
-  part: Filterable<Partial<Phases<Ctx>>> & { newCtx(session: Session): Ctx },
-): ProxyPart<Ctx>
+export function definePart<Ctx>(part: Filterable<Partial<Phases<Ctx>>> & WithCtx<Ctx>): ProxyPart<Ctx>
 export function definePart(part: Filterable<Partial<Phases<undefined>>>): ProxyPart
 export function definePart(part: AnyPart): AnyPart {
   return part

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import type { Composition } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
@@ -131,7 +132,7 @@ function isUpgrade(name: string): boolean {
 }
 
 /** Values that say what becomes of requests, with no phase that does. */
-type ActingOptions =
+export type ActingOptions =
   | Required<Pick<HttpProxyOptions, 'routes'>>
   | Required<Pick<RouteValues, 'respond'>>
   | Required<Pick<RouteValues, 'redirect'>>
@@ -218,16 +219,34 @@ export class HttpProxy extends Service {
   protected override readonly speaksH2 = true
 
   /** @internal */
-  override addTo({ native, environment, log, numberOf }: Host): number {
-    const routes = this.#ways.map(({ entry = this.entry, native }): NativeRoute => {
-      entry.log = log
-      environment.crossing.addProxy(entry)
-      const { fixedPeer } = entry
+  override addTo(host: Host): number {
+    return host.native.addProxy(host.environment.native, this.wired(host))
+  }
+
+  /**
+   * @internal What the addon makes it of; its phases are known to the crossing from then on. `changed` gives
+   * others in their place, for tests.
+   */
+  wired(
+    { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
+    changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
+  ): NativeProxyOptions {
+    const own = changed(this.entry, this.#ways.at(-1)!.composition)
+    const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
+      const wired = entry === undefined || entry === this.entry ? own : changed(entry, composition)
+      wired.log = log
+      environment.crossing.addProxy(wired)
+      const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
-      return { ...native, proxyId: entry.id, peer }
+      return { ...native, proxyId: wired.id, peer }
     })
     const fallback = routes.pop()!
-    return native.addProxy(environment.native, { ...this.native, routes, fallback })
+    return { ...this.native, routes, fallback }
+  }
+
+  /** @internal The number of another set of phases. */
+  static nextId(): number {
+    return ++proxies
   }
 
   /** @internal */

@@ -32,6 +32,7 @@ export interface CloseReport {
 
 /** Numbers of one service. */
 export interface ServiceStats {
+  /** The service's name. */
   readonly name: string
   /** Client connections now. */
   readonly connections: number

@@ -19,6 +19,7 @@ export interface Address {
 
 /** The request as received; it never changes. */
 export interface RequestView {
+  /** Such as `GET`. */
   readonly method: string
   /** As sent: `/a?b`, or in absolute form `http://host/a?b`. */
   readonly target: string
@@ -28,18 +29,23 @@ export interface RequestView {
   readonly query: string
   /** The host asked for, with its port if one was given. */
   readonly host: string
+  /** The version of HTTP. */
   readonly version: '1.0' | '1.1' | '2'
+  /** Its fields. */
   readonly headers: HeaderView
 }
 
 /** The response so far: the origin's with the edits made, or one's own. */
 export interface ResponseView {
+  /** 200 to 599. */
   readonly status: number
+  /** Its fields. */
   readonly headers: HeaderView
 }
 
 /** What the TLS handshake of a client came to. */
 export interface TlsView {
+  /** The version of TLS. */
   readonly version: 'TLSv1.2' | 'TLSv1.3'
   /** The cipher suite, by its IANA name. */
   readonly cipher: string
@@ -55,6 +61,7 @@ export interface TlsView {
 
 /** The connection to the client, for as long as it lives. */
 export interface ConnectionView {
+  /** Unique in this process. */
   readonly id: string
   /** The other end of its socket: the client's, or that of a proxy in between. */
   readonly remote: Address
@@ -66,6 +73,7 @@ export interface ConnectionView {
 
 /** The connection to the origin. */
 export interface UpstreamView {
+  /** The peer of this try. */
   readonly peer: HttpPeer
   /** What was connected to: an address the peer's name stands for. */
   readonly address: string
@@ -94,6 +102,7 @@ export interface Timings {
 export interface Session {
   /** Unique in this process. */
   readonly id: string
+  /** The request as received. */
   readonly request: RequestView
   /** Undefined until there is one. */
   readonly response: ResponseView | undefined
@@ -104,6 +113,7 @@ export interface Session {
   readonly client: Address
   /** Where the client connected to. */
   readonly server: Address
+  /** The client's connection. */
   readonly connection: ConnectionView
   /** The client's TLS; undefined in the clear. */
   readonly tls: TlsView | undefined
@@ -111,9 +121,15 @@ export interface Session {
   readonly upstream: UpstreamView | undefined
   /** Aborted when the client leaves, or when a phase has taken too long; the reason is a `ProxyError`. */
   readonly signal: AbortSignal
+  /** When what happened. */
   readonly timings: Timings
   /** Bytes of the request and of the response, heads included, as far as they are known. */
-  readonly bytes: { readonly received: number; readonly sent: number }
+  readonly bytes: {
+    /** Of the request. */
+    readonly received: number
+    /** Of the response. */
+    readonly sent: number
+  }
   /**
    * Answers the request; the request side's later phases are skipped.
    *
@@ -151,6 +167,7 @@ export interface Session {
    * @throws UsageError INVALID_OPTIONS, INVALID_HEADER, SUBREQUEST_DEPTH, SUBREQUEST_LIMIT
    */
   subrequest(target: string, options: SubrequestOptions & { detached: true }): void
+  /** Without `detached` the response is returned; all else is the same. */
   subrequest(target: string, options?: SubrequestOptions & { detached?: false }): Promise<Response>
   /** The session that this request was made for as a subrequest; undefined of a client's request. */
   readonly parent: Session | undefined
@@ -207,6 +224,11 @@ export class LiveSession implements Session {
 
   constructor(state: RequestState) {
     this.#state = state
+  }
+
+  /** @internal What is behind it, for `millrace/testing`. */
+  static stateOf(session: Session): RequestState {
+    return (session as LiveSession).#state
   }
 
   get id(): string {

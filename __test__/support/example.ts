@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
+import { pathToFileURL } from 'node:url'
 import { onTestFinished, vi } from 'vitest'
+import type { Injected, InjectRequest } from '../../ts/testing/index.js'
 
 /** Free ports, which differ. */
 async function freePorts(count: number): Promise<number[]> {
@@ -73,4 +75,39 @@ export async function runExample(
   }
   const [at, secure] = ports.map((port) => `127.0.0.1:${port}`) as [string, string]
   return { at, secure, child, stderr: () => stderr, stdout: () => stdout, ended }
+}
+
+const root = (path: string) => pathToFileURL(path).href
+
+/** In the place of `millrace`: the same, with servers that keep their services and do not listen. */
+const SHIM = `
+export * from '${root('dist/index.js')}'
+export const services = []
+export class Server {
+  addService(service) { services.push(service); return service }
+  async start() {}
+  async run() {}
+  async close() {}
+}
+`
+
+let loaded = 0
+
+/** Loads an example as it stands, but that it does not listen: sends requests through its proxy. */
+export async function loadExample(
+  name: string,
+): Promise<(request?: InjectRequest) => Promise<Injected<Record<string, unknown>>>> {
+  const file = `target/${name}-${process.pid}-${++loaded}`
+  const shim = `${file}-shim.mjs`
+  writeFileSync(shim, SHIM)
+  const program = readFileSync(`target/examples/${name}.js`, 'utf8')
+  writeFileSync(`${file}.mjs`, program.replace("from 'millrace'", `from '${root(shim)}'`))
+  onTestFinished(() => {
+    for (const one of [shim, `${file}.mjs`]) rmSync(one)
+  })
+  await import(/* @vite-ignore */ root(`${file}.mjs`))
+  const { services } = await import(/* @vite-ignore */ root(shim))
+  // Of the build that the example runs on.
+  const { inject } = await import(/* @vite-ignore */ root('dist/testing/index.js'))
+  return (request) => inject(services[0], request)
 }

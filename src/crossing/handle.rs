@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::batch::Batch;
 use super::buffers::Memory;
 use super::queue::Crossing;
+use crate::inject::InjectRuntime;
 use crate::log::LogQueue;
 use crate::subrequests::Proxies;
 use crate::tls::NativeTlsInfo;
@@ -29,6 +30,8 @@ pub struct NativeCrossing {
     memory: Arc<Memory>,
     /// The proxies of this environment, for subrequests.
     pub(crate) proxies: Proxies,
+    /// What injected requests run on.
+    pub(crate) inject: InjectRuntime,
 }
 
 /// Views over memory of the addon that only the JS thread touches.
@@ -93,7 +96,8 @@ impl NativeCrossing {
             }
         })?;
         let log = LogQueue::new(logged)?;
-        Ok(NativeCrossing { inner, log, servers, memory, proxies: Proxies::default() })
+        let (proxies, inject) = (Proxies::default(), InjectRuntime::default());
+        Ok(NativeCrossing { inner, log, servers, memory, proxies, inject })
     }
 
     /// Views over memory of the addon that only the JS thread touches.

@@ -16,13 +16,33 @@ export interface HeaderChanges {
 }
 
 /** Where a client is sent, with 302 unless a status is given. */
-export type Redirect = string | { to: string; status?: 301 | 302 | 303 | 307 | 308 }
+export type Redirect =
+  | string
+  | {
+      /** A path or a URL. */
+      to: string
+      /** Default: 302. */
+      status?: 301 | 302 | 303 | 307 | 308
+    }
 
 /**
  * What becomes of the path: another in its place, the beginning of it replaced, or what an expression
  * finds replaced (`$1`, `$<name>`).
  */
-export type Rewrite = string | { prefix: string; to: string } | { pattern: RegExp; to: string }
+export type Rewrite =
+  | string
+  | {
+      /** The beginning of the path, whole segments. */
+      prefix: string
+      /** What takes its place. */
+      to: string
+    }
+  | {
+      /** What is looked for in the path. */
+      pattern: RegExp
+      /** What takes its place. */
+      to: string
+    }
 
 /** What is known of a request's way without asking a phase. It is done in Rust; nothing crosses. */
 export interface RouteValues {

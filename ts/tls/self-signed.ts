@@ -5,6 +5,14 @@ import { nativeProblem } from './pem.js'
 
 const ALLOWED = 'DNS names and IP addresses, at least one'
 
+/** A certificate and its key. */
+export interface SelfSigned {
+  /** In PEM. */
+  cert: string
+  /** In PEM, not encrypted. */
+  key: string
+}
+
 /**
  * Makes a certificate that has signed itself, and its key, in PEM: for development, demos and tests.
  * It is valid for a year, and no client trusts it that was not told to. Its `cert` does as the `ca`
@@ -13,7 +21,7 @@ const ALLOWED = 'DNS names and IP addresses, at least one'
  * @param names DNS names and IP addresses, such as `localhost` and `127.0.0.1`
  * @throws UsageError INVALID_OPTIONS
  */
-export function selfSigned(...names: string[]): { cert: string; key: string } {
+export function selfSigned(...names: string[]): SelfSigned {
   const problems: OptionProblem[] = []
   for (const [at, name] of names.entries())
     if (typeof name !== 'string' || !(isIP(name) || /^(?:\*\.)?[0-9A-Za-z\-.]{1,253}$/.test(name)))

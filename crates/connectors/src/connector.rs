@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use millrace_error::Result;
 
-use crate::dial::{Use, dial};
+use crate::dial::{Dialled, Use, dial, dial_by};
 use crate::h2::{H2Pool, OldPeers, Reached};
 use crate::pool::Pool;
 use crate::resolve::Resolver;
-use crate::{Connection, Link, Peer, PoolStats, Protocol};
+use crate::{Connection, Dialer, Link, Peer, PoolStats, Protocol};
 
 /// What a connector is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct Connector {
     h2: Arc<H2Pool>,
     old: Arc<OldPeers>,
     resolver: Resolver,
+    dialer: Option<Arc<dyn Dialer>>,
 }
 
 impl Connector {
@@ -43,7 +44,15 @@ impl Connector {
         let pool = Arc::new(Pool::new(pool_size, shards));
         let old = Arc::<OldPeers>::default();
         let h2 = H2Pool::new(Arc::clone(&pool), Arc::clone(&old), shards, max_header_list);
-        Connector { pool, h2: Arc::new(h2), old, resolver: Resolver::default() }
+        let resolver = Resolver::default();
+        Connector { pool, h2: Arc::new(h2), old, resolver, dialer: None }
+    }
+
+    /// The same with connections that `dialer` makes in the place of the network.
+    #[must_use]
+    pub fn dialled_by(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
     }
 
     /// What is there to send a request to the peer on: a place on an HTTP/2 connection, or an idle
@@ -105,13 +114,20 @@ impl Connector {
     /// TLS without a word about what they are (ALPN), unless the TLS options have one. Such a
     /// connection is dropped in the end, not released.
     pub async fn open(&self, shard: usize, peer: &Peer) -> Result<Connection> {
-        let dialled = dial(&self.resolver, peer, Use::Tunnel).await?;
+        let dialled = self.dialled(peer, Use::Tunnel).await?;
         Ok(self.pool.adopt(shard, peer.key.clone(), dialled))
     }
 
     async fn dial(&self, shard: usize, peer: &Peer) -> Result<Connection> {
-        let dialled = dial(&self.resolver, peer, Use::Http).await?;
+        let dialled = self.dialled(peer, Use::Http).await?;
         Ok(self.pool.adopt(shard, peer.key.clone(), dialled))
+    }
+
+    async fn dialled(&self, peer: &Peer, purpose: Use) -> Result<Dialled> {
+        match &self.dialer {
+            None => dial(&self.resolver, peer, purpose).await,
+            Some(dialer) => dial_by(&**dialer, peer).await,
+        }
     }
 
     /// Gives a connection back that is ready for its next request. It goes to the shard that its

@@ -7,12 +7,13 @@ mod through;
 pub use through::missing_of_answer;
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_error::{Code, Error, Result};
+use millrace_tls::HandshakeError;
 use millrace_transport::{Address, Stream, TlsInfo};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
@@ -21,7 +22,7 @@ use self::failure::{Failure, failed, place, unresolved};
 use self::through::through;
 use crate::bind::bind;
 use crate::resolve::Resolver;
-use crate::{Peer, PeerAddress, Protocol};
+use crate::{Dialer, Peer, PeerAddress, Protocol};
 
 /// A connection that is ready for its first request.
 pub(crate) struct Dialled {
@@ -87,6 +88,27 @@ pub(crate) async fn dial(resolver: &Resolver, peer: &Peer, purpose: Use) -> Resu
         let message = format!("{}: no address of the family of bindTo", place(peer));
         Error::new(Code::ConnectFailed, message).retry(true)
     }))
+}
+
+/// The same where somebody else makes the connections. A name counts as that of this host.
+pub(crate) async fn dial_by(dialer: &dyn Dialer, peer: &Peer) -> Result<Dialled> {
+    let remote = match peer.dialled() {
+        PeerAddress::Unix(path) => Address::Unix(path.clone()),
+        PeerAddress::Ip(address) => Address::canonical(*address),
+        PeerAddress::Host { port, .. } => {
+            Address::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port))
+        }
+    };
+    match Clock::start(peer).one(async { Ok(dialer.dial(peer).await?) }).await {
+        Ok(stream) => Ok(Dialled { stream, remote, tls: None }),
+        Err(Failure::Connect(error)) if error.kind() == ErrorKind::NotFound => {
+            Err(unresolved(peer, error))
+        }
+        Err(Failure::Connect(error)) if error.kind() == ErrorKind::InvalidData => {
+            Err(failed(peer, None, Failure::Tls(HandshakeError::Io(error))))
+        }
+        Err(failure) => Err(failed(peer, None, failure)),
+    }
 }
 
 /// The time that is left.

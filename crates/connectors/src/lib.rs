@@ -15,6 +15,7 @@ mod connect_proxy;
 mod connection;
 mod connector;
 mod dial;
+mod dialer;
 mod h2;
 mod key;
 mod link;
@@ -33,6 +34,7 @@ pub mod fuzzing {
 pub use connect_proxy::{ConnectProxy, InvalidProxyField};
 pub use connection::Connection;
 pub use connector::{Connector, ConnectorOptions};
+pub use dialer::{Dialer, Dialling};
 pub use h2::H2Slot;
 pub use key::{PeerAddress, PeerKey};
 pub use link::Link;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use millrace_connectors::{Connector, ConnectorOptions};
+use millrace_connectors::{Connector, ConnectorOptions, Dialer};
 use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
@@ -117,20 +117,34 @@ impl Arrival {
 impl<P: ProxyHttp> HttpProxy<P> {
     /// A proxy for a service of `runtimes` runtimes.
     pub fn new(phases: P, options: ProxyOptions, runtimes: usize, log: Arc<dyn Log>) -> Self {
-        // As HTTP/2 counts: 32 bytes more for each field.
-        let list = options.limits.max_bytes.saturating_add(32 * options.limits.max_fields);
-        let connector = ConnectorOptions {
-            pool_size: options.pool_size,
-            shards: runtimes,
-            max_header_list: list.try_into().unwrap_or(u32::MAX),
-        };
+        let connector = Connector::new(connector_options(&options, runtimes));
+        Self::with_connector(phases, options, connector, log)
+    }
+
+    /// A proxy on one runtime whose connections to origins `dialer` makes in the place of the network.
+    pub fn dialled_by(
+        phases: P,
+        options: ProxyOptions,
+        log: Arc<dyn Log>,
+        dialer: Arc<dyn Dialer>,
+    ) -> Self {
+        let connector = Connector::new(connector_options(&options, 1)).dialled_by(dialer);
+        Self::with_connector(phases, options, connector, log)
+    }
+
+    fn with_connector(
+        phases: P,
+        options: ProxyOptions,
+        connector: Connector,
+        log: Arc<dyn Log>,
+    ) -> Self {
         let unread = Unread::new(options.http2.max_unread_bytes);
         HttpProxy {
             phases,
             unread,
             straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
             options: Arc::new(options),
-            connector: Arc::new(Connector::new(connector)),
+            connector: Arc::new(connector),
             log,
         }
     }
@@ -370,6 +384,13 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
         let connector = self.connector.clone();
         tokio::spawn(async move { connector.sweep(runtime).await });
     }
+}
+
+fn connector_options(options: &ProxyOptions, shards: usize) -> ConnectorOptions {
+    // As HTTP/2 counts: 32 bytes more for each field.
+    let list = options.limits.max_bytes.saturating_add(32 * options.limits.max_fields);
+    let max_header_list = list.try_into().unwrap_or(u32::MAX);
+    ConnectorOptions { pool_size: options.pool_size, shards, max_header_list }
 }
 
 /// The number of another request.

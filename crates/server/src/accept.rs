@@ -1,7 +1,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
@@ -65,7 +65,7 @@ impl<A: ServerApp> Acceptors<A> {
             return self.complain(|| format!("{limit} connections are open, one was closed"));
         };
         let runtime = self.place(own);
-        let (id, accepted) = (next_id(), Instant::now());
+        let (id, accepted) = (ConnInfo::next_id(), Instant::now());
         let counters = self.tally.counters.clone();
         let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None, counters };
         if let Err(error) = self.spawn(stream, tls, conn, open, own) {
@@ -146,9 +146,4 @@ impl<A: ServerApp> Drop for Load<A> {
             load.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

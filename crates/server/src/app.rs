@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_error::{Level, Log};
 use millrace_transport::{Address, Stream, TlsInfo};
@@ -28,6 +29,12 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
+    /// The number of another connection.
+    pub fn next_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Counts and logs a panic that was kept to this connection, or to one request of it.
     pub fn report_panic(&self, payload: Box<dyn Any + Send>, log: &dyn Log) {
         self.counters.count_panic();

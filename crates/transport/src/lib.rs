@@ -5,6 +5,7 @@
 
 mod address;
 mod io;
+mod memory;
 mod options;
 mod quiet;
 mod refusal;
@@ -13,6 +14,7 @@ mod tls;
 mod tls_info;
 
 pub use address::{Address, InvalidAddress};
+pub use memory::MemoryStream;
 pub use options::{Keepalive, SocketOptions};
 pub use quiet::Quiet;
 pub use refusal::is_handshake_refusal;

@@ -27,6 +27,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => verdict(peek(stream)),
             Stream::Unix(stream) => verdict(peek(stream)),
+            Stream::Memory(stream) => stream.quiet(),
             Stream::Tls(stream) => stream.quiet(true),
         }
     }
@@ -37,6 +38,7 @@ impl Stream {
         verdict(match self {
             Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
             Stream::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
+            Stream::Memory(stream) => return stream.quiet(),
             Stream::Tls(stream) => return stream.quiet(false),
         })
     }
@@ -48,6 +50,7 @@ impl Stream {
         let ready = match self {
             Stream::Tcp(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
             Stream::Unix(stream) => pin!(stream.ready(Interest::READABLE)).poll(&mut cx),
+            Stream::Memory(stream) => return stream.is_read_closed(),
             Stream::Tls(stream) => return stream.carrier().is_read_closed(),
         };
         match ready {
@@ -63,6 +66,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Memory(stream) => stream.poll_read_ready(cx),
             Stream::Tls(stream) => stream.poll_read_ready(cx),
         }
     }

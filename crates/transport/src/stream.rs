@@ -5,7 +5,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{Address, Keepalive, TlsStream};
+use crate::{Address, Keepalive, MemoryStream, TlsStream};
 
 /// One connection, whatever carries it. Reads and writes like any stream of the runtime.
 ///
@@ -17,6 +17,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Within the process.
+    Memory(MemoryStream),
     /// Over TLS, which is over one of the others.
     Tls(Box<TlsStream>),
 }
@@ -31,20 +33,20 @@ pub enum StdStream {
 }
 
 impl Stream {
-    /// Sends small writes at once. No effect on a Unix socket, which always does.
+    /// Sends small writes at once. No effect but on TCP: the others always do.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.set_nodelay(nodelay),
-            Stream::Unix(_) => Ok(()),
+            Stream::Unix(_) | Stream::Memory(_) => Ok(()),
             Stream::Tls(stream) => stream.carrier().set_nodelay(nodelay),
         }
     }
 
-    /// Asks for keep-alive probes. No effect on a Unix socket, whose end is never far away.
+    /// Asks for keep-alive probes. No effect but on TCP: other ends are never far away.
     pub fn set_keepalive(&self, keepalive: &Keepalive) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => keepalive.apply(stream),
-            Stream::Unix(_) => Ok(()),
+            Stream::Unix(_) | Stream::Memory(_) => Ok(()),
             Stream::Tls(stream) => stream.carrier().set_keepalive(keepalive),
         }
     }
@@ -56,6 +58,10 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),
             Stream::Unix(_) => Ok(()),
+            Stream::Memory(stream) => {
+                stream.reset();
+                Ok(())
+            }
             Stream::Tls(stream) => stream.reset_on_drop(),
         }
     }
@@ -65,30 +71,33 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
-    /// The address of this end.
+    /// The address of this end. Within the process there is none: that is an error.
     pub fn local_address(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::canonical),
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
+            Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             Stream::Tls(stream) => stream.carrier().local_address(),
         }
     }
 
-    /// The address of the other end.
+    /// The address of the other end. Within the process there is none: that is an error.
     pub fn remote_address(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::canonical),
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
+            Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             Stream::Tls(stream) => stream.carrier().remote_address(),
         }
     }
 
-    /// Takes the connection out of its runtime. One over TLS stays where it is: that is an error.
+    /// Takes the connection out of its runtime. One over TLS, or within the process, stays where it
+    /// is: that is an error.
     pub fn into_std(self) -> io::Result<StdStream> {
         match self {
             Stream::Tcp(stream) => stream.into_std().map(StdStream::Tcp),
             Stream::Unix(stream) => stream.into_std().map(StdStream::Unix),
-            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Memory(_) | Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -111,6 +120,12 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Stream::Unix(stream)
+    }
+}
+
+impl From<MemoryStream> for Stream {
+    fn from(stream: MemoryStream) -> Self {
+        Stream::Memory(stream)
     }
 }
 

@@ -127,6 +127,7 @@ impl Read for Now<'_> {
         let known = match self.carrier {
             Stream::Tcp(stream) => stream.try_read(buf),
             Stream::Unix(stream) => stream.try_read(buf),
+            Stream::Memory(stream) => stream.try_read(buf),
             Stream::Tls(stream) => {
                 let mut buf = ReadBuf::new(buf);
                 let read =
@@ -141,7 +142,7 @@ impl Read for Now<'_> {
         match &*self.carrier {
             Stream::Tcp(stream) => (&*SockRef::from(stream)).read(buf),
             Stream::Unix(stream) => (&*SockRef::from(stream)).read(buf),
-            Stream::Tls(_) => Err(ErrorKind::WouldBlock.into()),
+            Stream::Memory(_) | Stream::Tls(_) => Err(ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -151,6 +152,7 @@ impl Write for Now<'_> {
         match self.carrier {
             Stream::Tcp(stream) => stream.try_write(buf),
             Stream::Unix(stream) => stream.try_write(buf),
+            Stream::Memory(stream) => stream.try_write(buf),
             Stream::Tls(stream) => {
                 now(stream.pin().poll_write(&mut Context::from_waker(Waker::noop()), buf))
             }

@@ -1,0 +1,392 @@
+// The types of every exported name: what is taken, what is given, and what the compiler refuses.
+import type { Readable } from 'node:stream'
+import { expectTypeOf, test } from 'vitest'
+import {
+  type ActingOptions,
+  type Address,
+  type Answer,
+  type AnyPart,
+  type AnyPhases,
+  type Awaitable,
+  type BodyEnd,
+  type BodyResult,
+  type BodySource,
+  type Certificate,
+  type ClientAuth,
+  type CloseReport,
+  type ConnectionView,
+  type ConnectProxy,
+  type Decision,
+  type DemoOrigin,
+  type DemoOriginOptions,
+  definePart,
+  definePhases,
+  type Endpoint,
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorSource,
+  type Filterable,
+  type FilteredPhase,
+  type ForwardingOptions,
+  type HeaderChanges,
+  type HeaderEdit,
+  type HeaderInput,
+  type HeaderView,
+  type Http2Options,
+  HttpPeer,
+  type HttpPeerOptions,
+  HttpProxy,
+  type HttpProxyOptions,
+  type InterimResponse,
+  type Logger,
+  type OptionProblem,
+  type PeerTlsOptions,
+  type Pem,
+  type PHASES,
+  type PhaseName,
+  type Phases,
+  ProxyError,
+  type ProxyErrorOptions,
+  type ProxyHttp,
+  type ProxyPart,
+  type ReadBodyOptions,
+  type Redirect,
+  type RequestHeader,
+  type RequestMatch,
+  type RequestView,
+  type ResponseHeader,
+  type ResponseView,
+  type Rewrite,
+  type Route,
+  type RouteValues,
+  type SelfSigned,
+  Server,
+  type ServerOptions,
+  type Service,
+  type ServiceStats,
+  type Session,
+  type SocketOptions,
+  type StreamTransform,
+  type SubrequestOptions,
+  selfSigned,
+  type TcpKeepalive,
+  type Timings,
+  type TlsEndpoint,
+  type TlsOptions,
+  type TlsView,
+  type Transform,
+  type TransformOptions,
+  type UpstreamView,
+  type UsageCode,
+  type UsageError,
+  type WithCtx,
+  type WithoutCtx,
+} from '../ts/index.js'
+import {
+  type CtxOf,
+  type CtxsOf,
+  type Inject,
+  type Injected,
+  type InjectedInterim,
+  type InjectedResponse,
+  type InjectedSubrequest,
+  type InjectRequest,
+  type InjectTls,
+  inject,
+  type LogLine,
+  type Message,
+  type PhaseCall,
+  type PhaseOutcome,
+  type RawHeaders,
+  type UpstreamAnswer,
+  type UpstreamHandler,
+  type UpstreamInterim,
+  type UpstreamRequest,
+} from '../ts/testing/index.js'
+
+const peer = new HttpPeer('http://10.0.0.1')
+/** Never called: what is in it is only compiled. */
+const compiled = (_call: () => unknown) => {}
+
+test('server and services', () => {
+  expectTypeOf<ServerOptions>().toEqualTypeOf<{
+    graceMs?: number
+    logger?: Logger | false
+    batchJsThread?: boolean
+  }>()
+  expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
+  expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
+  expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
+  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServiceStats[]>()
+  expectTypeOf<ServiceStats['pool']>().toExtend<Record<'open' | 'idle' | 'reused' | 'created', number>>()
+  expectTypeOf<Server>().toExtend<AsyncDisposable>()
+  expectTypeOf<HttpProxy>().toExtend<Service>()
+  expectTypeOf<DemoOrigin>().toExtend<Service>()
+  expectTypeOf<ConstructorParameters<typeof DemoOrigin>>().toEqualTypeOf<
+    [options?: DemoOriginOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addTcp']>().parameters.toEqualTypeOf<
+    [address: string, options?: SocketOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addTcp']>().returns.toEqualTypeOf<Endpoint>()
+  expectTypeOf<HttpProxy['addTls']>().parameters.toEqualTypeOf<
+    [address: string, tls: TlsOptions, options?: SocketOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addTls']>().returns.toEqualTypeOf<TlsEndpoint>()
+  expectTypeOf<Endpoint['address']>().toEqualTypeOf<Address>()
+  expectTypeOf<Address>().toEqualTypeOf<{ readonly host: string; readonly port: number }>()
+  expectTypeOf<TlsEndpoint['updateCertificates']>()
+    .parameter(0)
+    .toEqualTypeOf<Certificate | readonly Certificate[]>()
+  expectTypeOf<SocketOptions['tcpKeepalive']>().toEqualTypeOf<TcpKeepalive | undefined>()
+  compiled(() => {
+    // @ts-expect-error a service is made by a class of millrace
+    new Server().addService({ name: 'x' })
+    // @ts-expect-error no such option
+    new Server({ grace: 1 })
+    // @ts-expect-error a port alone is no address
+    new HttpProxy({ upstreamPeer: peer }).addTcp(8080)
+    // @ts-expect-error TLS needs its options
+    new HttpProxy({ upstreamPeer: peer }).addTls('127.0.0.1:0')
+    // @ts-expect-error abstract
+    ;new (null as unknown as typeof Service)()
+  })
+})
+
+test('options of a proxy and of peers', () => {
+  expectTypeOf<HttpProxyOptions>().toExtend<RouteValues>()
+  expectTypeOf<HttpProxyOptions['http2']>().toEqualTypeOf<Http2Options | undefined>()
+  expectTypeOf<HttpProxyOptions['forwarding']>().toEqualTypeOf<ForwardingOptions | undefined>()
+  expectTypeOf<HttpProxyOptions['routes']>().toEqualTypeOf<readonly Route[] | undefined>()
+  expectTypeOf<Route['match']>().toEqualTypeOf<RequestMatch | undefined>()
+  expectTypeOf<Route>().toExtend<RouteValues>()
+  expectTypeOf<{ routes: Route[] }>().toExtend<ActingOptions>()
+  expectTypeOf<{ redirect: '/' }>().toExtend<ActingOptions>()
+  expectTypeOf<{ requestHeaders: HeaderChanges }>().not.toExtend<ActingOptions>()
+  expectTypeOf<RouteValues['redirect']>().toEqualTypeOf<Redirect | undefined>()
+  expectTypeOf<{ to: string; status: 308 }>().toExtend<Redirect>()
+  expectTypeOf<{ to: string; status: 200 }>().not.toExtend<Redirect>()
+  expectTypeOf<'/x' | { prefix: '/a'; to: '/b' } | { pattern: RegExp; to: '' }>().toExtend<Rewrite>()
+  expectTypeOf<{ pattern: string; to: '' }>().not.toExtend<Rewrite>()
+  expectTypeOf<HttpPeerOptions>().toExtend<PeerTlsOptions>()
+  expectTypeOf<HttpPeerOptions['protocol']>().toEqualTypeOf<'h1' | 'h2' | 'auto' | undefined>()
+  expectTypeOf<HttpPeerOptions['connectProxy']>().toEqualTypeOf<ConnectProxy | undefined>()
+  expectTypeOf<HttpPeer['address']>().toEqualTypeOf<string>()
+  expectTypeOf<TlsOptions['clientAuth']>().toEqualTypeOf<ClientAuth | undefined>()
+  expectTypeOf<ClientAuth['mode']>().toEqualTypeOf<'request' | 'require'>()
+  expectTypeOf<Certificate['cert']>().toEqualTypeOf<Pem>()
+  expectTypeOf<Pem>().toEqualTypeOf<string | Uint8Array>()
+  expectTypeOf(selfSigned).toEqualTypeOf<(...names: string[]) => SelfSigned>()
+  expectTypeOf<SelfSigned>().toEqualTypeOf<{ cert: string; key: string }>()
+  compiled(() => {
+    // @ts-expect-error no such protocol
+    new HttpPeer('http://10.0.0.1', { protocol: 'h3' })
+    // @ts-expect-error misspelt
+    new HttpPeer('http://10.0.0.1', { conectTimeoutMs: 1 })
+    // @ts-expect-error read-only
+    peer.address = 'x'
+    // @ts-expect-error a number
+    new HttpProxy({ upstreamPeer: peer }, { threads: '4' })
+    // @ts-expect-error misspelt
+    new HttpProxy({ upstreamPeer: peer }, { maxRetry: 1 })
+    // @ts-expect-error phases are needed
+    new HttpProxy()
+    // @ts-expect-error a string is no peer
+    new HttpProxy({ upstreamPeer: 'http://10.0.0.1' })
+  })
+})
+
+test('phases are typed by their context', () => {
+  interface Ctx {
+    user: string
+  }
+  expectTypeOf<ProxyHttp<Ctx>>().toExtend<WithCtx<Ctx>>()
+  expectTypeOf<ProxyPart<Ctx>>().toExtend<WithCtx<Ctx>>()
+  expectTypeOf<ProxyHttp>().toExtend<WithoutCtx>()
+  expectTypeOf<ProxyHttp<Ctx>>().toExtend<AnyPhases>()
+  expectTypeOf<ProxyPart<Ctx>>().toExtend<AnyPart>()
+  expectTypeOf<WithoutCtx<Ctx>['newCtx']>().toEqualTypeOf<((session: Session) => Ctx) | undefined>()
+  expectTypeOf<NonNullable<Phases<Ctx>['requestFilter']>>().toEqualTypeOf<
+    (session: Session, ctx: Ctx) => Awaitable<Answer | void>
+  >()
+  expectTypeOf<NonNullable<Phases<Ctx>['failToConnect']>>().returns.toEqualTypeOf<
+    Awaitable<Decision | void>
+  >()
+  expectTypeOf<NonNullable<Phases<Ctx>['errorWhileProxy']>>().parameters.toEqualTypeOf<
+    [session: Session, peer: HttpPeer, error: ProxyError, ctx: Ctx]
+  >()
+  expectTypeOf<NonNullable<Phases<Ctx>['responseBodyFilter']>>().parameters.toEqualTypeOf<
+    [session: Session, chunk: Buffer, end: boolean, ctx: Ctx]
+  >()
+  expectTypeOf<BodyEnd | string | null | undefined | Uint8Array>().toExtend<BodyResult>()
+  expectTypeOf<{ end: false }>().not.toExtend<BodyResult>()
+  expectTypeOf<NonNullable<Phases<Ctx>['interimResponseFilter']>>()
+    .parameter(1)
+    .toEqualTypeOf<InterimResponse>()
+  expectTypeOf<NonNullable<Phases<Ctx>['responseTrailerFilter']>>().parameter(1).toEqualTypeOf<HeaderEdit>()
+  expectTypeOf<NonNullable<Phases<Ctx>['upstreamRequestFilter']>>()
+    .parameter(1)
+    .toEqualTypeOf<RequestHeader>()
+  expectTypeOf<NonNullable<Phases<Ctx>['upstreamResponseFilter']>>()
+    .parameter(1)
+    .toEqualTypeOf<ResponseHeader>()
+  expectTypeOf<FilteredPhase<() => void>>().toEqualTypeOf<{ match: RequestMatch; handler: () => void }>()
+  expectTypeOf<{ match: object; handler(session: Session, ctx: Ctx): 403 }>().toExtend<
+    NonNullable<Filterable<Phases<Ctx>>['requestFilter']>
+  >()
+  expectTypeOf<(typeof PHASES)[number]>().toEqualTypeOf<PhaseName>()
+  expectTypeOf<Exclude<keyof Phases<unknown>, PhaseName>>().toEqualTypeOf<
+    'suppressErrorLog' | 'requestSummary' | 'scope'
+  >()
+  compiled(() => {
+    // @ts-expect-error the context of newCtx is another
+    const wrong: ProxyHttp<Ctx> = { newCtx: () => ({ user: 1 }), upstreamPeer: peer }
+    // @ts-expect-error newCtx may not be async
+    const late: ProxyHttp<Ctx> = { newCtx: async () => ({ user: '' }), upstreamPeer: peer }
+    definePhases({
+      newCtx: () => ({ user: '' }),
+      upstreamPeer: peer,
+      // @ts-expect-error there is no such member of the context
+      requestFilter: (_session, ctx) => void ctx.name,
+    })
+    // @ts-expect-error an answer is not for logging
+    definePhases({ upstreamPeer: peer, logging: () => 200 })
+    // @ts-expect-error a string is no answer
+    definePart({ requestFilter: () => 'no' })
+    // @ts-expect-error a body phase does not answer
+    definePart({ responseBodyFilter: () => 200 })
+    return [wrong, late]
+  })
+})
+
+test('the session and what it gives', () => {
+  expectTypeOf<Session['request']>().toEqualTypeOf<RequestView>()
+  expectTypeOf<Session['response']>().toEqualTypeOf<ResponseView | undefined>()
+  expectTypeOf<Session['connection']>().toEqualTypeOf<ConnectionView>()
+  expectTypeOf<Session['tls']>().toEqualTypeOf<TlsView | undefined>()
+  expectTypeOf<Session['upstream']>().toEqualTypeOf<UpstreamView | undefined>()
+  expectTypeOf<Session['timings']>().toEqualTypeOf<Timings>()
+  expectTypeOf<Session['client']>().toEqualTypeOf<Address>()
+  expectTypeOf<Session['readBody']>().parameters.toEqualTypeOf<[options?: ReadBodyOptions | undefined]>()
+  expectTypeOf<Session['readBody']>().returns.toEqualTypeOf<Promise<Buffer>>()
+  expectTypeOf<Session['respond']>().parameters.toEqualTypeOf<[answer: Answer]>()
+  expectTypeOf<RequestView['headers']>().toEqualTypeOf<HeaderView>()
+  expectTypeOf<RequestHeader['headers']>().toEqualTypeOf<HeaderEdit>()
+  expectTypeOf<HeaderEdit>().toExtend<HeaderView>()
+  expectTypeOf<HeaderView>().toExtend<Iterable<[string, string]>>()
+  expectTypeOf<HeaderView>().not.toExtend<HeaderEdit>()
+  expectTypeOf<
+    Record<string, string> | [string, string][] | Headers | Map<string, string>
+  >().toExtend<HeaderInput>()
+  expectTypeOf<Record<string, number>>().not.toExtend<HeaderInput>()
+  expectTypeOf<
+    Readable | ReadableStream<string> | AsyncGenerator<Uint8Array> | string[]
+  >().toExtend<BodySource>()
+  expectTypeOf<{ status: number; body: BodySource }>().toExtend<Answer>()
+  expectTypeOf<ResponseHeader['body']>().toEqualTypeOf<StreamTransform | undefined>()
+  expectTypeOf<(whole: Buffer) => string>().toExtend<Transform>()
+  expectTypeOf<(whole: Buffer) => Promise<Uint8Array | undefined>>().toExtend<Transform>()
+  expectTypeOf<ResponseHeader['transformBody']>().parameter(0).toEqualTypeOf<TransformOptions>()
+  expectTypeOf<{ peer: HttpPeer; detached: true; host: 'a' }>().toExtend<SubrequestOptions>()
+  compiled(() => {
+    const { request, upstream } = null as unknown as Session
+    // @ts-expect-error fields as received
+    request.headers.set('a', 'b')
+    // @ts-expect-error there may be none
+    upstream.peer
+    // @ts-expect-error not a status
+    ;(null as unknown as Session).respond('no')
+  })
+})
+
+test('errors', () => {
+  expectTypeOf(ERROR_CODES).toEqualTypeOf<readonly ErrorCode[]>()
+  expectTypeOf<'CONNECT_REFUSED' | 'PHASE_FAILED'>().toExtend<ErrorCode>()
+  expectTypeOf<'ECONNREFUSED'>().not.toExtend<ErrorCode>()
+  expectTypeOf<ProxyError['source']>().toEqualTypeOf<ErrorSource>()
+  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | undefined>()
+  expectTypeOf<ConstructorParameters<typeof ProxyError>>().toEqualTypeOf<
+    [options?: ProxyErrorOptions | undefined]
+  >()
+  expectTypeOf<UsageError['code']>().toEqualTypeOf<UsageCode>()
+  expectTypeOf<UsageError['problems']>().toEqualTypeOf<readonly OptionProblem[]>()
+  expectTypeOf<OptionProblem>().toEqualTypeOf<{
+    readonly path: string
+    readonly found: unknown
+    readonly allowed: string
+  }>()
+  expectTypeOf<UsageError>().toExtend<Error>()
+  expectTypeOf<UsageError>().not.toExtend<ProxyError>()
+  compiled(() => {
+    // @ts-expect-error no such code
+    new ProxyError({ code: 'TEAPOT' })
+    // @ts-expect-error a message alone says no status
+    new ProxyError('slow down')
+    // @ts-expect-error read-only
+    new ProxyError().code = 'INTERNAL'
+  })
+})
+
+test('inject tells the context that the phases have', () => {
+  const phases = definePhases({ newCtx: () => ({ user: 'ann' }), upstreamPeer: peer })
+  const part = definePart({ newCtx: () => 5, requestFilter: () => {} })
+  class Gateway implements ProxyHttp<Date> {
+    upstreamPeer = peer
+    newCtx() {
+      return new Date()
+    }
+  }
+  const given = {
+    phases: () => inject(phases),
+    bag: () => inject({ upstreamPeer: peer }, {}, { threads: 1 }),
+    class: () => inject(new Gateway()),
+    parts: () => inject([part, phases]),
+    proxy: () => inject(new HttpProxy(phases)),
+    told: () => inject<{ user: string }>(new HttpProxy(phases)),
+  }
+  expectTypeOf(given.phases).returns.resolves.toEqualTypeOf<Injected<{ user: string }>>()
+  expectTypeOf(given.bag).returns.resolves.toEqualTypeOf<Injected<undefined>>()
+  expectTypeOf(given.class).returns.resolves.toEqualTypeOf<Injected<Date>>()
+  expectTypeOf(given.parts).returns.resolves.toEqualTypeOf<Injected<[number, { user: string }]>>()
+  expectTypeOf(given.proxy).returns.resolves.toEqualTypeOf<Injected<unknown>>()
+  expectTypeOf(given.told).returns.resolves.toEqualTypeOf<Injected<{ user: string }>>()
+  expectTypeOf(inject).toEqualTypeOf<Inject>()
+  expectTypeOf<CtxOf<ProxyHttp<1>>>().toEqualTypeOf<1>()
+  expectTypeOf<CtxOf<ProxyHttp>>().toEqualTypeOf<undefined>()
+  expectTypeOf<CtxsOf<readonly [ProxyPart<1>, ProxyHttp]>>().toEqualTypeOf<[1, undefined]>()
+})
+
+test('what inject takes and gives', () => {
+  expectTypeOf<Injected['response']>().toEqualTypeOf<InjectedResponse>()
+  expectTypeOf<Injected['phases']>().toEqualTypeOf<readonly PhaseCall[]>()
+  expectTypeOf<Injected['skipped']>().toEqualTypeOf<readonly PhaseName[]>()
+  expectTypeOf<Injected['error']>().toEqualTypeOf<ProxyError | undefined>()
+  expectTypeOf<Injected['peer']>().toEqualTypeOf<HttpPeer | undefined>()
+  expectTypeOf<Injected['upstreamRequest']>().toEqualTypeOf<UpstreamRequest | undefined>()
+  expectTypeOf<Injected['upstreamRequests']>().toEqualTypeOf<readonly UpstreamRequest[]>()
+  expectTypeOf<Injected['subrequests']>().toEqualTypeOf<readonly InjectedSubrequest[]>()
+  expectTypeOf<Injected['log']>().toEqualTypeOf<readonly LogLine[]>()
+  expectTypeOf<PhaseCall['outcome']>().toEqualTypeOf<PhaseOutcome>()
+  expectTypeOf<InjectedResponse>().toExtend<Message>()
+  expectTypeOf<UpstreamRequest>().toExtend<Message>()
+  expectTypeOf<Message['rawHeaders']>().toEqualTypeOf<RawHeaders>()
+  expectTypeOf<Message['text']>().returns.toEqualTypeOf<string>()
+  expectTypeOf<Message['json']>().returns.toEqualTypeOf<unknown>()
+  expectTypeOf<InjectedResponse['interims']>().toEqualTypeOf<readonly InjectedInterim[]>()
+  expectTypeOf<InjectRequest['tls']>().toEqualTypeOf<boolean | InjectTls | undefined>()
+  expectTypeOf<200 | Response | { body: string; interims: UpstreamInterim[] }>().toExtend<UpstreamAnswer>()
+  expectTypeOf<(request: Request) => Promise<Response>>().toExtend<UpstreamHandler>()
+  expectTypeOf<() => string>().not.toExtend<UpstreamHandler>()
+  compiled(() => {
+    // @ts-expect-error misspelt
+    inject({ upstreamPeer: peer }, { path: '/' })
+    // @ts-expect-error no such version
+    inject({ upstreamPeer: peer }, { version: 'h3' })
+    // @ts-expect-error no peer
+    inject({})
+    // @ts-expect-error an HttpProxy has its options
+    inject(new HttpProxy({ upstreamPeer: peer }), {}, { threads: 1 })
+    // @ts-expect-error there may be none
+    inject({ upstreamPeer: peer }).then(({ upstreamRequest }) => upstreamRequest.method)
+  })
+})

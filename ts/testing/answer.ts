@@ -1,0 +1,130 @@
+import { type BodySource, SourceStage } from '../bodies/source.js'
+import { show, UsageError } from '../errors.js'
+import { checkName, checkValue, type HeaderInput } from '../headers.js'
+import { nextTurn } from './time.js'
+
+/** What stands for an origin may answer with: a status, a `Response`, or its parts. */
+export type UpstreamAnswer =
+  | number
+  | Response
+  | {
+      /** 200 to 599. Default: 200. */
+      status?: number
+      /** As they are sent, framing included. Default: none. */
+      headers?: HeaderInput
+      /** Default: none. */
+      body?: string | Uint8Array | BodySource
+      /** The fields after the body. Default: none. */
+      trailers?: HeaderInput
+      /** Interim responses that go out before. Default: none. */
+      interims?: readonly UpstreamInterim[]
+      /** Whether it is sent even before the request has come whole. Default: false. */
+      early?: boolean
+    }
+
+/** An interim response that goes out before the answer. */
+export interface UpstreamInterim {
+  /** 100 to 199, but 101. */
+  status: number
+  /** Default: none. */
+  headers?: HeaderInput
+}
+
+/** An answer of an origin, ready to be sent. */
+export interface ReadyAnswer {
+  readonly status: number
+  readonly headers: [string, string][]
+  readonly trailers: [string, string][]
+  readonly interims: { status: number; headers: [string, string][] }[]
+  /** Whether it does not wait for the rest of the request. */
+  readonly early: boolean
+  /** The whole body, or what makes it. */
+  readonly body: Uint8Array | SourceStage
+}
+
+/** The longest body of a `Response` that is looked at whole. */
+const AT_ONCE = 64 * 1024
+
+/** @throws UsageError INVALID_ANSWER, INVALID_HEADER */
+export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
+  const parts = typeof given === 'number' ? { status: given } : given
+  if (typeof parts !== 'object' || parts === null)
+    throw invalid(`upstream gave ${show(given)}, not an answer`)
+  const isResponse = parts instanceof Response
+  const allowed = ['status', 'headers', 'body', 'trailers', 'interims', 'early']
+  if (!isResponse)
+    for (const key of Object.keys(parts))
+      if (!allowed.includes(key)) throw invalid(`there is no field ${show(key)} of an answer of upstream`)
+  const { status = 200, headers = {} } = parts
+  checkStatus(status, 200)
+  const { trailers = {}, interims = [], early = false } = isResponse ? {} : parts
+  if (typeof early !== 'boolean') throw invalid(`upstream gave early: ${show(early)}, not true or false`)
+  const first = interims.map((interim) => {
+    checkStatus(interim.status, 100, 199)
+    return { status: interim.status, headers: fieldsOf(interim.headers ?? {}) }
+  })
+  return {
+    status,
+    headers: fieldsOf(headers),
+    trailers: fieldsOf(trailers),
+    interims: first,
+    early,
+    body: isResponse ? await bodyOf(parts) : made(parts.body),
+  }
+}
+
+function checkStatus(status: unknown, least: number, most = 599): void {
+  if (Number.isInteger(status) && (status as number) >= least && (status as number) <= most && status !== 101)
+    return
+  throw invalid(`upstream gave the status ${show(status)}, not an integer from ${least} to ${most}, nor 101`)
+}
+
+/** @throws UsageError INVALID_HEADER */
+export function fieldsOf(input: HeaderInput): [string, string][] {
+  if (typeof input !== 'object' || input === null)
+    throw new UsageError('INVALID_HEADER', `the headers are ${show(input)}`)
+  const found: [string, string][] = []
+  const add = (name: string, value: string) => {
+    checkName(name)
+    checkValue(name, value)
+    found.push([name, value])
+  }
+  if (Symbol.iterator in input) for (const [name, value] of input) add(name, value)
+  else
+    for (const [name, value] of Object.entries(input))
+      for (const one of typeof value === 'string' ? [value] : value) add(name, one)
+  return found
+}
+
+function made(body: string | Uint8Array | BodySource | undefined): Uint8Array | SourceStage {
+  if (body === undefined) return new Uint8Array()
+  if (typeof body === 'string') return Buffer.from(body)
+  return body instanceof Uint8Array ? body : SourceStage.of(body)
+}
+
+/** One that is there at once is taken whole, so that its length is known, as of a server that has it. */
+async function bodyOf(response: Response): Promise<Uint8Array | SourceStage> {
+  if (response.body === null) return new Uint8Array()
+  if (response.bodyUsed) throw invalid('the body of the Response that upstream gave has been used already')
+  const reader = response.body.getReader()
+  const pieces: Uint8Array[] = []
+  const waiting: Promise<IteratorResult<unknown>>[] = []
+  for (let length = 0; length <= AT_ONCE; ) {
+    const read = reader.read() as Promise<IteratorResult<unknown>>
+    waiting.push(read)
+    const now = await Promise.race([read, nextTurn()])
+    if (now === undefined) break
+    if (now.done) return Buffer.concat(pieces)
+    const piece = now.value as Uint8Array
+    pieces.push(piece)
+    length += piece.byteLength
+  }
+  return new SourceStage(
+    () => waiting.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
+    () => reader.cancel(),
+  )
+}
+
+function invalid(message: string): UsageError {
+  return new UsageError('INVALID_ANSWER', message)
+}
