@@ -11,6 +11,7 @@ mod refusal;
 mod stream;
 mod tls;
 mod tls_info;
+pub mod unix;
 
 pub use address::{Address, InvalidAddress};
 pub use options::{Keepalive, SocketOptions};
