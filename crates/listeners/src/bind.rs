@@ -6,7 +6,9 @@ use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{Endpoint, TransportStack, socket_file::SocketFile, stack::Listener};
+#[cfg(unix)]
+use crate::socket_file::SocketFile;
+use crate::{Endpoint, TransportStack, stack::Listener};
 
 /// A listening socket that belongs to no runtime yet. Listening ends when this and every
 /// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
@@ -16,6 +18,7 @@ pub struct Bound {
     options: SocketOptions,
     tls: Option<ServerTls>,
     socket: Socket,
+    #[cfg(unix)]
     _file: Option<SocketFile>,
 }
 
@@ -53,7 +56,14 @@ impl Bound {
         socket.bind(&asked.into())?;
         listen(&socket, &options)?;
         let address = Address::Ip(socket.local_addr()?.as_socket().unwrap_or(asked));
-        Ok(Bound { address, options, tls: None, socket, _file: None })
+        Ok(Bound {
+            address,
+            options,
+            tls: None,
+            socket,
+            #[cfg(unix)]
+            _file: None,
+        })
     }
 
     #[cfg(not(unix))]

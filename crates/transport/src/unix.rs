@@ -2,11 +2,11 @@
 //! with a stream is written once and compiles everywhere.
 
 #[cfg(not(unix))]
-pub use absent::{StdUnixStream, UnixListener, UnixStream};
+pub use absent::{StdUnixStream, UnixStream};
 #[cfg(unix)]
 pub use std::os::unix::net::UnixStream as StdUnixStream;
 #[cfg(unix)]
-pub use tokio::net::{UnixListener, UnixStream};
+pub use tokio::net::UnixStream;
 
 use std::io;
 
@@ -54,10 +54,6 @@ mod absent {
     /// A connection that cannot be, of no runtime.
     #[derive(Clone, Copy, Debug)]
     pub enum StdUnixStream {}
-
-    /// A listening socket that cannot be.
-    #[derive(Clone, Copy, Debug)]
-    pub enum UnixListener {}
 
     impl UnixStream {
         /// Fails: this system has no Unix sockets.
