@@ -175,11 +175,15 @@ test('10,000 aborts at random points leave nothing behind', { timeout: 60_000 },
   await abort(ABORTS)
   const after = await rest()
   expect(at.begun - begun).toBeGreaterThan(ABORTS / 4)
-  // Each that began was told of it, and logged once, as those are whose head was cut.
-  expect(counts.signals).toBe(counts.began)
+  // Node.js's HTTP/2 gives up a connection on which too many streams are reset, so the origin ends a few first.
+  const ended = counts.codes.get('UPSTREAM_CLOSED') ?? 0
+  expect(ended).toBeLessThan(ABORTS / 100)
+  // Each other that began was told of it, and logged once, as those are whose head was cut.
+  expect(counts.signals).toBe(counts.began - ended)
   expect(counts.logged).toBeGreaterThanOrEqual(counts.began)
   expect(counts.began).toBeGreaterThan(ABORTS / 2)
-  expect([...counts.codes.keys()].sort()).toEqual(['CLIENT_ABORTED'])
+  counts.codes.delete('UPSTREAM_CLOSED')
+  expect([...counts.codes.keys()]).toEqual(['CLIENT_ABORTED'])
   expect(after.open - before.open).toBeLessThanOrEqual(4)
   expect(after.heap - before.heap).toBeLessThan(8)
   expect(after.rss - before.rss).toBeLessThan(48)

@@ -153,6 +153,8 @@ export function withoutStack(options: ProxyErrorOptions): ProxyError {
 export type UsageCode =
   /** Options are wrong; `problems` lists each. */
   | 'INVALID_OPTIONS'
+  /** Options need what this system does not have; `problems` lists each. */
+  | 'UNSUPPORTED_PLATFORM'
   /** The name or the value of a header, a method, target, host or status is not valid. */
   | 'INVALID_HEADER'
   /** What was given to answer with is not an answer. */
@@ -205,6 +207,8 @@ export interface OptionProblem {
   readonly found: unknown
   /** What may be there. */
   readonly allowed: string
+  /** The system, as `process.platform` names it, where it is what does not have this. Else absent. */
+  readonly platform?: string
 }
 
 /** A mistake in using millrace. Compare `code`, which stays the same between versions. */
@@ -219,7 +223,7 @@ export class UsageError extends Error {
 
   /** The stable name of the mistake. */
   readonly code: UsageCode
-  /** With INVALID_OPTIONS: every wrong option. Else empty. */
+  /** With INVALID_OPTIONS and UNSUPPORTED_PLATFORM: every wrong option. Else empty. */
   readonly problems: readonly OptionProblem[]
 
   /** One of a mistake of one's own: `message` is for people, `code` for programs. */
@@ -239,7 +243,13 @@ export function invalidOptions(what: string, problems: readonly OptionProblem[])
   const lines = problems.map(
     ({ path, found, allowed }) => `\n  ${path}: found ${show(found)}, allowed: ${allowed}`,
   )
-  return new UsageError('INVALID_OPTIONS', `invalid options of ${what}:${lines.join('')}`, { problems })
+  // What is wrong everywhere comes first: only options that would do elsewhere are the system's.
+  const { platform } = problems.find((one) => one.platform === undefined) ?? problems[0] ?? {}
+  const [code, summary]: [UsageCode, string] =
+    platform === undefined
+      ? ['INVALID_OPTIONS', `invalid options of ${what}`]
+      : ['UNSUPPORTED_PLATFORM', `${platform} does not have what these options of ${what} need`]
+  return new UsageError(code, `${summary}:${lines.join('')}`, { problems })
 }
 
 /** @internal A value in a message: short, and never a throw. */

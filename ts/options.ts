@@ -1,4 +1,5 @@
 import { invalidOptions, type OptionProblem } from './errors.js'
+import { type Feature, has, unsupported } from './platform.js'
 
 /** How one option is checked: its value, or `WRONG`; and its default. */
 export interface Rule<T> {
@@ -47,9 +48,17 @@ export function ms<T extends number | undefined = number>(fallback: T, zero = 'o
   }
 }
 
-/** `true` or `false`. */
-export function flag<T extends boolean | undefined>(fallback: T): Rule<T> {
-  return rule(fallback, 'true or false', (v) => typeof v === 'boolean')
+/** `true` or `false`; `true` only where the system has what it `needs`. */
+export function flag<T extends boolean | undefined>(fallback: T, needs?: Feature): Rule<T> {
+  const plain = rule(fallback, 'true or false', (v) => typeof v === 'boolean')
+  if (needs === undefined) return plain
+  return {
+    ...plain,
+    check(value, path, problems) {
+      if (value === true && !has(needs)) problems.push(unsupported(path, value, 'false'))
+      return plain.check(value, path, problems)
+    },
+  }
 }
 
 /** A string that passes `test`. */

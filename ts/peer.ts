@@ -3,6 +3,7 @@ import { type ConnectProxy, connectProxyRules, nativeProxy } from './connect-pro
 import { invalidOptions, type OptionProblem } from './errors.js'
 import type { NativePeer, NativePeerTls } from './native.js'
 import { type Checked, checkInto, group, integer, ms, oneOf, text } from './options.js'
+import { has, unsupported } from './platform.js'
 import { makePeerTls, type PeerTlsOptions, peerTlsRules } from './tls/peer-tls.js'
 
 /** When the system probes a silent connection, and when it gives it up. It counts whole seconds. */
@@ -99,7 +100,7 @@ export class HttpPeer {
    * Certificates are read and checked at once.
    *
    * @param address `http://host[:port]`, `https://host[:port]`, `host:port`, `[IPv6]:port` or `unix:/path`
-   * @throws UsageError INVALID_OPTIONS
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`unix:/path`)
    */
   constructor(address: string, options: HttpPeerOptions = {}) {
     const problems: OptionProblem[] = []
@@ -179,7 +180,11 @@ function parseAddress(address: unknown, problems: OptionProblem[], path = 'addre
     return { place: '' }
   }
   if (typeof address !== 'string') return wrong()
-  if (address.startsWith('unix:')) return /^unix:\/[^\0\n]+$/.test(address) ? { place: address } : wrong()
+  if (address.startsWith('unix:')) {
+    if (!/^unix:\/[^\0\n]+$/.test(address)) return wrong()
+    if (!has('unixSockets')) problems.push(unsupported(path, address, 'no unix:/path'))
+    return { place: address }
+  }
   const isUrl = address.includes('://')
   let url: URL
   try {

@@ -5,6 +5,7 @@ import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer, peerEpoch, registerPeer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
 import { HttpPeer } from './peer.js'
+import { has } from './platform.js'
 import { Service } from './service.js'
 
 /** How a server stops and where it logs. */
@@ -17,7 +18,7 @@ export interface ServerOptions {
    * Linux: makes the thread of JavaScript one that the system does not hurry to switch to
    * (SCHED_BATCH), from the first start on. Requests share wake-ups better so, which saves several
    * microseconds of processor time for each; a program that does much else beside may not want it.
-   * Processes that the program starts inherit it. No effect on other systems. Default: true.
+   * Processes that the program starts inherit it. Default: true on Linux, false elsewhere.
    */
   batchJsThread?: boolean
 }
@@ -56,7 +57,7 @@ const rules = {
     'false, or an object with the functions debug, info, warn and error',
     (v) => v === false || isLogger(v),
   ),
-  batchJsThread: flag(true),
+  batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
 const closeRules = { graceMs: ms(0, 'at once') }
 
@@ -87,11 +88,11 @@ export class Server {
   #isStopped = false
   #keepAlive: NodeJS.Timeout | undefined
 
-  /** @throws UsageError INVALID_OPTIONS */
+  /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
   constructor(options: ServerOptions = {}) {
     const { graceMs, logger, batchJsThread } = checkOptions('Server', rules, options)
     this.#graceMs = graceMs
-    this.#batchJsThread = batchJsThread
+    this.#batchJsThread = batchJsThread ?? has('batchThreads')
     this.#log = makeLog(logger)
     this.#stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve

@@ -13,7 +13,7 @@ import type { TlsOptions } from './tls/options.js'
 export interface SocketOptions {
   /** Connections the system holds until they are accepted. Default: 1,024. */
   backlog?: number
-  /** Lets several processes listen on the same address. Default: false. */
+  /** Linux: lets several processes listen on the same address, which share its connections. Default: false. */
   reusePort?: boolean
   /** Whether an IPv6 socket refuses IPv4 clients. Default: the system's. */
   ipv6Only?: boolean
@@ -29,7 +29,7 @@ const BYTES = 2 ** 31 - 1
 
 const socketRules = {
   backlog: integer(1_024, 1, 65_535),
-  reusePort: flag(false),
+  reusePort: flag(false, 'reusePort'),
   ipv6Only: flag<boolean | undefined>(undefined),
   tcpKeepalive: group(keepaliveRules),
   recvBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
@@ -60,7 +60,7 @@ export abstract class Service {
    * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
    *
    * @param address `127.0.0.1:8080`, `0.0.0.0:0`, `[::1]:8080`
-   * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`reusePort`), ALREADY_STARTED
    */
   addTcp(address: string, options: SocketOptions = {}): Endpoint {
     const problems: OptionProblem[] = []
@@ -73,7 +73,7 @@ export abstract class Service {
    * Listens with TLS on an IP address and port when the server starts; port 0 is chosen by the
    * system. Certificates are read and checked at once.
    *
-   * @throws UsageError INVALID_OPTIONS, ALREADY_STARTED
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`reusePort`), ALREADY_STARTED
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
     const problems: OptionProblem[] = []

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use millrace_error::{Code, Error, Result};
 use millrace_tls::HandshakeError;
+use millrace_transport::unix::UnixStream;
 use millrace_transport::{Address, Stream, TlsInfo};
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::failure::{Failure, failed, place, unresolved};

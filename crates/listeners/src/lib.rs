@@ -8,6 +8,7 @@ mod backoff;
 mod bind;
 mod endpoint;
 mod error;
+#[cfg(unix)]
 mod socket_file;
 mod stack;
 

@@ -2,21 +2,20 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, Keepalive, Stream};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::backoff::Backoff;
 
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
 }
 
 /// A connection as it comes from a stack.
@@ -92,19 +91,18 @@ impl TransportStack {
     /// A connection that the system already holds, without waiting for one. Asks the system
     /// itself: the runtime may not have heard of it yet.
     pub fn try_accept(&self) -> Option<Accepted> {
-        let (socket, remote) = match &self.listener {
-            Listener::Tcp(listener) => SockRef::from(listener).accept().ok()?,
-            Listener::Unix(listener) => SockRef::from(listener).accept().ok()?,
-        };
-        socket.set_nonblocking(true).ok()?;
-        let fd = OwnedFd::from(socket);
         match &self.listener {
-            Listener::Tcp(_) => {
-                let stream = TcpStream::from_std(fd.into()).ok()?;
+            Listener::Tcp(listener) => {
+                let (socket, remote) = SockRef::from(listener).accept().ok()?;
+                socket.set_nonblocking(true).ok()?;
+                let stream = TcpStream::from_std(socket.into()).ok()?;
                 Some(self.accepted_tcp(stream, remote.as_socket()?))
             }
-            Listener::Unix(_) => {
-                let stream = UnixStream::from_std(fd.into()).ok()?;
+            #[cfg(unix)]
+            Listener::Unix(listener) => {
+                let (socket, remote) = SockRef::from(listener).accept().ok()?;
+                socket.set_nonblocking(true).ok()?;
+                let stream = tokio::net::UnixStream::from_std(socket.into()).ok()?;
                 Some(self.accepted_unix(stream, remote.as_pathname()))
             }
         }
@@ -116,6 +114,7 @@ impl TransportStack {
                 let (stream, remote) = ready!(listener.poll_accept(cx))?;
                 self.accepted_tcp(stream, remote)
             }
+            #[cfg(unix)]
             Listener::Unix(listener) => {
                 let (stream, remote) = ready!(listener.poll_accept(cx))?;
                 self.accepted_unix(stream, remote.as_pathname())
@@ -131,7 +130,12 @@ impl TransportStack {
         Accepted { stream, tls, local, remote: Address::canonical(remote) }
     }
 
-    fn accepted_unix(&self, stream: UnixStream, remote: Option<&Path>) -> Accepted {
+    #[cfg(unix)]
+    fn accepted_unix(
+        &self,
+        stream: tokio::net::UnixStream,
+        remote: Option<&std::path::Path>,
+    ) -> Accepted {
         let remote = Address::Unix(remote.map(Into::into).unwrap_or_default());
         let (stream, tls) = (Stream::Unix(stream), self.tls.clone());
         Accepted { stream, tls, local: self.address.clone(), remote }

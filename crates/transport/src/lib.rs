@@ -12,6 +12,7 @@ mod refusal;
 mod stream;
 mod tls;
 mod tls_info;
+pub mod unix;
 
 pub use address::{Address, InvalidAddress};
 pub use memory::MemoryStream;

@@ -1,5 +1,4 @@
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -24,7 +23,10 @@ impl Default for Keepalive {
 impl Keepalive {
     /// Asks for it on a TCP socket. The system counts whole seconds, of which there is at least
     /// one here: it refuses zero.
-    pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+    pub fn apply<'s, S>(&self, socket: &'s S) -> io::Result<()>
+    where
+        SockRef<'s>: From<&'s S>,
+    {
         let second = Duration::from_secs(1);
         let keepalive = TcpKeepalive::new()
             .with_time(self.idle.max(second))
@@ -67,7 +69,10 @@ impl Default for SocketOptions {
 impl SocketOptions {
     /// Sets the sizes of the system's buffers. Before `listen` or `connect`, or the window that
     /// TCP announces does not follow.
-    pub fn apply_buffers(&self, socket: &impl AsFd) -> io::Result<()> {
+    pub fn apply_buffers<'s, S>(&self, socket: &'s S) -> io::Result<()>
+    where
+        SockRef<'s>: From<&'s S>,
+    {
         let socket = SockRef::from(socket);
         if let Some(size) = self.recv_buffer {
             socket.set_recv_buffer_size(size)?;

@@ -1,6 +1,5 @@
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -25,8 +24,8 @@ impl Stream {
     /// as a session ticket, is dealt with here and does not count.
     pub fn is_quiet(&mut self) -> Quiet {
         match self {
-            Stream::Tcp(stream) => verdict(peek(stream)),
-            Stream::Unix(stream) => verdict(peek(stream)),
+            Stream::Tcp(stream) => verdict(peek(&*stream)),
+            Stream::Unix(stream) => verdict(peek(&*stream)),
             Stream::Memory(stream) => stream.quiet(),
             Stream::Tls(stream) => stream.quiet(true),
         }
@@ -36,8 +35,8 @@ impl Stream {
     /// come in since the last read. A FIN still on its way through the driver is missed.
     pub fn try_quiet(&mut self) -> Quiet {
         verdict(match self {
-            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
-            Stream::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(&*stream)),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, || peek(&*stream)),
             Stream::Memory(stream) => return stream.quiet(),
             Stream::Tls(stream) => return stream.quiet(false),
         })
@@ -72,8 +71,8 @@ impl Stream {
     }
 }
 
-fn peek(socket: &impl AsFd) -> io::Result<usize> {
-    SockRef::from(socket).peek(&mut [MaybeUninit::uninit()])
+fn peek<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<usize> {
+    socket.into().peek(&mut [MaybeUninit::uninit()])
 }
 
 fn verdict(peeked: io::Result<usize>) -> Quiet {

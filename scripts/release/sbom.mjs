@@ -1,0 +1,64 @@
+// Writes what the published packages are made of, as CycloneDX:
+//
+//   node scripts/release/sbom.mjs [FOLDER]      default: target/sbom
+//
+// One file for each platform, of the crates that are linked into its addon, by cargo-cyclonedx: npm's own
+// `npm sbom` sees nothing of them. It does the package of JavaScript, which depends on nothing else.
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { PLATFORMS } from './matrix.mjs'
+
+const CARGO_CYCLONEDX = '0.5.9'
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+function main() {
+  const folder = resolve(process.argv[2] ?? join(root, 'target/sbom'))
+  mkdirSync(folder, { recursive: true })
+  const [known] = run('cargo', ['cyclonedx', '--version'], { mayFail: true }).match(/\d+\.\d+\.\d+/) ?? []
+  if (known !== CARGO_CYCLONEDX) run('cargo', ['install', '--locked', `cargo-cyclonedx@${CARGO_CYCLONEDX}`])
+  for (const [platform, { rust }] of Object.entries(PLATFORMS)) {
+    // It writes one beside each Cargo.toml of the workspace. The addon's has all that is in it.
+    const name = `millrace-sbom-${platform}`
+    const args = ['cyclonedx', '--format', 'json', '--spec-version', '1.5', '--no-build-deps']
+    run('cargo', [...args, '--target', rust, '--override-filename', name])
+    const written = join(folder, `${name}.cdx.json`)
+    renameSync(join(root, `${name}.json`), written)
+    for (const crate of readdirSync(join(root, 'crates')))
+      rmSync(join(root, 'crates', crate, `${name}.json`), { force: true })
+    check(written)
+  }
+  const npm = run('npm', ['sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev', '--package-lock-only'])
+  writeFileSync(join(folder, 'millrace-sbom-npm.cdx.json'), npm)
+}
+
+/** One that lists nothing is worse than none. */
+function check(file) {
+  const { components = [] } = JSON.parse(readFileSync(file, 'utf8'))
+  const names = new Set(components.map(({ name }) => name))
+  for (const name of ['tokio', 'rustls', 'ring', 'millrace-proxy'])
+    if (!names.has(name)) throw new Error(`${file} does not list ${name}`)
+  console.log(`${file}: ${components.length} components`)
+}
+
+function run(command, args, { mayFail = false } = {}) {
+  const { status, error, stdout } = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', mayFail ? 'ignore' : 'inherit'],
+    maxBuffer: 2 ** 26,
+  })
+  if (status !== 0 && !mayFail)
+    throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? `status ${status}`}`)
+  return stdout ?? ''
+}
+
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  try {
+    main()
+  } catch (error) {
+    console.error(`sbom: ${error.message}`)
+    process.exitCode = 1
+  }
+}
