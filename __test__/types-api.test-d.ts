@@ -314,6 +314,7 @@ test('errors', () => {
     readonly path: string
     readonly found: unknown
     readonly allowed: string
+    readonly platform?: string
   }>()
   expectTypeOf<UsageError>().toExtend<Error>()
   expectTypeOf<UsageError>().not.toExtend<ProxyError>()

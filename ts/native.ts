@@ -36,7 +36,10 @@ export const {
 } = loadAddon() as typeof Addon
 
 export type NativeCrossing = Addon.NativeCrossing
+export type NativeDial = Addon.NativeDial
+export type NativeInjection = Addon.NativeInjection
 export type NativePeerTls = Addon.NativePeerTls
+export type NativePipe = Addon.NativePipe
 export type NativeServer = Addon.NativeServer
 export type NativeSubrequest = Addon.NativeSubrequest
 export type NativeTls = Addon.NativeTls

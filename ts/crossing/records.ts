@@ -2,7 +2,16 @@ import type { NativeCrossing } from '../native.js'
 import type { FastBuffer } from './buffer.js'
 
 /** What a record says. */
-export const Result = { done: 0, answered: 1, thrown: 2, progress: 3, free: 4, interim: 5, read: 6, ended: 7 } as const
+export const Result = {
+  done: 0,
+  answered: 1,
+  thrown: 2,
+  progress: 3,
+  free: 4,
+  interim: 5,
+  read: 6,
+  ended: 7,
+} as const
 
 /** Integers of one record. */
 const SIZE = 8
