@@ -6,6 +6,8 @@
 // In tests that macro exports nothing; what is unused is found in every other build.
 #![cfg_attr(test, allow(dead_code))]
 
+#[cfg(feature = "bench")]
+mod allocations;
 mod app;
 #[cfg(feature = "bench")]
 mod bench;

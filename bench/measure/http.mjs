@@ -21,7 +21,7 @@ export async function* measure({ found, subject, run, place }) {
   }
 }
 
-async function load(run, subject, running, { connections, streams, bytes, warmUp, ms, tls }) {
+export async function load(run, subject, running, { connections, streams, bytes, warmUp, ms, tls }) {
   const options = {
     pids: pidsOf(running).join(','),
     connections,
