@@ -46,7 +46,7 @@ pub(crate) async fn listen(
             if compared == PREFACE.len() {
                 return Poll::Ready(true);
             }
-            match poll_read(stream, &mut input, false, cx) {
+            match poll_read(stream, &mut input, None, cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending if timer.poll(cx, deadline).is_ready() => return Poll::Ready(false),

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,9 +14,16 @@ use millrace_transport::Stream;
 const SMALL: usize = 4 * 1024;
 /// From this much on, what waits is written before more is taken.
 const HIGH_WATER: usize = 16 * 1024;
-/// A read asks for this much at first, and for more while reads fill their room.
+/// A read of a head asks for this much, and one of a body for more.
 const FIRST_READ: usize = 8 * 1024;
 const LARGE_READ: usize = 64 * 1024;
+/// What is asked for of a body of which so many reads in turn filled their room: each costs the same,
+/// however much it brings.
+const WIDE_READ: usize = 256 * 1024;
+const FULL_READS: u8 = 8;
+/// How many bodies are read like that at once in a process: a client that stops taking its answer
+/// leaves the last piece of it here.
+const MAX_WIDE: usize = 256;
 
 /// What waits to be written: small pieces, then at most one large one, then small ones.
 #[derive(Default)]
@@ -128,24 +136,73 @@ thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How much the reads of a body ask for.
+#[derive(Default)]
+pub(crate) struct ReadSize {
+    /// Reads in turn that filled their room.
+    full: u8,
+    wide: Option<Wide>,
+}
+
+impl ReadSize {
+    fn room(&self) -> usize {
+        if self.wide.is_some() { WIDE_READ } else { LARGE_READ }
+    }
+
+    fn learn(&mut self, is_full: bool, count: usize) {
+        if is_full {
+            self.full = self.full.saturating_add(1);
+            if self.full >= FULL_READS && self.wide.is_none() {
+                self.wide = Wide::take();
+            }
+        } else {
+            self.full = 0;
+            if count < LARGE_READ {
+                self.wide = None;
+            }
+        }
+    }
+}
+
+/// One of the [`MAX_WIDE`].
+struct Wide;
+
+static WIDE: AtomicUsize = AtomicUsize::new(0);
+
+impl Wide {
+    fn take() -> Option<Self> {
+        let more = |taken| (taken < MAX_WIDE).then_some(taken + 1);
+        WIDE.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Wide)
+    }
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        WIDE.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Reads once into `buf`. `bulk` asks for more room: a body is being read. Ready with 0 at the end
 /// of the stream.
 pub(crate) fn poll_read(
     stream: &mut Stream,
     buf: &mut BytesMut,
-    bulk: bool,
+    bulk: Option<&mut ReadSize>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let room = if bulk { LARGE_READ } else { FIRST_READ };
+    let room = bulk.as_ref().map_or(FIRST_READ, |size| size.room());
     if buf.capacity() == 0 {
         *buf = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     }
     if buf.capacity() - buf.len() < room / 2 {
         buf.reserve(room);
     }
+    let free = buf.capacity() - buf.len();
     let read = pin!(stream.read_buf(buf)).poll(cx);
-    if read.is_pending() && !bulk {
-        give_back(buf);
+    match (bulk, &read) {
+        (Some(size), Poll::Ready(Ok(count))) => size.learn(*count == free, *count),
+        (None, Poll::Pending) => give_back(buf),
+        _ => {}
     }
     read
 }
@@ -185,6 +242,19 @@ mod tests {
             assert_eq!(out.len(), 5 + SMALL + 1 + 5);
             assert!(out.starts_with(b"head x") && out.ends_with(b"x tail"));
         }
+    }
+
+    #[test]
+    fn a_body_whose_reads_are_full_is_read_in_large_pieces_as_long_as_they_are() {
+        let mut size = ReadSize::default();
+        (1..FULL_READS).for_each(|_| size.learn(true, LARGE_READ));
+        assert_eq!(size.room(), LARGE_READ);
+        size.learn(true, LARGE_READ);
+        assert_eq!(size.room(), WIDE_READ);
+        size.learn(false, WIDE_READ - 1);
+        assert_eq!(size.room(), WIDE_READ);
+        size.learn(false, LARGE_READ - 1);
+        assert_eq!(size.room(), LARGE_READ);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::H1Connection;
 use super::framing::DRAIN;
-use crate::wire::poll_read;
+use crate::wire::{ReadSize, poll_read};
 use crate::{Body, Downstream};
 
 /// How long a small unread body is waited for.
@@ -74,9 +74,11 @@ impl H1Connection {
 
     async fn linger(&mut self) {
         let mut left = LINGER_BYTES;
+        let mut size = ReadSize::default();
         loop {
             self.input.clear();
-            match poll_fn(|cx| poll_read(&mut self.stream, &mut self.input, true, cx)).await {
+            let (stream, input) = (&mut self.stream, &mut self.input);
+            match poll_fn(|cx| poll_read(stream, input, Some(&mut size), cx)).await {
                 Ok(count) if count > 0 && count <= left => left -= count,
                 _ => return,
             }

@@ -15,7 +15,7 @@ use millrace_transport::Stream;
 
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::wire::WriteQueue;
+use crate::wire::{ReadSize, WriteQueue};
 use crate::{BodySize, ClientConnection, ProxyOptions};
 
 pub(crate) use next::{Arrived, Wait, guess, too_large};
@@ -67,6 +67,7 @@ struct Current {
     /// Bytes of the body, counted against the limit.
     body_bytes: u64,
     sent: u64,
+    read_size: ReadSize,
     read_stall: Stall,
     write_stall: Stall,
 }
@@ -93,6 +94,7 @@ impl Current {
             received: 0,
             body_bytes: 0,
             sent: 0,
+            read_size: ReadSize::default(),
             read_stall: Stall::default(),
             write_stall: Stall::default(),
         }

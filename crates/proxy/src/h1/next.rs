@@ -105,7 +105,7 @@ impl H1Connection {
                     }
                 }
             }
-            match poll_read(&mut self.stream, &mut self.input, false, cx) {
+            match poll_read(&mut self.stream, &mut self.input, None, cx) {
                 Poll::Ready(Ok(count)) if count > 0 => continue,
                 Poll::Ready(end) => {
                     if head.started.is_none() {

@@ -20,7 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl H1Connection {
     fn poll_fill(&mut self, bulk: bool, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match poll_read(&mut self.stream, &mut self.input, bulk, cx) {
+        let size = bulk.then_some(&mut self.current.read_size);
+        match poll_read(&mut self.stream, &mut self.input, size, cx) {
             Poll::Ready(Ok(0)) => {
                 self.current.end_of_input = true;
                 Poll::Ready(Err(Error::new(Code::ClientAborted, "the client left")))

@@ -100,7 +100,8 @@ impl H1Exchange {
 
     fn poll_fill(&mut self, bulk: bool, cx: &mut Context<'_>) -> Poll<Result<usize>> {
         let connection = &mut self.connection;
-        match poll_read(&mut connection.stream, &mut connection.buf, bulk, cx) {
+        let size = bulk.then_some(&mut self.read_size);
+        match poll_read(&mut connection.stream, &mut connection.buf, size, cx) {
             Poll::Ready(Ok(count)) => {
                 self.read_stall.rest();
                 self.got_any |= count > 0;

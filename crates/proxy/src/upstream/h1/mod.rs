@@ -21,7 +21,7 @@ use super::closed;
 use crate::BodySize;
 use crate::stall::Stall;
 use crate::timer::Timer;
-use crate::wire::{WriteQueue, give_back};
+use crate::wire::{ReadSize, WriteQueue, give_back};
 
 /// One request and its response on an HTTP/1.1 connection to an origin.
 pub(crate) struct H1Exchange {
@@ -49,6 +49,7 @@ pub(crate) struct H1Exchange {
     response: Option<Incoming>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    read_size: ReadSize,
     read_stall: Stall,
     write_stall: Stall,
     read_timer: Timer,
@@ -76,6 +77,7 @@ impl H1Exchange {
             response: None,
             read_timeout: peer.options.read_timeout,
             write_timeout: peer.options.write_timeout,
+            read_size: ReadSize::default(),
             read_stall: Stall::default(),
             write_stall: Stall::default(),
             read_timer: Timer::default(),
