@@ -156,7 +156,7 @@ describe('README.md', () => {
   })
 })
 
-test('the command of README.md compiles the example in a folder of one’s own', () => {
+test('the command of README.md compiles the example in a folder of one’s own', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   mkdirSync(`${folder}/node_modules`, { recursive: true })
