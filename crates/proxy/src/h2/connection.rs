@@ -294,10 +294,11 @@ impl<P: ProxyHttp> H2Connection<P> {
         let (options, shared) = (self.options.clone(), self.shared.clone());
         let mut stream = H2Stream::new(options, shared, &request, length, body, respond);
         let (proxy, conn, requests) = (self.proxy.clone(), self.info.clone(), self.requests);
-        self.streams.spawn(async move {
+        // Boxed, as a task moves what it is given several times, up to and after its end.
+        self.streams.spawn(Box::pin(async move {
             let arrival = Arrival { request, timings, conn, requests, refused };
             proxy.serve(&mut stream, arrival).await;
             stream.close().await;
-        });
+        }));
     }
 }
