@@ -47,6 +47,7 @@ export const cases = [
   {
     ...http,
     name: 'h2',
+    uses: { program: 'h2load', without: 'the load comes from a slower generator' },
     title: 'HTTP/2 over TLS down, 16 streams a connection, HTTP/1.1 up, 1 KiB answers; CPU per request',
     isTls: true,
     streams: 16,
@@ -108,6 +109,7 @@ export const cases = [
     name: 'costs',
     title: 'what a request asks of the system and of the heap',
     measure: 'costs',
+    uses: { program: 'strace', without: 'system calls are not counted' },
     bytes: 1024,
     connections: [64, 1],
     against: ['hyper'],

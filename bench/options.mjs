@@ -6,7 +6,12 @@ import { crossings, subjects } from './subjects.mjs'
 
 const known = [...new Set([...subjects, ...crossings].map(({ name }) => name))]
 
+const usage = `npm run bench -- [CASE ...] [--rounds 5] [--seconds 1] [--connections 64,8] [--only none,hyper]
+                 [--mib 1024] [--cores 1] [--json] [--svg FILE]
+cases: ${cases.map(({ name }) => name).join(', ')}, all; bench/README.md has more`
+
 export function readOptions(args) {
+  if (args.includes('--help') || args.includes('-h')) throw new Stop(usage)
   let parsed
   try {
     parsed = parseArgs({
@@ -35,6 +40,9 @@ export function readOptions(args) {
   const only = values.only?.split(',')
   for (const name of only ?? [])
     if (!known.includes(name)) throw new Stop(`--only knows no ${name}; there are: ${known.join(', ')}`)
+  for (const found of cases.filter(({ name }) => names.includes(name)))
+    if (only !== undefined && !found.subjects.some((name) => only.includes(name)))
+      throw new Stop(`--only leaves nothing of ${found.name}, which has: ${found.subjects.join(', ')}`)
   return {
     cases: cases
       .filter(({ name }) => names.includes(name))

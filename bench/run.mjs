@@ -5,13 +5,15 @@
 //   npm run bench -- [CASE ...] [--rounds 5] [--seconds 1] [--connections 64,8] [--only none,hyper]
 //                    [--mib 1024] [--cores 1] [--json] [--svg FILE]
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { withLock } from '../scripts/lock.mjs'
 import { check } from './check.mjs'
 import { crossingAddon } from './measure/crossing.mjs'
 import { readOptions } from './options.mjs'
+import { find } from './peers.mjs'
 import { cores, freePort, launch, launchAt, outputOf, Stop, stop } from './processes.mjs'
 import { svg } from './report/svg.mjs'
 import { report } from './report/text.mjs'
@@ -25,15 +27,31 @@ const partsOf = (found) => (found.name === 'crossing' ? crossings : subjects)
 const titleOf = (found, name) => partsOf(found).find((subject) => subject.name === name).title
 
 try {
-  await main(readOptions(process.argv.slice(2)))
+  const options = readOptions(process.argv.slice(2))
+  if (options.svg !== undefined) checkFile(options.svg)
+  // Two runs at once would measure each other.
+  const wait = (pid) => console.error(`bench: waiting for the run of process ${pid}`)
+  await withLock('target/bench/lock', wait, () => main(options))
 } catch (error) {
   if (!(error instanceof Stop)) throw error
   console.error(`bench: ${error.message}`)
   process.exit(1)
 }
 
+/** Before half an hour is spent on what cannot be written. */
+function checkFile(file) {
+  try {
+    closeSync(openSync(file, 'a'))
+  } catch (error) {
+    throw new Stop(`--svg cannot be written: ${error.message}`)
+  }
+}
+
 async function main(options) {
   const plans = options.cases.map((found) => ({ found, subjects: present(found) }))
+  for (const { name, uses } of options.cases)
+    if (uses !== undefined && find(uses.program) === undefined)
+      console.error(`bench: ${name} without ${uses.program}, which is not installed: ${uses.without}`)
   build(plans)
   const run = await prepare(options)
   const samples = []

@@ -55,8 +55,11 @@ const FIELDS = {
   overNodeMs: 'after Node',
 }
 
-function describe({ case: name, setting, field, of, to, over, atMost, atLeast, unit, found }, titleOf) {
-  const digits = unit === undefined ? 2 : 1
+function describe(verdict, titleOf) {
+  const { case: name, setting, field, of, to, over, atMost, atLeast, unit, found, isReached } = verdict
+  // A miss by less than can be seen is shown with one more digit.
+  const isClose = !isReached && Number(found.median.toFixed(2)) === (atMost ?? atLeast)
+  const digits = unit !== undefined ? 1 : isClose ? 3 : 2
   const text = (value) => value.toFixed(digits)
   const spread = `${text(found.median)} [${text(found.min)}–${text(found.max)}]`
   const bound = atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`
