@@ -8,19 +8,33 @@ pub(super) const MAX_BATCH: usize = 256;
 /// The most requests whose end is told in one call.
 pub(super) const MAX_ENDED: usize = 1024;
 
+/// A request that has ended without anything to run or to tell, as most do.
+pub(super) struct Ended {
+    /// How many items were queued before.
+    behind: usize,
+    pub(super) slot: u32,
+    /// It was the last of its connection.
+    last: bool,
+}
+
+impl Ended {
+    /// As JS reads it.
+    pub(super) fn ints(&self) -> [i32; 2] {
+        [self.behind as i32, (self.slot * 2) as i32 + i32::from(self.last)]
+    }
+}
+
 /// Items in a row, and their texts.
 #[derive(Default)]
 pub(super) struct Items {
     heads: Vec<Head>,
     text: Vec<u8>,
-    /// Requests that have ended without anything to run or to tell, which most do: twice the slot,
-    /// and one if it was the last of its connection.
-    ended: Vec<i32>,
+    ended: Vec<Ended>,
 }
 
 impl Items {
-    pub(super) fn end(&mut self, slot: u32, last_of_connection: bool) {
-        self.ended.push((slot * 2) as i32 + i32::from(last_of_connection));
+    pub(super) fn end(&mut self, slot: u32, last: bool) {
+        self.ended.push(Ended { behind: self.heads.len(), slot, last });
     }
 
     pub(super) fn push(&mut self, item: &mut Item) {
@@ -53,8 +67,8 @@ pub(super) struct Batch {
     /// The items and the bytes that JS has had, and those it is given now.
     had: (usize, usize),
     given: (usize, usize),
-    /// Requests whose end has to be told behind all items that were queued before it.
-    ended: Vec<i32>,
+    /// Requests whose end is not yet told.
+    ended: Vec<Ended>,
 }
 
 impl Batch {
@@ -72,6 +86,7 @@ impl Batch {
     pub(super) fn refill(&mut self, items: &mut Items) {
         self.items.clear();
         std::mem::swap(items, &mut self.items);
+        self.ended.iter_mut().for_each(|ended| ended.behind = 0);
         self.ended.append(&mut self.items.ended);
         (self.had, self.given) = ((0, 0), (0, 0));
         self.advance();
@@ -90,10 +105,15 @@ impl Batch {
         self.given = (fits.count(), bytes);
     }
 
-    /// The requests whose end is told in this call.
-    pub(super) fn take_ended(&mut self) -> std::vec::Drain<'_, i32> {
-        let most = if self.left() == 0 { self.ended.len().min(MAX_ENDED) } else { 0 };
-        self.ended.drain(..most)
+    /// The requests whose end is told in this call, each behind the items that were queued before.
+    pub(super) fn take_ended(&mut self) -> Vec<Ended> {
+        let (from, to) = (self.had.0, self.had.0 + self.given.0);
+        let all = self.left() == 0;
+        let due = self.ended.iter().take(MAX_ENDED);
+        let due = due.take_while(|ended| all || ended.behind < to).count();
+        let mut due: Vec<Ended> = self.ended.drain(..due).collect();
+        due.iter_mut().for_each(|ended| ended.behind = ended.behind.saturating_sub(from));
+        due
     }
 
     /// Whether there is nothing left to give in a further call.
@@ -148,19 +168,30 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_behind_the_last_item_and_all_of_them() {
+    fn ends_are_told_where_they_came_and_all_of_them() {
+        let told = |batch: &mut Batch| -> Vec<[i32; 2]> {
+            batch.take_ended().iter().map(Ended::ints).collect()
+        };
+        let mut queued = items(&[1; 2]);
+        queued.end(7, false);
+        (0..MAX_BATCH)
+            .for_each(|slot| queued.push(&mut Item::new(slot as u32, 0, Kind::Run, 0, 0)));
+        queued.end(8, true);
         let mut batch = Batch::default();
-        let mut queued = items(&[1; MAX_BATCH + 1]);
-        (0..MAX_ENDED as u32 + 2).for_each(|slot| queued.end(slot, slot == 1));
         batch.refill(&mut queued);
-        assert_eq!(batch.take_ended().len(), 0);
+        assert_eq!(told(&mut batch), [[2, 14]]);
+        assert!(!batch.is_done());
         batch.advance();
-        assert_eq!(batch.take_ended().collect::<Vec<_>>()[..3], [0, 3, 4]);
+        assert_eq!(told(&mut batch), [[2, 17]]);
+        assert!(batch.is_done());
+
+        let mut queued = items(&[]);
+        (0..=MAX_ENDED as u32).for_each(|slot| queued.end(slot, false));
+        batch.refill(&mut queued);
+        assert_eq!(told(&mut batch).len(), MAX_ENDED);
         assert!(!batch.is_done());
         batch.refill(&mut items(&[]));
-        let last = 2 * MAX_ENDED as i32;
-        assert_eq!(batch.take_ended().collect::<Vec<_>>(), [last, last + 2]);
-        assert!(batch.is_done());
+        assert_eq!(told(&mut batch), [[0, 2 * MAX_ENDED as i32]]);
     }
 
     #[test]

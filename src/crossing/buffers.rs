@@ -4,7 +4,7 @@ use std::sync::Arc;
 use napi::Env;
 use napi::bindgen_prelude::{BufferSlice, Float64ArraySlice, Int32ArraySlice, Result};
 
-use super::batch::{Batch, MAX_BATCH, MAX_ENDED};
+use super::batch::{Batch, Ended, MAX_BATCH, MAX_ENDED};
 use super::item::{DOUBLES, INTS, at};
 
 /// Bytes of text of one batch: more than the largest item, whose heads are bounded.
@@ -53,8 +53,8 @@ impl Memory {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Memory {
             input: Area::new(INPUT),
-            // Behind the items: how many requests have ended, and which.
-            items: Area::new(MAX_BATCH * INTS + 1 + MAX_ENDED),
+            // Behind the items: how many requests have ended, and which, behind how many items.
+            items: Area::new(MAX_BATCH * INTS + 1 + 2 * MAX_ENDED),
             numbers: Area::new(MAX_BATCH * DOUBLES),
             records: Area::new(RECORDS * millrace_records::INTS),
         })
@@ -83,7 +83,7 @@ impl Memory {
 
     /// JS thread: lays a batch out for JS; how many items it has. It fits: [`super::Crossing::begin`]
     /// saw to that.
-    pub(super) fn fill(&self, batch: &mut Batch, ended: &[i32]) -> usize {
+    pub(super) fn fill(&self, batch: &mut Batch, ended: &[Ended]) -> usize {
         let (heads, text) = batch.given();
         let mut offset = 0;
         for (index, head) in heads.iter_mut().enumerate() {
@@ -94,7 +94,9 @@ impl Memory {
         }
         self.input.write(0, text);
         self.items.write(MAX_BATCH * INTS, &[ended.len() as i32]);
-        self.items.write(MAX_BATCH * INTS + 1, ended);
+        for (index, ended) in ended.iter().enumerate() {
+            self.items.write(MAX_BATCH * INTS + 1 + 2 * index, &ended.ints());
+        }
         heads.len()
     }
 

@@ -9,7 +9,7 @@ use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use super::batch::{Batch, Items};
+use super::batch::{Batch, Ended, Items};
 use super::cell::{Cell, Client, Lease};
 use super::item::Item;
 use super::router::Router;
@@ -31,7 +31,7 @@ pub(crate) struct Crossing {
     queue: Mutex<Queue>,
     slots: Mutex<Slots>,
     /// Requests whose end JS is told of just now: it says when their slots are free.
-    ended: Mutex<Vec<i32>>,
+    ended: Mutex<Vec<u32>>,
     routers: RwLock<Vec<Arc<Router>>>,
     wake: OnceLock<Wake>,
     closed: AtomicBool,
@@ -241,14 +241,14 @@ impl Crossing {
 
     /// JS thread: takes what waits, as far as it fits in a call. Wakes JS again for the rest. Returns
     /// the requests whose end is told along.
-    pub(super) fn begin(&self, batch: &mut Batch) -> Vec<i32> {
+    pub(super) fn begin(&self, batch: &mut Batch) -> Vec<Ended> {
         batch.advance();
         let (more, ended) = {
             let mut queue = self.queue.lock();
             if batch.is_empty() {
                 batch.refill(&mut queue.items);
             }
-            let ended: Vec<i32> = batch.take_ended().collect();
+            let ended = batch.take_ended();
             queue.left = batch.left();
             let waiting = queue.items.len() + queue.left;
             self.waiting.store(waiting, Relaxed);
@@ -257,7 +257,7 @@ impl Crossing {
             (queue.sent, ended)
         };
         if !ended.is_empty() {
-            self.ended.lock().extend_from_slice(&ended);
+            self.ended.lock().extend(ended.iter().map(|ended| ended.slot));
         }
         let now = Instant::now();
         let (given, _) = batch.given();
@@ -310,8 +310,7 @@ impl Crossing {
                     slots.free.push(slot);
                 }
                 Some(Record::Ended) => {
-                    for ended in self.ended.lock().drain(..) {
-                        let slot = (ended / 2) as u32;
+                    for slot in self.ended.lock().drain(..) {
                         if let Some(cell) = slots.cells.get(slot as usize) {
                             cell.clear();
                         }

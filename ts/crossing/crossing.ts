@@ -29,7 +29,7 @@ const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
 const TOO_SLOW = 2
 const ITEM = 16
-/** Behind the most items of one call: how many requests have ended, and which. */
+/** Behind the most items of one call: how many requests have ended, and which, behind how many items. */
 const ENDED = 256 * ITEM
 const NUMBERS = 8
 
@@ -145,14 +145,19 @@ export class Crossing {
     this.#dispatching = true
     try {
       this.#epoch = this.#table.peerEpoch()
+      const items = this.#items
+      let end = ENDED + 1
+      const last = end + 2 * items[ENDED]!
       for (let item = 0; item < count; item++) {
+        for (; end < last && items[end]! <= item; end += 2) this.#ended(items[end + 1]!)
         try {
           this.#take(item)
         } catch (error) {
           this.#fault(error)
         }
       }
-      if (this.#items[ENDED]! > 0) this.#endAll()
+      for (; end < last; end += 2) this.#ended(items[end + 1]!)
+      if (last > ENDED + 1) this.#records.plain(0, 0, Result.ended, 0, 0)
       this.#records.finish()
     } catch (error) {
       this.#fault(error)
@@ -160,18 +165,16 @@ export class Crossing {
     this.#dispatching = false
   }
 
-  /** Requests that have ended and left nothing to run: their slots go back all at once. */
-  #endAll(): void {
-    const items = this.#items
-    const after = ENDED + 1 + items[ENDED]!
-    for (let at = ENDED + 1; at < after; at++) {
-      const told = items[at]!
-      const state = this.#slots[told >> 1]
-      if (state === undefined) continue
+  /** A request has ended and left nothing to run: twice its slot, and one if it was the last of its connection. */
+  #ended(told: number): void {
+    const state = this.#slots[told >> 1]
+    if (state === undefined) return
+    try {
       if ((told & 1) !== 0) state.dropConnection()
       this.#drop(state)
+    } catch (error) {
+      this.#fault(error)
     }
-    this.#records.plain(0, 0, Result.ended, 0, 0)
   }
 
   #take(item: number): void {
