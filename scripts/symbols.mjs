@@ -6,6 +6,7 @@
 // The file is read here: readelf is not everywhere, and its words differ between versions.
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
+import { isMain } from './main.mjs'
 
 /** The newest glibc that may be needed. Node 20 and later need 2.28 themselves. */
 export const NEWEST_GLIBC = '2.28'
@@ -105,7 +106,7 @@ export function newer(a, b) {
   return false
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (isMain(import.meta.url)) {
   const files = process.argv.slice(2)
   if (files.length === 0) throw new Error('give files to look at')
   for (const file of files) {

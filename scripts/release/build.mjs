@@ -3,8 +3,9 @@
 //   node scripts/release/build.mjs linux-x64-gnu
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -36,7 +37,7 @@ function main() {
   if (!readdirSync(join(root, folder)).includes(file)) throw new Error(`${folder} has no ${file}`)
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {

@@ -5,8 +5,8 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { isMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 import { filesOf } from './version.mjs'
 
@@ -70,7 +70,7 @@ function main() {
   }
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {
