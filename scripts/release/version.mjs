@@ -50,7 +50,9 @@ function main() {
   if (section === undefined) return
   const wrong = complaints(section.version, files)
   if (wrong.length > 0) throw new Error(wrong.join('\n'))
-  console.log(values.notes ? notesOf(files.changelog, section.version) : section.version)
+  // Also where they are not asked for: what is published has to have a release afterwards.
+  const notes = notesOf(files.changelog, section.version)
+  console.log(values.notes ? notes : section.version)
 }
 
 if (isMain(import.meta.url)) {
