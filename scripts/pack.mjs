@@ -3,12 +3,14 @@
 //   node scripts/pack.mjs [--binaries FOLDER] [--out FOLDER]     default: the binary of this checkout, target/packages
 //
 // What the packages say of each other is written here and not in package.json, whose dependencies have to exist
-// when the checkout is installed. Prints a line for each tarball.
+// when the checkout is installed. The repository is that of GITHUB_REPOSITORY: packages made without it can be
+// installed, and not published. Prints a line for each tarball.
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { platforms } from './platforms.mjs'
+import { linksOf } from './release/repository.mjs'
 
 const root = join(import.meta.dirname, '..')
 const text = { type: 'string' }
@@ -17,9 +19,9 @@ const binaries = resolve(flags.binaries ?? root)
 const out = resolve(flags.out ?? join(root, 'target', 'packages'))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
-const { name, version, description, license, repository, homepage, bugs, engines } = manifest
+const { name, version, description, license, engines } = manifest
 const publishConfig = { access: 'public' } // npm takes scoped packages for private ones
-const shared = { version, license, repository, homepage, bugs, engines, publishConfig }
+const shared = { version, license, ...linksOf(process.env), engines, publishConfig }
 const licences = ['LICENSE-MIT', 'LICENSE-APACHE']
 const nameOf = (triple) => `@millrace/${triple}`
 
