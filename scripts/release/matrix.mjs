@@ -34,7 +34,7 @@ export function test() {
 }
 
 if (isMain(import.meta.url)) {
-  const list = { build, test }[process.argv[2]]
+  const list = new Map(Object.entries({ build, test })).get(process.argv[2])
   if (list === undefined) {
     console.error('matrix: say build or test')
     process.exitCode = 2
