@@ -20,7 +20,9 @@ import {
 } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { filesUnder } from './fingerprint.mjs'
 import { platforms } from './platforms.mjs'
+import { withLinks } from './release/links.mjs'
 import { linksOf } from './release/repository.mjs'
 
 const root = join(import.meta.dirname, '..')
@@ -31,8 +33,9 @@ const out = resolve(flags.out ?? join(root, 'target', 'packages'))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 const { name, version, description, license, engines } = manifest
+const links = linksOf(process.env)
 const publishConfig = { access: 'public' } // npm takes scoped packages for private ones
-const shared = { version, license, ...linksOf(process.env), engines, publishConfig }
+const shared = { version, license, ...links, engines, publishConfig }
 const licences = ['LICENSE-MIT', 'LICENSE-APACHE']
 const nameOf = (triple) => `@millrace/${triple}`
 
@@ -66,8 +69,15 @@ for (const triple of found) {
 }
 
 const folder = folderOf(name)
-for (const file of [...manifest.files, 'README.md', 'CHANGELOG.md']) {
-  cpSync(join(root, file), join(folder, file), { recursive: true })
+const contents = [...manifest.files, 'docs', 'README.md', 'CHANGELOG.md']
+for (const file of contents) cpSync(join(root, file), join(folder, file), { recursive: true })
+const base = links.homepage?.replace('#readme', `/blob/v${version}/`) // the tag that the release makes
+for (const page of filesUnder(folder, '').filter((file) => file.endsWith('.md'))) {
+  const packed = (path) => existsSync(join(folder, path))
+  writeFileSync(
+    join(folder, page),
+    withLinks(readFileSync(join(folder, page), 'utf8'), page, { packed, base }),
+  )
 }
 const { type, exports, main, types, bin, files } = manifest
 const dependencies = Object.keys(platforms).map((triple) => [nameOf(triple), version])
@@ -81,7 +91,7 @@ pack(folder, {
   main,
   types,
   bin,
-  files: [...files, 'CHANGELOG.md', ...licences],
+  files: [...files, 'docs', 'CHANGELOG.md', ...licences],
   optionalDependencies: Object.fromEntries(dependencies),
 })
 replace()

@@ -104,7 +104,7 @@ describe('scripts/pack.mjs', () => {
   let folder: string
   let out: string
   const run = (binaries: string, repository?: string) => {
-    const { GITHUB_REPOSITORY: _, ...env } = process.env
+    const { GITHUB_REPOSITORY: _, npm_execpath: __, ...env } = process.env
     if (repository !== undefined) env.GITHUB_REPOSITORY = repository
     const args = ['scripts/pack.mjs', '--binaries', binaries, '--out', out]
     return spawnSync(process.execPath, args, { encoding: 'utf8', env })
@@ -131,6 +131,18 @@ describe('scripts/pack.mjs', () => {
     const { status, stderr } = run(join(folder, 'none'))
     expect(status).toBe(1)
     expect(stderr).toContain('there is no millrace.PLATFORM.node in')
+    expect(readdirSync(out, { recursive: true }).sort()).toEqual(before)
+  })
+
+  test.skipIf(process.platform === 'win32')('leaves its folder as it is where npm fails', () => {
+    const before = readdirSync(out, { recursive: true }).sort()
+    writeFileSync(join(folder, 'npm'), '#!/bin/sh\necho no >&2\nexit 1\n', { mode: 0o755 })
+    const path = process.env.PATH
+    process.env.PATH = `${folder}:${path}`
+    const { status, stderr } = run(join(folder, 'one'))
+    process.env.PATH = path
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/^pack: npm pack failed in .*: no/)
     expect(readdirSync(out, { recursive: true }).sort()).toEqual(before)
   })
 

@@ -21,6 +21,7 @@ const { build, test: places, NODES, PLATFORMS } = await script('matrix')
 const { commands } = await script('build')
 const { order, packageOf, tagOf } = await script('publish')
 const { linksOf } = await script('repository')
+const { withLinks } = await script('links')
 const { fitting } = await script('try-packages')
 
 const CHANGELOG = `# Changelog
@@ -332,6 +333,26 @@ describe('the repository', () => {
       expect(right).toMatchObject({ status: 0, stderr: '' })
       expect(right.stdout.match(/^npm publish .* --dry-run$/gm)).toHaveLength(16)
     })
+  })
+})
+
+describe('links of a packed page', () => {
+  const packed = (path: string) => ['docs/tls.md', 'README.md'].includes(path)
+  const base = 'https://example.test/blob/v1.2.3/'
+
+  test.each([
+    ['[a](tls.md#x)', '[a](tls.md#x)', '[a](tls.md#x)'],
+    ['[a](../README.md)', '[a](../README.md)', '[a](../README.md)'],
+    ['[`a`](../examples/a.ts#L1), [b](b.md)', '[`a`](<examples/a.ts#L1), [b](<docs/b.md)', '`a`, b'],
+    ['[two\nlines](../bench/)', '[two\nlines](<bench/)', 'two\nlines'],
+    [
+      '[a](#here) [b](https://x.test/y)',
+      '[a](#here) [b](https://x.test/y)',
+      '[a](#here) [b](https://x.test/y)',
+    ],
+  ])('%j', (text, absolute, words) => {
+    expect(withLinks(text, 'docs/a.md', { packed, base })).toBe(absolute.replaceAll('(<', `(${base}`))
+    expect(withLinks(text, 'docs/a.md', { packed, base: undefined })).toBe(words)
   })
 })
 
