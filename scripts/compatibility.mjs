@@ -11,6 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { isMain } from './main.mjs'
 import { BUN_VERSION, DENO_VERSION, fetchRuntime, NODE_VERSIONS } from './runtimes.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -78,4 +79,4 @@ function main() {
   writeFileSync(page, `${text.slice(0, from)}\n${sections.join('\n')}\n${text.slice(text.indexOf(END))}`)
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) main()
+if (isMain(import.meta.url)) main()

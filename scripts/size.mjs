@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { sectionsOf } from './symbols.mjs'
+import { needs, sectionsOf } from './symbols.mjs'
 
 /**
  * 8 MiB. It was 7.05 MB with HTTP/1.1, HTTP/2, TLS and all of the proxy (3.1 MB as npm packs it), and each
@@ -18,8 +18,7 @@ const RUNS = 15
 
 const root = join(import.meta.dirname, '..')
 const file = process.argv[2] ?? join(root, newest())
-const bytes = readFileSync(file)
-const stripped = process.platform !== 'linux' || !sectionsOf(bytes).some(({ type }) => type === 2) // SHT_SYMTAB
+const { bytes, stripped } = look()
 const mega = (size) => `${(size / 1e6).toFixed(2)} MB`
 console.log(
   `size: ${basename(file)} ${mega(bytes.length)}${stripped ? ', stripped' : ''}, at most ${mega(BOUND)}`,
@@ -43,6 +42,17 @@ for (const [name, program] of [
   const [least, median] = [times[0], times[(RUNS - 1) / 2]].map((time) => time.toFixed(1))
   console.log(`size: ${name} takes ${median} ms (least ${least}, promised ${IMPORT_MS})`)
   if (!(times[0] <= FAIL_MS)) fail(`${name} takes far more than ${IMPORT_MS} ms`)
+}
+
+function look() {
+  try {
+    const bytes = readFileSync(file)
+    if (process.platform !== 'linux') return { bytes, stripped: true }
+    needs(bytes) // fails for one that is damaged, whose size says nothing
+    return { bytes, stripped: !sectionsOf(bytes).some(({ type }) => type === 2) } // SHT_SYMTAB
+  } catch (error) {
+    fail(`${basename(file)}: ${error.message}`)
+  }
 }
 
 function newest() {

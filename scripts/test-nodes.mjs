@@ -6,8 +6,9 @@
 // --only  the versions that begin so: 24, 22.12, 20.19.0
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { delimiter, dirname, join, resolve } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isMain } from './main.mjs'
 import { fetchRuntime, NODE_VERSIONS } from './runtimes.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -85,7 +86,7 @@ async function main() {
   if (rows.some(({ ok }) => !ok)) process.exitCode = 1
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   await main().catch((error) => {
     console.error(`test:nodes: ${error.message}`)
     process.exitCode = 1

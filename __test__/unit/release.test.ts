@@ -1,7 +1,18 @@
 // What the release decides, and that the workflows call nothing that is not there.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const script = (name: string) => import(new URL(`../../scripts/release/${name}.mjs`, import.meta.url).href)
 const { sections, newest, notesOf } = await script('changelog')
@@ -9,6 +20,8 @@ const { complaints, filesOf, stated } = await script('version')
 const { build, test: places, NODES, PLATFORMS } = await script('matrix')
 const { commands } = await script('build')
 const { order, packageOf, tagOf } = await script('publish')
+const { linksOf } = await script('repository')
+const { withLinks } = await script('links')
 const { fitting } = await script('try-packages')
 
 const CHANGELOG = `# Changelog
@@ -63,6 +76,12 @@ describe('CHANGELOG.md', () => {
     '## v1.2.3 - 2026-01-01',
     '## 1.2.3 - January',
     '## The third',
+    '## 1.2.3 - 2026-13-45',
+    '## 1.2.3 - 2026-02-29',
+    '##1.2.3 - 2026-01-01',
+    '### 1.2.3 - 2026-01-01',
+    '# [1.2.3]',
+    ' ## [1.2.3] - 2026-01-01',
   ])('has no heading such as %s', (heading) => {
     expect(() => sections(`# Changelog\n\n${heading}\n`)).toThrow(heading)
   })
@@ -72,6 +91,25 @@ describe('CHANGELOG.md', () => {
     ['0.2.0', 'says nothing of 0.2.0'],
   ])('of %s: %s', (version, message) => {
     expect(() => notesOf('## 0.2.0 - 2026-01-01\n\n## 0.1.0 - 2025-01-01\n\n- x', version)).toThrow(message)
+  })
+
+  test('may show headings in code and in comments', () => {
+    const code = '- as in\n\n  ````md\n```\n## A heading\n### 9.9.9\n  ````\n\n<!--\n## 9.9.9\n-->'
+    const found = sections(
+      `## Unreleased\n\n## 1.2.3 - 2026-01-01\n\n${code}\n\n## 1.2.2 - 2025-01-01\n\n- x\n`,
+    )
+    expect(found.map(({ version }: { version: string }) => version)).toEqual(['Unreleased', '1.2.3', '1.2.2'])
+    expect(found[1].body).toBe(code)
+  })
+
+  test('is refused where code does not end, which would hide every heading beneath', () => {
+    expect(() => sections('## 1.2.3 - 2026-01-01\n\n```\nx\n\n## 1.2.2 - 2025-01-01\n')).toThrow('no end')
+  })
+
+  test('of headings alone says nothing', () => {
+    expect(() => notesOf('## 1.2.3 - 2026-01-01\n\n### Added\n\n### Fixed\n', '1.2.3')).toThrow(
+      'says nothing of 1.2.3',
+    )
   })
 
   test('of this checkout has the form', () => {
@@ -108,6 +146,31 @@ describe('the version', () => {
     expect(complaints('1.2.3', { ...files, cargo: '' })).toEqual([
       'Cargo.toml, workspace.package says nothing, and CHANGELOG.md 1.2.3',
     ])
+  })
+
+  test('is not named where its notes could not be written afterwards', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-version-'))
+    try {
+      cpSync('scripts', join(folder, 'scripts'), { recursive: true })
+      for (const name of ['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock'])
+        cpSync(name, join(folder, name))
+      const { version } = filesOf('.').manifest
+      const printed = (notes: string) => {
+        writeFileSync(
+          join(folder, 'CHANGELOG.md'),
+          `## Unreleased\n\n## [${version}] - 2026-01-31\n\n${notes}`,
+        )
+        const args = [join(folder, 'scripts/release/version.mjs')]
+        const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+        return { status, stdout, stderr }
+      }
+      expect(printed('- x\n')).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' })
+      const empty = printed('')
+      expect(empty).toMatchObject({ status: 1, stdout: '' })
+      expect(empty.stderr).toContain(`says nothing of ${version}`)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 
   test('is the same in all files of this checkout', () => {
@@ -160,6 +223,12 @@ describe('the matrix', () => {
     expect(commands('darwin-arm64').flat()).toContain('aarch64-apple-darwin')
     expect(() => commands('linux-riscv64-gnu')).toThrow('there is no package for linux-riscv64-gnu')
   })
+
+  test.each(['toString', 'constructor', '__proto__'])('has no %s', (name) => {
+    expect(() => commands(name)).toThrow(`there is no package for ${name}`)
+    const matrix = spawnSync(process.execPath, ['scripts/release/matrix.mjs', name], { encoding: 'utf8' })
+    expect(matrix).toMatchObject({ status: 2, stdout: '', stderr: 'matrix: say build or test\n' })
+  })
 })
 
 describe('publishing', () => {
@@ -183,6 +252,11 @@ describe('publishing', () => {
       'not of version 1.2.3: millrace-darwin-x64-1.2.2.tgz',
     ],
     ['there are two of one', [...all, 'millrace-darwin-x64-1.2.2.tgz'], 'two tarballs'],
+    [
+      'there are two roots',
+      ['millrace-1.2.2.tgz', ...all],
+      'two tarballs of millrace: millrace-1.2.2.tgz, millrace-1.2.3.tgz',
+    ],
   ])('refuses where %s', (_what, names, message) => {
     expect(() => order(names, '1.2.3')).toThrow(message)
   })
@@ -200,6 +274,85 @@ describe('publishing', () => {
   ])('tries the packages for %s %s, musl %s', (platform, arch, musl, name) => {
     expect(fitting(all, { platform, arch, musl })).toEqual([name, 'millrace-1.2.3.tgz'])
     expect(() => fitting(all, { platform, arch: 'riscv64', musl })).toThrow('no tarball of')
+  })
+})
+
+describe('the repository', () => {
+  const here = { GITHUB_REPOSITORY: 'someone/millrace' }
+
+  test('is where the packages are built', () => {
+    expect(linksOf({})).toEqual({})
+    expect(linksOf(here)).toEqual({
+      repository: { type: 'git', url: 'git+https://github.com/someone/millrace.git' },
+      homepage: 'https://github.com/someone/millrace#readme',
+      bugs: 'https://github.com/someone/millrace/issues',
+    })
+    const elsewhere = linksOf({ ...here, GITHUB_SERVER_URL: 'https://git.example.test' })
+    expect(elsewhere.repository.url).toBe('git+https://git.example.test/someone/millrace.git')
+  })
+
+  test.each(['millrace', 'a/b/c', 'a/b"', '../x', 'a b/c'])('is not %s', (name) => {
+    expect(() => linksOf({ GITHUB_REPOSITORY: name })).toThrow('OWNER/NAME')
+  })
+
+  describe('of tarballs', () => {
+    let folder: string
+    beforeAll(() => {
+      folder = mkdtempSync(join(tmpdir(), 'millrace-publish-'))
+    })
+    afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+    /** What publish.mjs says of tarballs whose manifests have `links`; npm is one that would be seen. */
+    function publish(links: object, env: Record<string, string>) {
+      const { version } = filesOf('.').manifest
+      const names = ['millrace', ...Object.keys(PLATFORMS).map((platform) => `millrace-${platform}`)]
+      mkdirSync(join(folder, 'package'), { recursive: true })
+      for (const name of names) {
+        writeFileSync(join(folder, 'package', 'package.json'), JSON.stringify({ name, version, ...links }))
+        const { status } = spawnSync('tar', ['-czf', `${name}-${version}.tgz`, 'package'], { cwd: folder })
+        expect(status).toBe(0)
+      }
+      writeFileSync(join(folder, 'npm'), '#!/bin/sh\necho npm "$@"\n', { mode: 0o755 })
+      const { GITHUB_REPOSITORY: _, GITHUB_SERVER_URL: __, ...rest } = process.env
+      return spawnSync(process.execPath, ['scripts/release/publish.mjs', folder, '--dry-run'], {
+        env: { ...rest, ...env, PATH: `${folder}:${process.env.PATH}` },
+        encoding: 'utf8',
+      })
+    }
+
+    test.skipIf(process.platform === 'win32')('is there, and is this one, or nothing is published', () => {
+      const none = publish({}, here)
+      expect(none.stderr).toContain('has no repository, without which npm takes no statement of provenance')
+      expect(none).toMatchObject({ status: 1, stdout: '' })
+
+      const other = publish(linksOf({ GITHUB_REPOSITORY: 'another/millrace' }), here)
+      expect(other.stderr).toContain('git+https://github.com/another/millrace.git')
+      expect(other).toMatchObject({ status: 1, stdout: '' })
+
+      const right = publish(linksOf(here), here)
+      expect(right).toMatchObject({ status: 0, stderr: '' })
+      expect(right.stdout.match(/^npm publish .* --dry-run$/gm)).toHaveLength(16)
+    })
+  })
+})
+
+describe('links of a packed page', () => {
+  const packed = (path: string) => ['docs/tls.md', 'README.md'].includes(path)
+  const base = 'https://example.test/blob/v1.2.3/'
+
+  test.each([
+    ['[a](tls.md#x)', '[a](tls.md#x)', '[a](tls.md#x)'],
+    ['[a](../README.md)', '[a](../README.md)', '[a](../README.md)'],
+    ['[`a`](../examples/a.ts#L1), [b](b.md)', '[`a`](<examples/a.ts#L1), [b](<docs/b.md)', '`a`, b'],
+    ['[two\nlines](../bench/)', '[two\nlines](<bench/)', 'two\nlines'],
+    [
+      '[a](#here) [b](https://x.test/y)',
+      '[a](#here) [b](https://x.test/y)',
+      '[a](#here) [b](https://x.test/y)',
+    ],
+  ])('%j', (text, absolute, words) => {
+    expect(withLinks(text, 'docs/a.md', { packed, base })).toBe(absolute.replaceAll('(<', `(${base}`))
+    expect(withLinks(text, 'docs/a.md', { packed, base: undefined })).toBe(words)
   })
 })
 

@@ -1,5 +1,9 @@
 // What the scripts decide by themselves, without the runtimes and the network they are for.
-import { describe, expect, test } from 'vitest'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const script = (name: string) => import(new URL(`../../scripts/${name}.mjs`, import.meta.url).href)
 const { asked, table } = await script('test-nodes')
@@ -60,5 +64,31 @@ describe('where runtimes come from', () => {
 
   test.each(['node', 'deno'])('%s has none for musl', (name) => {
     expect(packageOf(name, { platform: 'linux', arch: 'x64', musl: true })).toBeUndefined()
+  })
+})
+
+describe('a checkout behind a link', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'millrace-scripts-'))
+    mkdirSync(join(folder, 'empty'))
+    symlinkSync(resolve('.'), join(folder, 'checkout'), 'junction')
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  test.each([
+    ['release/matrix', ['build'], 0, '"platform":"linux-x64-gnu"'],
+    ['release/build', ['nowhere'], 1, 'there is no package for nowhere'],
+    ['release/publish', ['empty'], 1, 'no tarball of linux-x64-gnu'],
+    ['release/try-packages', ['empty'], 1, 'there is no tarball of'],
+    ['release/version', ['--no-such-flag'], 1, 'no-such-flag'],
+    ['symbols', [], 1, 'give files to look at'],
+    ['compatibility', ['--no-such-flag'], 1, 'no-such-flag'],
+    ['test-nodes', ['--only', '2'], 1, 'there is no such Node.js'],
+  ])('runs scripts/%s.mjs %j', (name, args, status, said) => {
+    const file = join(folder, 'checkout', 'scripts', `${name}.mjs`)
+    const found = spawnSync(process.execPath, [file, ...args], { cwd: folder, encoding: 'utf8' })
+    expect(found.stdout + found.stderr).toContain(said)
+    expect(found.status).toBe(status)
   })
 })

@@ -3,8 +3,9 @@
 //   node scripts/release/build.mjs linux-x64-gnu
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -12,7 +13,7 @@ const folder = 'target/artifacts'
 
 /** The commands that build a platform and check what came out; each without `node`. @throws Error for one that has no package */
 export function commands(platform) {
-  if (PLATFORMS[platform] === undefined)
+  if (!Object.hasOwn(PLATFORMS, platform))
     throw new Error(`there is no package for ${platform}; there are: ${Object.keys(PLATFORMS).join(', ')}`)
   const file = `${folder}/millrace.${platform}.node`
   if (platform.startsWith('linux-'))
@@ -27,8 +28,9 @@ export function commands(platform) {
 
 function main() {
   const platform = process.argv[2]
+  const all = commands(platform)
   mkdirSync(join(root, folder), { recursive: true })
-  for (const args of commands(platform)) {
+  for (const args of all) {
     const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
     if (status !== 0) throw new Error(`${args[0]}: ${error?.message ?? `status ${status}`}`)
   }
@@ -36,7 +38,7 @@ function main() {
   if (!readdirSync(join(root, folder)).includes(file)) throw new Error(`${folder} has no ${file}`)
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {

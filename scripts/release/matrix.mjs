@@ -2,8 +2,7 @@
 //
 //   node scripts/release/matrix.mjs build     a row for each platform: platform, runner
 //   node scripts/release/matrix.mjs test      a row for each place: platform, runner, and node or image
-import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { isMain } from '../main.mjs'
 
 /** The lines of Node.js that packages are tried on. */
 export const NODES = [20, 22, 24, 26]
@@ -34,8 +33,8 @@ export function test() {
   })
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const list = { build, test }[process.argv[2]]
+if (isMain(import.meta.url)) {
+  const list = new Map(Object.entries({ build, test })).get(process.argv[2])
   if (list === undefined) {
     console.error('matrix: say build or test')
     process.exitCode = 2

@@ -2,24 +2,35 @@
 // root when all of them are there, so that nobody can install a root whose binary does not exist yet.
 //
 //   node scripts/release/publish.mjs FOLDER [--dry-run]
+//
+// GITHUB_REPOSITORY has to be what it was when they were packed. A dry run refuses what the real one would.
 import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { gunzipSync } from 'node:zlib'
+import { isMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
+import { complaint } from './repository.mjs'
 import { filesOf } from './version.mjs'
 
-/** The tarballs of a folder: each of a platform, and the root's. npm writes `@millrace/x` as `millrace-x`. */
+/**
+ * The tarballs of a folder: each of a platform, and the root's. npm writes `@millrace/x` as `millrace-x`.
+ * @throws Error if there are two of one: nobody would know which is meant
+ */
 export function tarballs(names) {
-  const packages = []
-  let own
+  const found = new Map()
   for (const name of names.filter((one) => one.endsWith('.tgz'))) {
-    const platform = Object.keys(PLATFORMS).find((one) => name.startsWith(`millrace-${one}-`))
-    if (platform !== undefined) packages.push({ platform, name })
-    else if (/^millrace-\d/.test(name)) own = name
+    const key = packageOf(name)
+    if (key === 'millrace' && !/^millrace-\d/.test(name)) continue
+    if (found.has(key)) throw new Error(`there are two tarballs of ${key}: ${found.get(key)}, ${name}`)
+    found.set(key, name)
   }
-  return { packages, own }
+  const packages = Object.keys(PLATFORMS).flatMap((platform) => {
+    const name = found.get(`@millrace/${platform}`)
+    return name === undefined ? [] : [{ platform, name }]
+  })
+  return { packages, own: found.get('millrace') }
 }
 
 /** The tarballs of a version in the order in which they are published. @throws Error if one is missing or of another version */
@@ -29,7 +40,6 @@ export function order(names, version) {
   const missing = Object.keys(PLATFORMS).filter((one) => packages.every(({ platform }) => platform !== one))
   if (own === undefined) missing.push('millrace')
   if (missing.length > 0) throw new Error(`no tarball of ${missing.join(', ')}`)
-  if (packages.length > Object.keys(PLATFORMS).length) throw new Error(`a platform has two tarballs: ${all}`)
   const other = all.filter((name) => !name.endsWith(`-${version}.tgz`))
   if (other.length > 0) throw new Error(`not of version ${version}: ${other.join(', ')}`)
   return all
@@ -39,6 +49,20 @@ export function order(names, version) {
 export function packageOf(name) {
   const platform = Object.keys(PLATFORMS).find((one) => name.startsWith(`millrace-${one}-`))
   return platform === undefined ? 'millrace' : `@millrace/${platform}`
+}
+
+/** The `package.json` of a tarball, which npm puts first. @throws Error if there is none */
+export function manifestOf(file) {
+  const bytes = gunzipSync(readFileSync(file))
+  const text = (from, to) => bytes.toString('utf8', from, to).replace(/\0.*$/s, '')
+  for (let at = 0; at + 512 <= bytes.length && bytes[at] !== 0; ) {
+    const size = Number.parseInt(text(at + 124, at + 136), 8)
+    if (Number.isNaN(size)) break
+    if (text(at, at + 100) === 'package/package.json')
+      return JSON.parse(bytes.toString('utf8', at + 512, at + 512 + size))
+    at += 512 * (1 + Math.ceil(size / 512))
+  }
+  throw new Error(`${file} has no package.json`)
 }
 
 function isPublished(name, version) {
@@ -56,7 +80,10 @@ function main() {
   })
   const folder = resolve(positionals[0] ?? 'target/packages')
   const { version } = filesOf(join(import.meta.dirname, '../..')).manifest
-  for (const name of order(readdirSync(folder), version)) {
+  const names = order(readdirSync(folder), version)
+  const wrong = names.map((name) => complaint(manifestOf(join(folder, name)), process.env)).filter(Boolean)
+  if (wrong.length > 0) throw new Error(wrong.join('\n'))
+  for (const name of names) {
     // A release that broke off half-way goes on where it did.
     if (!values['dry-run'] && isPublished(packageOf(name), version)) {
       console.log(`${packageOf(name)} ${version} is there already`)
@@ -70,7 +97,7 @@ function main() {
   }
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {

@@ -8,6 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
 const CARGO_CYCLONEDX = '0.5.9'
@@ -54,7 +55,7 @@ function run(command, args, { mayFail = false } = {}) {
   return stdout ?? ''
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {

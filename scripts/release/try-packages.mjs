@@ -7,6 +7,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isMain } from '../main.mjs'
 import { isMusl } from '../runtimes.mjs'
 import { tarballs } from './publish.mjs'
 
@@ -54,7 +55,7 @@ function run(cwd, command, args, options = {}) {
   if (status !== 0) throw new Error(`${command} ${args[0]}: ${error?.message ?? `status ${status}`}`)
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {

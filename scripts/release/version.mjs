@@ -3,9 +3,10 @@
 //   node scripts/release/version.mjs             prints it; nothing where no version has a heading
 //   node scripts/release/version.mjs --notes     prints what changed in it
 import { readFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { isMain } from '../main.mjs'
 import { newest, notesOf } from './changelog.mjs'
 
 /** Where the version is written: each place and what it says. */
@@ -49,10 +50,12 @@ function main() {
   if (section === undefined) return
   const wrong = complaints(section.version, files)
   if (wrong.length > 0) throw new Error(wrong.join('\n'))
-  console.log(values.notes ? notesOf(files.changelog, section.version) : section.version)
+  // Also where they are not asked for: what is published has to have a release afterwards.
+  const notes = notesOf(files.changelog, section.version)
+  console.log(values.notes ? notes : section.version)
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   try {
     main()
   } catch (error) {
