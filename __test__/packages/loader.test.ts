@@ -237,13 +237,13 @@ describe('a version that does not match', () => {
   })
 
   test('of tarballs, which no registry has: they are installed again out of the lock file', async () => {
-    const project = new Project(base, 'http://127.0.0.1:9', PROGRAMS)
+    const project = new Project(base, npm.url, { ...PROGRAMS, '.npmrc': 'offline=true\nfetch-retries=0\n' })
     const tarballs = ['millrace', `millrace-${here}`].map((name) => `${name}-${version}.tgz`)
     for (const name of tarballs) cpSync(join(base, 'packages', name), join(project.folder, name))
-    await project.npm('install', '--offline', ...tarballs.map((name) => `./${name}`))
+    await project.npm('install', ...tarballs.map((name) => `./${name}`))
     const file = join(project.folder, 'node_modules', ours, 'package.json')
     writeFileSync(file, read(file).replace(`"version": "${version}"`, '"version": "0.0.1"'))
-    const { code, message } = await told(project, { npm_config_offline: 'true' })
+    const { code, message } = await told(project)
     expect(code).toBe('BINARY_VERSION')
     await mend(project, message)
   })

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
-import { packageOf } from './platform.js'
+import { PLATFORMS, packageOf } from './platform.js'
 import { VERSION } from './version.js'
 
 /** What may have caused it, and the command that mends it. */
@@ -82,7 +82,9 @@ export function mending({ failed, beside, triple, others, folders }: Case): Mend
 
   /** Installs what the lock file says, all of it. */
   function again(): string | undefined {
-    return manager === 'npm' && text?.includes(name) ? at('npm ci --include=optional') : afresh()
+    // It refuses a lock file that lacks a package, as one does that was made of tarballs.
+    const whole = Object.keys(PLATFORMS).every((one) => text?.includes(`node_modules/${packageOf(one)}"`))
+    return manager === 'npm' && whole ? at('npm ci --include=optional') : afresh()
   }
 
   function afresh(...more: string[]): string | undefined {
