@@ -1,17 +1,20 @@
 // What is said when no binary can be loaded, as users meet it: a program that imports millrace. Where a command is
 // said to mend it, it is run, and has to.
+import { spawnSync } from 'node:child_process'
 import {
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { binariesIn, here, pack, version } from './support/packages.js'
 import { PROGRAMS, Project, read } from './support/project.js'
@@ -146,6 +149,29 @@ describe('a file that cannot be loaded', () => {
     await mend(project, message)
   })
 
+  test('of its full size, and written in part only: no crash, but how to install it again', async () => {
+    const project = installed()
+    await project.npm('install', 'millrace')
+    const file = join(project.folder, 'node_modules', ours, binary)
+    const bytes = readFileSync(file)
+    writeFileSync(file, bytes.fill(0, bytes.length / 2))
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(`not loaded: ${file}: file damaged: `)
+    await mend(project, message)
+  })
+
+  test('deleted out of its package: how to install it again', async () => {
+    const project = installed()
+    await project.npm('install', 'millrace')
+    rmSync(join(project.folder, 'node_modules', ours, binary))
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain('not there although its package is')
+    expect(message).not.toContain('rm -rf')
+    await mend(project, message)
+  })
+
   test('not an addon: the reason, and no command of npm’s', async () => {
     const project = installed(here)
     const file = join(project.folder, 'node_modules', ours, binary)
@@ -175,7 +201,7 @@ describe('a file that cannot be loaded', () => {
       /GLIBC_2\.(28|34)/g,
       'GLIBC_9.99',
       /version `GLIBC_9\.99' not found/,
-      'needs a newer glibc than the 2.',
+      'this file needs glibc 9.99, and this system has 2.',
     ],
   ])('%s: the reason, what it means, and no command of npm’s', async (_, name, changed, words, cause) => {
     const project = installed(here)
@@ -187,7 +213,7 @@ describe('a file that cannot be loaded', () => {
     expect(message).toMatch(words)
     expect(message).toContain(await reason(project, file))
     expect(message).toContain(cause)
-    expect(message).not.toContain('npm')
+    expect(message).not.toContain('to mend it')
   })
 
   /** What the system says of a file. */
@@ -206,11 +232,78 @@ describe('a version that does not match', () => {
     const { code, message } = await told(project)
     expect(code).toBe('BINARY_VERSION')
     expect(message).toContain(`it is version 0.0.1, and only ${version} fits`)
+    expect(message).toContain('to mend it: npm ci --include=optional')
     await mend(project, message)
+  })
+
+  test('of tarballs, which no registry has: they are installed again out of the lock file', async () => {
+    const project = new Project(base, npm.url, { ...PROGRAMS, '.npmrc': 'offline=true\nfetch-retries=0\n' })
+    const tarballs = ['millrace', `millrace-${here}`].map((name) => `${name}-${version}.tgz`)
+    for (const name of tarballs) cpSync(join(base, 'packages', name), join(project.folder, name))
+    await project.npm('install', ...tarballs.map((name) => `./${name}`))
+    const file = join(project.folder, 'node_modules', ours, 'package.json')
+    writeFileSync(file, read(file).replace(`"version": "${version}"`, '"version": "0.0.1"'))
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_VERSION')
+    await mend(project, message)
+  })
+
+  test('a file beside the program that is none of millrace is told, and a package that fits goes before it', async () => {
+    const project = installed()
+    const beside = join(project.folder, 'node_modules', 'millrace', binary)
+    cpSync(foreign(), beside)
+    const { code, message } = await told(project)
+    expect(code).toBe('BINARY_VERSION')
+    expect(message).toContain(`not used:   ${beside}: it is not the binary of millrace ${version}`)
+    cpSync(join(content, here), join(project.folder, 'node_modules', ours), { recursive: true })
+    expect((await told(project)).code).toBe('none')
   })
 })
 
+/** An addon that is not millrace's: one that the tests are run with. */
+function foreign(): string {
+  const folder = 'node_modules/@rolldown'
+  const found = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.node'),
+  )
+  const files = found.map((name) => join(folder, name))
+  const program = 'process.dlopen({ exports: {} }, process.argv[1])'
+  const loads = (file: string) => spawnSync(process.execPath, ['--eval', program, file]).status === 0
+  return files.find(loads)!
+}
+
 describe('MILLRACE_BINARY', () => {
+  test('is a library whatever it is called', async () => {
+    const project = installed()
+    const file = join(project.folder, 'millrace.so.1')
+    cpSync(join(content, here, binary), file)
+    expect((await told(project, { MILLRACE_BINARY: file })).code).toBe('none')
+  })
+
+  test('is never run as JavaScript', async () => {
+    const project = installed()
+    project.write({ 'program.js': 'console.log("it ran")' })
+    const { code, message } = await told(project, { MILLRACE_BINARY: './program.js' })
+    expect(code).toBe('BINARY_NOT_LOADED')
+    expect(message).toContain(`not loaded: ${join(project.folder, 'program.js')}: `)
+  })
+
+  test('that is an addon of something else is told so', async () => {
+    const { code, message } = await told(installed(here), { MILLRACE_BINARY: resolve(foreign()) })
+    expect(code).toBe('BINARY_VERSION')
+    expect(message).toMatch(/it lacks .*checkRoutes/)
+  })
+
+  test.skipIf(process.platform === 'win32')('that is no file is not waited for', async () => {
+    const project = installed()
+    spawnSync('mkfifo', [join(project.folder, 'fifo')])
+    for (const file of ['/dev/zero', 'fifo', '.']) {
+      const { code, message } = await told(project, { MILLRACE_BINARY: file })
+      expect(code).toBe('BINARY_NOT_LOADED')
+      expect(message).toContain('not a regular file')
+    }
+  })
+
   test('is loaded in place of everything else', async () => {
     const project = installed()
     const file = join(content, here, binary)
@@ -233,29 +326,67 @@ test('the manager whose lock file is there is the one that is named', async () =
     ['bun.lock', 'bun install'],
   ] as const) {
     const project = installed()
-    project.write({ [lock]: `millrace ${ours}` })
+    project.write({ [lock]: `millrace@1: ${ours}` })
     expect((await told(project)).message).toMatch(new RegExp(`to mend it: rm -rf node_modules && ${command}`))
   }
 })
 
 test('a program in another folder is told where to run the command', async () => {
   const project = installed()
-  project.write({ 'package-lock.json': `millrace ${ours}` })
+  project.write({ 'package-lock.json': `"millrace" ${ours}` })
   mkdirSync(join(project.folder, 'elsewhere'))
   const program = `import(${JSON.stringify(join(project.folder, 'use.mjs'))}).catch((error) => console.log(error.message))`
   const { stdout } = await project.try('sh', ['-c', `cd elsewhere && exec node --eval '${program}'`])
-  expect(stdout).toContain(`to mend it: cd ${project.folder} && rm -rf node_modules`)
+  expect(stdout).toContain(`to mend it: cd ${project.folder} && npm install`)
 })
 
 test('a lock file above the project is none of its own, nor is the folder that the program was started in', async () => {
   const project = installed()
-  project.write({ 'inner/package.json': {}, 'package-lock.json': 'of something else' })
+  project.write({
+    'inner/package.json': { dependencies: { millrace: '*' } },
+    'package-lock.json': 'of something else',
+  })
   const inner = join(project.folder, 'inner')
   renameSync(join(project.folder, 'node_modules'), join(inner, 'node_modules'))
   const program = `import(${JSON.stringify(join(inner, 'use.mjs'))}).catch((error) => console.log(error.message))`
   cpSync(join(project.folder, 'use.mjs'), join(inner, 'use.mjs'))
   const { stdout } = await project.try(process.execPath, ['--eval', program])
-  expect(stdout).toContain(`to mend it: cd ${inner} && rm -rf node_modules && npm install --include=optional`)
+  expect(stdout).toContain(`to mend it: cd ${inner} && npm install --include=optional`)
+})
+
+test('where packages are global no command is given, which would remove them all', async () => {
+  const project = installed()
+  rmSync(join(project.folder, 'package.json'))
+  const { code, message } = await told(project)
+  expect(code).toBe('BINARY_NOT_FOUND')
+  expect(message).toContain('optional dependencies were probably left out')
+  expect(message).not.toContain('to mend it')
+})
+
+test('a bundle is told to have the file beside it, and nothing of the project it was started in', async () => {
+  const project = new Project(base, npm.url)
+  const bundle = join(mkdtempSync(join(realpathSync(base), 'out-')), 'gateway.cjs')
+  cpSync(join(content, 'millrace', 'dist', 'cjs', 'index.js'), bundle)
+  const shared = 'shared-environment.js'
+  cpSync(join(content, 'millrace', 'dist', 'cjs', shared), join(dirname(bundle), shared))
+  project.write({ 'package-lock.json': '{}', 'node_modules/mine': 'to be kept' })
+  const { stderr } = await project.try(process.execPath, [bundle])
+  expect(stderr).toContain(`to mend it: copy ${binary}, out of ${ours} ${version}, into ${dirname(bundle)}\n`)
+  expect(stderr).not.toMatch(/npm|rm -rf/)
+  cpSync(join(content, here, binary), join(dirname(bundle), binary))
+  await project.node(bundle)
+})
+
+test('the folder in the command is one word of a shell, which expands nothing in it', async () => {
+  const project = installed()
+  const inner = join(project.folder, "$HOME's `it`")
+  project.write({ [`${basename(inner)}/package.json`]: { dependencies: { millrace: version } } })
+  renameSync(join(project.folder, 'node_modules'), join(inner, 'node_modules'))
+  cpSync(join(project.folder, 'use.cjs'), join(inner, 'use.cjs'))
+  const { stderr } = await project.try(process.execPath, [join(inner, 'use.cjs')])
+  const command = /to mend it: (.*)$/m.exec(stderr)?.[1]
+  await project.run('sh', ['-c', command!])
+  expect((await project.node(join(inner, 'use.cjs'))).stdout).toBe('ok\n')
 })
 
 test('a checkout that is not built is told to be', async () => {

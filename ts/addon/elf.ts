@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 
 /** The dynamic loader that a program for 64-bit Linux names in its header (ELF, PT_INTERP). */
 export function interpreterOf(program: string): string | undefined {
@@ -17,15 +17,31 @@ export function interpreterOf(program: string): string | undefined {
 }
 
 /**
- * Throws for a library that is shorter than its header says. The system does not look: it maps what is not there,
- * and ends the process (SIGBUS) when that is touched.
+ * Throws for what is no file, and for a library that is cut, or was written to its full size in part only. The
+ * system does not look: it waits for a FIFO, or ends the process when it touches what is not there.
  */
 export function requireWhole(file: string): void {
-  withElf(file, (head, _, size) => {
+  // Before it is opened, which waits where it is a FIFO.
+  if (!statSync(file).isFile()) throw new Error('not a regular file')
+  withElf(file, (head, read, size) => {
     // The table of sections is the last that linkers write.
     const end = Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60)
     if (size < end) throw new Error(`file too short: it has ${size} bytes of at least ${end}`)
+    const [width, count, names] = [head.readUInt16LE(58), head.readUInt16LE(60), head.readUInt16LE(62)]
+    if (count === 0 || names === 0 || names >= count) return
+    // That of the names of sections, mostly the last, is of type SHT_STRTAB.
+    const entry = read(Number(head.readBigUInt64LE(40)) + width * names, 8)
+    if (entry.length < 8 || entry.readUInt32LE(4) !== 3) {
+      throw new Error('file damaged: its table of sections does not hold what it should')
+    }
   })
+}
+
+/** The latest version of glibc that a library asks for. Reads all of it. */
+export function glibcNeededBy(library: string): string | undefined {
+  const found = readFileSync(library, 'latin1').matchAll(/\0GLIBC_(\d+)\.(\d+)/g)
+  const versions = [...found].map(([, major, minor]) => [Number(major), Number(minor)] as const)
+  return versions.sort(([a, b], [c, d]) => c - a || d - b)[0]?.join('.')
 }
 
 type Read = (at: number, length: number) => Buffer

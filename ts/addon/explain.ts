@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.js'
+import { glibcNeededBy } from './elf.js'
 import type { Installed } from './load.js'
 import { type Mending, mending } from './mend.js'
 import { PLATFORMS, type Platform, packageOf, reported } from './platform.js'
@@ -8,7 +9,14 @@ import { VERSION } from './version.js'
 export type Attempt =
   | { readonly what: string; readonly failed: 'missing' }
   | { readonly what: string; readonly failed: 'version'; readonly version: string }
-  | { readonly what: string; readonly failed: 'load'; readonly error: unknown }
+  /** It was loaded, and is not what this version calls. */
+  | {
+      readonly what: string
+      readonly failed: 'foreign'
+      readonly lacks: readonly string[]
+      readonly beside: boolean
+    }
+  | { readonly what: string; readonly failed: 'load'; readonly error: unknown; readonly beside: boolean }
 
 /** What an error has to tell of. */
 export interface Situation {
@@ -24,7 +32,7 @@ export interface Situation {
 export function explain(attempts: readonly Attempt[], situation: Situation): UsageError {
   const { given, platform, installed } = situation
   const failed = attempts.find((one) => one.failed === 'load')
-  const mismatch = attempts.some((one) => one.failed === 'version')
+  const mismatch = attempts.some((one) => one.failed === 'version' || one.failed === 'foreign')
   const code = failed ? 'BINARY_NOT_LOADED' : mismatch ? 'BINARY_VERSION' : 'BINARY_NOT_FOUND'
   const { cause, command } = advice(attempts, situation)
   const lines = [
@@ -43,7 +51,7 @@ export function explain(attempts: readonly Attempt[], situation: Situation): Usa
 const TITLE = {
   BINARY_NOT_FOUND: `millrace ${VERSION} has no binary for this platform here`,
   BINARY_NOT_LOADED: `the binary of millrace ${VERSION} could not be loaded`,
-  BINARY_VERSION: `the binary of millrace ${VERSION} is of another version`,
+  BINARY_VERSION: `the binary of millrace ${VERSION} is of another version, or of something else`,
 }
 
 function wanted(platform: Platform): string {
@@ -65,6 +73,9 @@ function told(attempt: Attempt): string {
   if (attempt.failed === 'version') {
     return `not loaded: ${attempt.what}: it is version ${attempt.version}, and only ${VERSION} fits`
   }
+  if (attempt.failed === 'foreign') {
+    return `not used:   ${attempt.what}: it is not the binary of millrace ${VERSION}, as it lacks ${attempt.lacks.join(', ')}`
+  }
   return `not loaded: ${attempt.what}: ${reasonOf(attempt.error).replaceAll('\n', '\n              ')}`
 }
 
@@ -75,13 +86,14 @@ function reasonOf(error: unknown): string {
 function advice(attempts: readonly Attempt[], situation: Situation): Mending {
   const { given, platform, installed, folders } = situation
   const { triple } = platform
-  const reasons = attempts.flatMap((one) => (one.failed === 'load' ? [reasonOf(one.error)] : []))
+  const loads = attempts.filter((one) => one.failed === 'load')
   // What the system's loader said is about the file and the system, whoever put the file there.
-  for (const reason of reasons) {
-    if (/GLIBC_[\d.]+' not found/.test(reason)) {
-      const version = reported().glibc ?? 'one'
+  for (const { what, error } of loads) {
+    const reason = reasonOf(error)
+    const missing = /GLIBC_([\d.]+)' not found/.exec(reason)?.[1]
+    if (missing !== undefined) {
       return {
-        cause: `the binary needs a newer glibc than the ${version} of this system: millrace needs 2.28`,
+        cause: `this file needs glibc ${glibcNeededBy(what) ?? missing}, and this system has ${reported().glibc ?? 'an older one'}; packages of the registry need 2.28, and one that \`npm run pack:local\` made needs what the machine has that made it`,
       }
     }
     const other = platform.libc?.family === 'musl' ? /ld-linux-|libgcc_s/ : /ld-musl-|libc\.musl-|libc\.so:/
@@ -98,12 +110,19 @@ function advice(attempts: readonly Attempt[], situation: Situation): Mending {
   if (triple === undefined) {
     return {
       cause: `packages are made for ${Object.keys(PLATFORMS).join(', ')}`,
-      command: 'build it from source, as docs/install.md says',
+      command: 'build it from source, with Rust: `npm ci && npm run build` in a checkout of millrace',
     }
   }
-  if (reasons.length > 0 && !reasons.some(isDamage)) return {}
+  if (loads.length > 0 && !loads.some(({ error }) => isDamage(reasonOf(error)))) return {}
+  const [first] = attempts
   return mending({
-    failed: reasons.length > 0 ? 'damaged' : (attempts[0]?.failed ?? 'missing'),
+    failed:
+      loads.length > 0
+        ? 'damaged'
+        : first === undefined || first.failed === 'missing'
+          ? 'missing'
+          : 'version',
+    beside: attempts.some((one) => 'beside' in one && one.beside),
     triple,
     others: installed.map(({ name }) => name).filter((name) => name !== packageOf(triple)),
     folders,
@@ -112,6 +131,6 @@ function advice(attempts: readonly Attempt[], situation: Situation): Mending {
 
 /** What the loaders of Linux (glibc and musl), macOS and Windows say of a file that is cut or not a library. */
 const isDamage = (reason: string) =>
-  /file too short|invalid ELF header|ELF file's phentsize|cannot read file data|Exec format error|not a mach-o|truncated mach-o|not a valid Win32|Error loading shared library .*: (Exec format|Invalid)/i.test(
+  /file too short|file damaged|no such file or directory, (stat|open)|invalid ELF header|ELF file's phentsize|cannot read file data|Exec format error|not a mach-o|truncated mach-o|not a valid Win32|Error loading shared library .*: (Exec format|Invalid)/i.test(
     reason,
   )

@@ -5,6 +5,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { requireWhole } from './elf.js'
 import { type Attempt, explain } from './explain.js'
+import { EXPORTS } from './exports.js'
 import { here } from './here.js'
 import { PLATFORMS, packageOf, thisPlatform } from './platform.js'
 import { VERSION } from './version.js'
@@ -24,14 +25,17 @@ export interface Installed {
 export function loadAddon(): unknown {
   const given = process.env.MILLRACE_BINARY
   const attempts: Attempt[] = []
-  const load = (file: string) => {
+  const load = (file: string, beside = false) => {
     try {
       requireWhole(file)
-      return Module.createRequire(file)(file)
+      const addon = open(file)
+      const lacks = EXPORTS.filter((name) => !(name in addon))
+      if (lacks.length === 0) return addon
+      attempts.push({ what: file, failed: 'foreign', lacks, beside })
     } catch (error) {
-      attempts.push({ what: file, failed: 'load', error })
-      return undefined
+      attempts.push({ what: file, failed: 'load', error, beside })
     }
+    return undefined
   }
   if (given) {
     const addon = load(resolve(given))
@@ -46,7 +50,7 @@ export function loadAddon(): unknown {
     const beside = new Set([...bases.flatMap(packageFolder), ...bases.map(dirname)])
     for (const folder of beside) {
       const file = join(folder, `millrace.${triple}.node`)
-      const addon = existsSync(file) ? load(file) : undefined
+      const addon = existsSync(file) ? load(file, true) : undefined
       if (addon !== undefined) return addon
     }
     const name = packageOf(triple)
@@ -61,7 +65,19 @@ export function loadAddon(): unknown {
     }
   }
   const installed = Object.keys(PLATFORMS).flatMap((one) => installedFrom(bases, packageOf(one)))
-  throw explain(attempts, { platform, installed, folders: bases.map(dirname) })
+  throw explain(attempts, {
+    platform,
+    installed,
+    folders: bases.filter((base) => existsSync(base)).map(dirname),
+  })
+}
+
+/** Loads a library, whatever its name: `require` runs as JavaScript what is not called `.node`. */
+function open(file: string): object {
+  if (file.endsWith('.node')) return Object(Module.createRequire(file)(file))
+  const module = { exports: {} }
+  process.dlopen(module, file)
+  return Object(module.exports)
 }
 
 /** The files to look for packages from: this one, and the program's, which a bundle may be. */

@@ -1,22 +1,25 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
-import { packageOf } from './platform.js'
+import { PLATFORMS, packageOf } from './platform.js'
 import { VERSION } from './version.js'
 
 /** What may have caused it, and the command that mends it. */
 export interface Mending {
-  readonly cause?: string
-  readonly command?: string
+  readonly cause?: string | undefined
+  readonly command?: string | undefined
 }
 
 type Manager = 'npm' | 'pnpm' | 'yarn' | 'bun'
 
 /** What is known of the installation. */
 interface Case {
-  readonly failed: 'missing' | 'version' | 'damaged' | 'load'
+  readonly failed: 'missing' | 'version' | 'damaged'
+  /** It is about the file beside the code, which no package manager put there. */
+  readonly beside: boolean
   readonly triple: string
   /** Packages of other platforms that are installed. */
   readonly others: readonly string[]
+  /** Where packages were looked for from, the folder of this code first. */
   readonly folders: readonly string[]
 }
 
@@ -29,30 +32,36 @@ const LOCKS: readonly [file: string, manager: Manager][] = [
   ['npm-shrinkwrap.json', 'npm'],
 ]
 
-/** Finds out why the package with the binary is not there, or not as it should be. */
-export function mending({ failed, triple, others, folders }: Case): Mending {
-  const project = projectOf(folders)
-  if (project.fromSource)
+/** Finds out why the binary is not there, or not as it should be. No command where none is sure to mend that. */
+export function mending({ failed, beside, triple, others, folders }: Case): Mending {
+  const { kind, folder, manager, lock } = projectOf(folders)
+  if (kind === 'checkout')
     return { cause: 'this is a checkout that is not built', command: at('npm run build') }
-  const { manager, lock } = project
   const name = packageOf(triple)
-  const again = (...more: string[]) => at([remove(['node_modules', ...more]), INSTALL[manager]].join(' && '))
-
-  if (failed === 'damaged') {
-    return { cause: 'the file is damaged, or is of another platform', command: again() }
-  }
-  if (failed === 'version') {
+  if (kind === 'bundle' && (beside || folder === undefined)) {
+    const why = { missing: 'is not there', version: 'does not fit', damaged: 'is damaged' }[failed]
     return {
-      cause: 'node_modules, or the lock file, has parts of two versions of millrace, which come out together',
-      command: at([remove(['node_modules']), UPDATE[manager](`millrace@${VERSION}`)].join(' && ')),
+      cause: `this is a bundle, and the binary that it needs beside it ${why}`,
+      command: `copy millrace.${triple}.node, out of ${name} ${VERSION}, into ${quoted(folders[0] ?? process.cwd())}`,
     }
   }
   // bun.lockb is no text, so what it lacks cannot be told.
   const text = lock === undefined || lock.endsWith('.lockb') ? undefined : read(lock)
+
+  if (failed === 'damaged') {
+    const cause = 'the file is damaged, not there although its package is, or of another platform'
+    return { cause, command: again() }
+  }
+  if (failed === 'version') {
+    return {
+      cause: 'node_modules, or the lock file, has parts of two versions of millrace, which come out together',
+      command: locksVersion(text, name) ? again() : update(),
+    }
+  }
   if (text?.includes('millrace') && !text.includes(name)) {
     return {
       cause: `${lock} does not have ${name}: it was probably made on another platform, from its node_modules`,
-      command: again(lock!.slice(dirname(lock!).length + 1)),
+      command: afresh(lock!.slice(dirname(lock!).length + 1)),
     }
   }
   if (others.length > 0) {
@@ -62,12 +71,43 @@ export function mending({ failed, triple, others, folders }: Case): Mending {
     }
   }
   return {
-    cause: `optional dependencies were probably left out when installing (${omission(project.folder)})`,
-    command: again(),
+    cause: `optional dependencies were probably left out when installing (${omission(folder)})`,
+    command: manager === 'npm' ? at(INSTALL.npm) : afresh(),
   }
 
-  function at(command: string): string {
-    return project.folder === process.cwd() ? command : `cd ${quoted(project.folder)} && ${command}`
+  function at(command: string): string | undefined {
+    if (folder === undefined) return undefined
+    return folder === process.cwd() ? command : `cd ${quoted(folder)} && ${command}`
+  }
+
+  /** Installs what the lock file says, all of it. */
+  function again(): string | undefined {
+    // It refuses a lock file that lacks a package, as one does that was made of tarballs.
+    const whole = Object.keys(PLATFORMS).every((one) => text?.includes(`node_modules/${packageOf(one)}"`))
+    return manager === 'npm' && whole ? at('npm ci --include=optional') : afresh()
+  }
+
+  function afresh(...more: string[]): string | undefined {
+    return at(`${remove(['node_modules', ...more])} && ${INSTALL[manager]}`)
+  }
+
+  function update(): string | undefined {
+    const wanted = folder === undefined ? undefined : wantedBy(folder)
+    // Only what comes from a registry has a version to ask for there.
+    if (wanted === undefined || /[/\\:]/.test(wanted)) return undefined
+    return at(`${remove(['node_modules'])} && ${UPDATE[manager](`millrace@${VERSION}`)}`)
+  }
+}
+
+/** Whether a lock file has the package in the version that fits, and in no other. */
+function locksVersion(text: string | undefined, name: string): boolean {
+  if (text === undefined) return false
+  try {
+    const packages: [string, { version?: string }][] = Object.entries(JSON.parse(text).packages)
+    const ours = packages.filter(([path]) => path.endsWith(`node_modules/${name}`))
+    return ours.length > 0 && ours.every(([, { version }]) => version === VERSION)
+  } catch {
+    return [`${name}@${VERSION}`, `${name}@npm:${VERSION}`].some((entry) => text.includes(entry))
   }
 }
 
@@ -86,22 +126,24 @@ const UPDATE: Record<Manager, (what: string) => string> = {
 }
 
 interface Project {
-  readonly folder: string
+  /** What this code is part of. */
+  readonly kind: 'package' | 'checkout' | 'bundle'
+  /** Where a command may run: a folder whose package.json leads to millrace, or the checkout. */
+  readonly folder?: string
   readonly manager: Manager
-  readonly lock: string | undefined
-  readonly fromSource: boolean
+  readonly lock?: string
 }
 
-/** The project whose lock file decides what is installed here. */
+/** The project that decides what is installed here. The folder that the program was started in is none. */
 function projectOf(folders: readonly string[]): Project {
   const inside = `${sep}node_modules${sep}`
-  const owner = folders.find((folder) => folder.includes(inside))
-  // Where it is certain no other folder is looked at: the command removes something there.
-  if (owner !== undefined) return projectIn(owner.slice(0, owner.indexOf(inside)))
-  const checkout = folders.flatMap(upwards).find(isCheckout)
-  if (checkout !== undefined) return { ...projectIn(checkout), fromSource: true }
-  const project = [...folders, process.cwd()].flatMap(upwards).find(isProject)
-  return projectIn(project ?? process.cwd())
+  const [code = process.cwd()] = folders
+  // Where it is certain no other folder is looked at: the command may remove something there.
+  if (code.includes(inside)) return projectIn('package', [code.slice(0, code.indexOf(inside))])
+  const checkout = upwards(code).find(isCheckout)
+  if (checkout !== undefined) return { kind: 'checkout', folder: checkout, manager: 'npm' }
+  const own = upwards(code).some((folder) => manifest(folder)?.name === 'millrace')
+  return projectIn(own ? 'package' : 'bundle', folders.flatMap(upwards))
 }
 
 /** A folder and those above it. */
@@ -113,12 +155,37 @@ function upwards(folder: string): string[] {
 const isCheckout = (folder: string) =>
   existsSync(join(folder, 'Cargo.toml')) && existsSync(join(folder, 'ts', 'addon'))
 
-const isProject = (folder: string) => existsSync(join(folder, 'package.json')) || lockIn(folder) !== undefined
+function projectIn(kind: Project['kind'], folders: readonly string[]): Project {
+  const folder = folders.find(leadsHere)
+  const [file, manager = callingManager()] = (folder === undefined ? undefined : lockIn(folder)) ?? []
+  if (folder === undefined) return { kind, manager }
+  return file === undefined ? { kind, folder, manager } : { kind, folder, manager, lock: join(folder, file) }
+}
 
-function projectIn(folder: string): Project {
-  const [file, manager = callingManager()] = lockIn(folder) ?? []
-  const lock = file === undefined ? undefined : join(folder, file)
-  return { folder, manager, lock, fromSource: false }
+/** Whether a folder is a project that has millrace installed: not so that of global packages, or an unrelated one. */
+function leadsHere(folder: string): boolean {
+  if (manifest(folder) === undefined) return false
+  if (wantedBy(folder) !== undefined) return true
+  const [lock] = lockIn(folder) ?? []
+  return lock !== undefined && /(^|[\s"'/])millrace["'@:]/m.test(read(join(folder, lock)) ?? '')
+}
+
+/** What a project asks for of millrace itself. */
+function wantedBy(folder: string): string | undefined {
+  const found = manifest(folder) ?? {}
+  const kinds = ['dependencies', 'devDependencies', 'optionalDependencies'] as const
+  const wanted = kinds.map((kind) => found[kind]?.millrace).find((one) => one !== undefined)
+  return wanted === undefined ? undefined : String(wanted)
+}
+
+type Manifest = { name?: unknown } & Partial<Record<string, { millrace?: unknown }>>
+
+function manifest(folder: string): Manifest | undefined {
+  try {
+    return JSON.parse(read(join(folder, 'package.json')) ?? '') ?? undefined
+  } catch {
+    return undefined
+  }
 }
 
 function lockIn(folder: string): (typeof LOCKS)[number] | undefined {
@@ -132,9 +199,10 @@ function callingManager(): Manager {
 }
 
 /** What says so, if it can be seen. */
-function omission(folder: string): string {
-  const file = join(folder, '.npmrc')
-  if (/^\s*(omit(\[\])?\s*=.*optional|optional\s*=\s*false)/m.test(read(file) ?? '')) return `${file} says so`
+function omission(folder: string | undefined): string {
+  const file = join(folder ?? '', '.npmrc')
+  if (folder !== undefined && /^\s*(omit(\[\])?\s*=.*optional|optional\s*=\s*false)/m.test(read(file) ?? ''))
+    return `${file} says so`
   if (/optional/.test(process.env.npm_config_omit ?? '')) return 'npm_config_omit says so'
   return '`--omit=optional`, `--no-optional`, or `omit=optional` in an .npmrc'
 }
@@ -144,7 +212,11 @@ function remove(names: readonly string[]): string {
   return names.map((name) => (name.includes('.') ? `del ${name}` : `rmdir /s /q ${name}`)).join(' && ')
 }
 
-const quoted = (path: string) => (/^[\w./\\:@-]+$/.test(path) ? path : JSON.stringify(path))
+/** As one word of a shell, which expands nothing in it. */
+function quoted(path: string): string {
+  if (/^[\w./\\:@-]+$/.test(path)) return path
+  return process.platform === 'win32' ? `"${path}"` : `'${path.replaceAll("'", "'\\''")}'`
+}
 
 function read(file: string): string | undefined {
   try {

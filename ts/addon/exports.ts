@@ -1,0 +1,19 @@
+import type * as Addon from '../../index.js'
+
+/** What the binary of this version offers, by which it is known: held to index.d.ts, which the build makes. */
+const offered: Record<keyof typeof Addon, true> = {
+  checkRoutes: true,
+  NativeCrossing: true,
+  NativeDial: true,
+  NativeInjection: true,
+  NativePeerTls: true,
+  NativePipe: true,
+  NativeServer: true,
+  NativeSubrequest: true,
+  NativeTls: true,
+  peerEpoch: true,
+  registerPeer: true,
+  selfSigned: true,
+}
+
+export const EXPORTS: readonly string[] = Object.keys(offered)
