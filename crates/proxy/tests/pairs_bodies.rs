@@ -48,6 +48,26 @@ fn bodies_of_known_and_unknown_length_go_up() {
 }
 
 #[test]
+fn a_body_of_known_length_is_all_there_before_its_end_is_told() {
+    each_row(|row| {
+        let pair = Pair::new(row, |served| match served.head.method.as_str() {
+            "PUT" => {
+                let body = served.bytes(5);
+                served.reply(200, body);
+            }
+            _ => served.reply(200, ""),
+        });
+        let mut client = pair.client();
+        assert!(client.begin("PUT", "/", &[], Length::Known(5)) && client.send("hello"));
+        assert_eq!(client.reply().text(), "hello");
+        fine(&pair);
+        assert_eq!(client.ask("GET", "/", &[]).head.status, 200);
+        // Over HTTP/1.1 the first had left nothing open.
+        assert_eq!(pair.origin.connections(), 1);
+    });
+}
+
+#[test]
 fn bodies_of_known_and_unknown_length_come_down() {
     each_row(|row| {
         let pair = Pair::new(row, |served| {

@@ -29,6 +29,8 @@ pub(crate) struct H1Exchange {
     out: WriteQueue,
     written: u64,
     chunked: bool,
+    /// What is missing of a body of known length.
+    left: u64,
     request_done: bool,
     /// The protocol that the request asks to change to.
     upgrade: Option<Vec<u8>>,
@@ -63,6 +65,7 @@ impl H1Exchange {
             out: WriteQueue::default(),
             written: 0,
             chunked: false,
+            left: 0,
             request_done: false,
             upgrade: None,
             tunnel: false,
@@ -134,7 +137,7 @@ impl H1Exchange {
             BodySize::Known(length) => {
                 let mut digits = itoa::Buffer::new();
                 head.fields.push_unchecked(b"content-length", digits.format(length).as_bytes());
-                self.request_done = length == 0;
+                (self.left, self.request_done) = (length, length == 0);
             }
             BodySize::Unknown => {
                 head.fields.push_unchecked(b"transfer-encoding", b"chunked");
@@ -150,9 +153,15 @@ impl H1Exchange {
             write_chunk_start(data.len(), self.out.tail());
             self.out.put(data);
             self.out.tail().extend_from_slice(CHUNK_END);
-        } else {
-            self.out.put(data);
+            return;
         }
+        // With its last byte the request is done, even if the client has not said so yet: its version
+        // may tell that later, and an origin may answer before.
+        if self.left > 0 {
+            self.left = self.left.saturating_sub(data.len() as u64);
+            self.request_done = self.left == 0;
+        }
+        self.out.put(data);
     }
 
     /// Ends the request.
