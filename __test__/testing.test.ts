@@ -427,6 +427,8 @@ test('other mistakes are named too', async () => {
   const code = (promise: Promise<unknown>) => promise.catch((error: UsageError) => error.code)
   expect(await code(inject(gateway, { headers: { 'a b': '1' } }))).toBe('INVALID_HEADER')
   expect(await code(inject(gateway, { headers: { a: '1\n' } }))).toBe('INVALID_HEADER')
+  for (const value of [5, undefined])
+    expect(await code(inject(gateway, { headers: { a: value as unknown as string } }))).toBe('INVALID_HEADER')
   expect(await code(inject(gateway, { headers: [['host', 'a'], ['Host', 'b']] }))).toBe('INVALID_HEADER') // biome-ignore format: short
   expect(await code(inject(gateway, { body: {} as never }))).toBe('INVALID_ANSWER')
   expect(await code(inject({} as never))).toBe('INVALID_OPTIONS')

@@ -40,16 +40,16 @@ export function readOptions(args) {
   const only = values.only?.split(',')
   for (const name of only ?? [])
     if (!known.includes(name)) throw new Stop(`--only knows no ${name}; there are: ${known.join(', ')}`)
-  for (const found of cases.filter(({ name }) => names.includes(name)))
-    if (only !== undefined && !found.subjects.some((name) => only.includes(name)))
-      throw new Stop(`--only leaves nothing of ${found.name}, which has: ${found.subjects.join(', ')}`)
+  const chosen = cases
+    .filter(({ name }) => names.includes(name))
+    .map((found) => {
+      const kept = found.subjects.filter((name) => only === undefined || only.includes(name))
+      if (kept.length === 0)
+        throw new Stop(`--only leaves nothing of ${found.name}, which has: ${found.subjects.join(', ')}`)
+      return { ...found, subjects: kept }
+    })
   return {
-    cases: cases
-      .filter(({ name }) => names.includes(name))
-      .map((found) => ({
-        ...found,
-        subjects: found.subjects.filter((name) => only === undefined || only.includes(name)),
-      })),
+    cases: chosen,
     rounds: whole('rounds', values.rounds, 50),
     seconds: whole('seconds', values.seconds, 60),
     mib: whole('mib', values.mib, 65_536),

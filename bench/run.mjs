@@ -102,7 +102,7 @@ function turned(list, round) {
 function build(plans) {
   const flags = ['--bench']
   if (plans.some(({ subjects }) => subjects.some((one) => one.build === 'pingora'))) flags.push('--pingora')
-  if (plans.some(({ found }) => found.name === 'crossing' || found.name === 'costs')) flags.push('--crossing')
+  if (plans.some(({ found }) => found.build === 'crossing')) flags.push('--crossing')
   // What it says goes to stderr: stdout is for the report.
   const stdio = ['ignore', 2, 2]
   if (spawnSync(process.execPath, ['scripts/build.mjs', ...flags], { stdio }).status !== 0)

@@ -17,7 +17,7 @@ const script = (file, variant) => ({
   ],
 })
 
-const millrace = (variant) => script('millrace', variant)
+const millrace = (variant) => ({ ...script('millrace', variant), isOurs: true })
 
 /** A program that is told its port, and does not say when it listens. */
 const peer = (program, start) => ({

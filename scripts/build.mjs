@@ -17,6 +17,7 @@ import { parseArgs } from 'node:util'
 import { bundle, completeTypes, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
+import { NAPI_BUILD } from './napi.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const state = join(root, 'target', 'millrace-build')
@@ -33,8 +34,6 @@ const notSource = (path) => /(^|[\\/])(target|tests|benches|node_modules)$/.test
 const under = (...paths) => paths.flatMap((path) => filesUnder(root, path, notSource))
 const versionOf = (name) => json(`node_modules/${name}/package.json`)?.version ?? 'none'
 
-const buildAddon = ['build', '--platform', '--release', '--no-js', '--no-const-enum']
-
 const addon = {
   name: 'addon',
   needsCargo: true,
@@ -46,7 +45,7 @@ const addon = {
   },
   outputs: () => [...readdirSync(root).filter((name) => name.endsWith('.node')), ...under('index.d.ts')],
   complete: (outputs) => outputs.length >= 2,
-  run: () => tool('@napi-rs/cli', 'napi', buildAddon),
+  run: () => tool('@napi-rs/cli', 'napi', NAPI_BUILD.args),
 }
 
 const dist = {
@@ -106,7 +105,13 @@ const crossing = {
   outputs: () => under('target/bench/addon', 'target/bench/inside'),
   complete: (outputs) => outputs.length >= 3,
   run: async () => {
-    await tool('@napi-rs/cli', 'napi', [...buildAddon, '--features', 'bench', '-o', 'target/bench/addon'])
+    await tool('@napi-rs/cli', 'napi', [
+      ...NAPI_BUILD.args,
+      '--features',
+      'bench',
+      '-o',
+      'target/bench/addon',
+    ])
     await bundle(root, { inside: join(root, inside) }, { esm: join(root, 'target/bench/inside') })
   },
 }

@@ -7,42 +7,30 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { NAPI_BUILD } from './napi.mjs'
+import { PLATFORMS } from './release/matrix.mjs'
+import { NEWEST_GLIBC } from './symbols.mjs'
 
-/** What cargo calls each platform. A gnu target ends in the newest glibc that it may need. */
-const TARGETS = {
-  'linux-x64-gnu': 'x86_64-unknown-linux-gnu.2.28',
-  'linux-x64-musl': 'x86_64-unknown-linux-musl',
-  'linux-arm64-gnu': 'aarch64-unknown-linux-gnu.2.28',
-  'linux-arm64-musl': 'aarch64-unknown-linux-musl',
-}
 const TOOLS = ['ziglang==0.15.2', 'cargo-zigbuild==0.24.1']
 
 const root = join(import.meta.dirname, '..')
 const [, , triple, folder = 'target/artifacts'] = process.argv
-const target = TARGETS[triple]
-if (target === undefined) {
-  console.error(
-    `cross: give one of ${Object.keys(TARGETS).join(', ')}; macOS and Windows are built where they run`,
-  )
+const here = Object.keys(PLATFORMS).filter((one) => one.startsWith('linux-'))
+if (!here.includes(triple)) {
+  console.error(`cross: give one of ${here.join(', ')}; macOS and Windows are built where they run`)
   process.exit(2)
 }
+const { rust } = PLATFORMS[triple]
+// A gnu target ends in the newest glibc that it may need.
+const target = triple.endsWith('-gnu') ? `${rust}.${NEWEST_GLIBC}` : rust
 
 const env = { ...process.env, PATH: withTools(process.env.PATH ?? '') }
-const rust = target.replace(/\.[\d.]+$/, '')
 const libraries = spawnSync('rustc', ['--print', 'target-libdir', '--target', rust], { encoding: 'utf8' })
 if (!existsSync((libraries.stdout ?? '').trim())) run('rustup', ['target', 'add', rust])
 
 mkdirSync(join(root, folder), { recursive: true })
-const napi = [
-  join(root, 'node_modules/@napi-rs/cli/dist/cli.js'),
-  'build',
-  '--platform',
-  '--release',
-  '--no-js',
-]
-// The declarations are the same for each platform; those of the checkout stay as they are.
-const types = ['--no-const-enum', '--dts', 'addon.d.ts']
-run(process.execPath, [...napi, ...types, '--cross-compile', '--target', target, '--output-dir', folder])
+const how = ['--cross-compile', '--target', target, '--output-dir', folder]
+run(process.execPath, [join(root, NAPI_BUILD.cli), ...NAPI_BUILD.args, ...NAPI_BUILD.apart, ...how])
 
 function withTools(path) {
   if (found('zig', path) && found('cargo-zigbuild', path)) return path

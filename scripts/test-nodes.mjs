@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isMain } from './main.mjs'
+import { runMain } from './main.mjs'
 import { fetchRuntime, NODE_VERSIONS } from './runtimes.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -86,9 +86,4 @@ async function main() {
   if (rows.some(({ ok }) => !ok)) process.exitCode = 1
 }
 
-if (isMain(import.meta.url)) {
-  await main().catch((error) => {
-    console.error(`test:nodes: ${error.message}`)
-    process.exitCode = 1
-  })
-}
+await runMain(import.meta.url, main, 'test:nodes')

@@ -1,6 +1,6 @@
 import { type BodySource, SourceStage } from './bodies/source.js'
 import { show, UsageError } from './errors.js'
-import { checkValue, type HeaderInput, headerFields, isOurs } from './headers.js'
+import { checkValue, eachField, type HeaderInput, headerFields, isOurs } from './headers.js'
 
 /**
  * What a phase may answer with: a status alone (an empty body), a `Response`, or status, headers
@@ -121,12 +121,7 @@ function splitLength(headers: HeaderInput) {
     length = value
   }
   if (typeof headers !== 'object' || headers === null) throw invalid(`the headers are ${show(headers)}`)
-  if (Symbol.iterator in headers) for (const [name, value] of headers) add(name, value)
-  else
-    for (const [name, value] of Object.entries(headers)) {
-      if (Array.isArray(value)) for (const one of value) add(name, one)
-      else add(name, value as string)
-    }
+  eachField(headers, add)
   return { fields: headerFields(rest), length, hasType }
 }
 

@@ -91,15 +91,16 @@ export function headerFields(input: HeaderInput): string {
     checkValue(name as string, value)
     fields += `${name}\0${value}\n`
   }
-  if (Symbol.iterator in input)
-    for (const [name, value] of input as Iterable<[string, string]>) add(name, value)
-  else
-    for (const name of Object.keys(input)) {
-      const value = (input as Record<string, string | string[]>)[name]
-      if (Array.isArray(value)) for (const one of value) add(name, one)
-      else add(name, value)
-    }
+  eachField(input, add)
   return fields
+}
+
+/** Hands on each name with each of its values. What they are is not looked at. */
+export function eachField(input: HeaderInput, use: (name: string, value: string) => void): void {
+  if (Symbol.iterator in input) for (const [name, value] of input) use(name, value)
+  else
+    for (const [name, value] of Object.entries(input))
+      for (const one of Array.isArray(value) ? value : [value]) use(name, one)
 }
 
 /** The first value in the section `text` from `start` on. */

@@ -1,10 +1,9 @@
-import { theEnvironment } from './crossing/environment.js'
+import { numberOf, theEnvironment } from './crossing/environment.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
-import { NativeServer, peerEpoch, registerPeer } from './native.js'
+import { NativeServer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
-import { HttpPeer } from './peer.js'
 import { has } from './platform.js'
 import { Service } from './service.js'
 
@@ -142,8 +141,7 @@ export class Server {
       })
       this.#native = native
       this.#isWired = true
-      environment.crossing.addLog(this.#id, this.#log)
-      const numberOf = (peer: HttpPeer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
+      environment.crossing.logs.add(this.#id, this.#log)
       for (const service of this.#services) {
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
@@ -198,7 +196,7 @@ export class Server {
     if (!this.#isWired) return
     this.#isWired = false
     const { crossing } = theEnvironment()
-    crossing.retireLog(this.#id, afterMs)
+    crossing.logs.retire(this.#id, afterMs)
     for (const service of this.#services) service.stopped(crossing, afterMs)
   }
 

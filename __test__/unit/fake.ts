@@ -180,7 +180,7 @@ export function setUp(
     sessions: 0,
   }
   crossing.addProxy(entry)
-  crossing.addLog(1, log)
+  crossing.logs.add(1, log)
   return { addon, crossing, entry, lines, table }
 }
 

@@ -19,8 +19,7 @@ export async function* measure({ found, subject, run, place }) {
   for (const connections of run.options.connections ?? found.connections) {
     const plan = { ...found, connections, ms: run.options.seconds * 1_000 }
     const figures = { ...(await systemCalls(run, subject, place, plan)) }
-    if (subject.start(place).includes('bench/subjects/millrace.mjs'))
-      Object.assign(figures, await allocated(run, subject, place, plan))
+    if (subject.isOurs) Object.assign(figures, await allocated(run, subject, place, plan))
     yield { setting: settingOf(found, connections), figures }
   }
 }

@@ -1,13 +1,7 @@
 // The crossing without a proxy around it: `node crossing.mjs VARIANT IN_FLIGHT WARM_UP_MS MEASURE_MS`, with the
 // addon that was built for it in MILLRACE_BINARY. It reaches into the code, as no user could.
 import { createRequire } from 'node:module'
-import {
-  HttpPeer,
-  HttpProxy,
-  peerEpoch,
-  registerPeer,
-  theEnvironment,
-} from '../../target/bench/inside/inside.js'
+import { HttpPeer, HttpProxy, numberOf, theEnvironment } from '../../target/bench/inside/inside.js'
 
 const [, , variant, inFlight, warmUpMs, measureMs] = process.argv
 const addon = createRequire(import.meta.url)(process.env.MILLRACE_BINARY)
@@ -59,7 +53,6 @@ const phases = {
 
 const environment = theEnvironment()
 const proxy = new HttpProxy(phases[variant], { threads: 1, workStealing: false })
-const numberOf = (peer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
 numberOf(peer)
 const plan = { inFlight: Number(inFlight), warmUpMs: Number(warmUpMs), measureMs: Number(measureMs) }
 // In the place of a server, which would make a service of it.

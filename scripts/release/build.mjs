@@ -5,7 +5,8 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isMain } from '../main.mjs'
+import { runMain } from '../main.mjs'
+import { NAPI_BUILD } from '../napi.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -22,8 +23,8 @@ export function commands(platform) {
       ['scripts/symbols.mjs', file],
     ]
   const target = PLATFORMS[platform].rust
-  const napi = ['node_modules/@napi-rs/cli/dist/cli.js', 'build', '--platform', '--release', '--no-js']
-  return [[...napi, '--no-const-enum', '--dts', 'addon.d.ts', '--target', target, '--output-dir', folder]]
+  const { cli, args, apart } = NAPI_BUILD
+  return [[cli, ...args, ...apart, '--target', target, '--output-dir', folder]]
 }
 
 function main() {
@@ -38,11 +39,4 @@ function main() {
   if (!readdirSync(join(root, folder)).includes(file)) throw new Error(`${folder} has no ${file}`)
 }
 
-if (isMain(import.meta.url)) {
-  try {
-    main()
-  } catch (error) {
-    console.error(`build: ${error.message}`)
-    process.exitCode = 1
-  }
-}
+await runMain(import.meta.url, main, 'build')

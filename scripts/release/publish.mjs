@@ -9,7 +9,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { gunzipSync } from 'node:zlib'
-import { isMain } from '../main.mjs'
+import { runMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 import { complaint } from './repository.mjs'
 import { filesOf } from './version.mjs'
@@ -97,11 +97,4 @@ function main() {
   }
 }
 
-if (isMain(import.meta.url)) {
-  try {
-    main()
-  } catch (error) {
-    console.error(`publish: ${error.message}`)
-    process.exitCode = 1
-  }
-}
+await runMain(import.meta.url, main, 'publish')

@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isMain } from '../main.mjs'
+import { runMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
 const CARGO_CYCLONEDX = '0.5.9'
@@ -55,11 +55,4 @@ function run(command, args, { mayFail = false } = {}) {
   return stdout ?? ''
 }
 
-if (isMain(import.meta.url)) {
-  try {
-    main()
-  } catch (error) {
-    console.error(`sbom: ${error.message}`)
-    process.exitCode = 1
-  }
-}
+await runMain(import.meta.url, main, 'sbom')

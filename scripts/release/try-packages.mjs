@@ -7,7 +7,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isMain } from '../main.mjs'
+import { runMain } from '../main.mjs'
 import { isMusl } from '../runtimes.mjs'
 import { tarballs } from './publish.mjs'
 
@@ -55,11 +55,4 @@ function run(cwd, command, args, options = {}) {
   if (status !== 0) throw new Error(`${command} ${args[0]}: ${error?.message ?? `status ${status}`}`)
 }
 
-if (isMain(import.meta.url)) {
-  try {
-    main()
-  } catch (error) {
-    console.error(`try-packages: ${error.message}`)
-    process.exitCode = 1
-  }
-}
+await runMain(import.meta.url, main, 'try-packages')

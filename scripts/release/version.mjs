@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { isMain } from '../main.mjs'
+import { runMain } from '../main.mjs'
 import { newest, notesOf } from './changelog.mjs'
 
 /** Where the version is written: each place and what it says. */
@@ -55,11 +55,4 @@ function main() {
   console.log(values.notes ? notes : section.version)
 }
 
-if (isMain(import.meta.url)) {
-  try {
-    main()
-  } catch (error) {
-    console.error(error.message)
-    process.exitCode = 1
-  }
-}
+await runMain(import.meta.url, main)

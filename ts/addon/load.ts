@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 // The whole of it: webpack takes an imported `createRequire` for its own.
 import Module from 'node:module'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { requireWhole } from './elf.js'
 import { type Attempt, explain } from './explain.js'
 import { EXPORTS } from './exports.js'
+import { manifest } from './files.js'
 import { here } from './here.js'
 import { PLATFORMS, packageOf, thisPlatform } from './platform.js'
 import { VERSION } from './version.js'
@@ -90,7 +91,7 @@ function basesOf(places: readonly (string | undefined)[]): string[] {
 function packageFolder(base: string): string[] {
   for (let folder = dirname(base); folder !== dirname(folder); folder = dirname(folder)) {
     // dist/cjs has a package.json too, which has no name.
-    const name = manifest(join(folder, 'package.json'))?.name
+    const name = manifest(folder)?.name
     if (name === 'millrace') return [folder]
     if (name !== undefined) break
   }
@@ -101,21 +102,12 @@ function packageFolder(base: string): string[] {
   }
 }
 
-function manifest(file: string): { name?: unknown; version?: unknown } | undefined {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
 function installedFrom(bases: readonly string[], name: string): Installed[] {
   const found = new Map<string, Installed>()
   for (const base of bases) {
     try {
-      const file = Module.createRequire(base).resolve(`${name}/package.json`)
-      const folder = dirname(file)
-      found.set(folder, { name, version: String(manifest(file)?.version), folder })
+      const folder = dirname(Module.createRequire(base).resolve(`${name}/package.json`))
+      found.set(folder, { name, version: String(manifest(folder)?.version), folder })
     } catch {} // not installed for that one
   }
   return [...found.values()]

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
+import { manifest, read } from './files.js'
 import { PLATFORMS, packageOf } from './platform.js'
 import { VERSION } from './version.js'
 
@@ -178,16 +179,6 @@ function wantedBy(folder: string): string | undefined {
   return wanted === undefined ? undefined : String(wanted)
 }
 
-type Manifest = { name?: unknown } & Partial<Record<string, { millrace?: unknown }>>
-
-function manifest(folder: string): Manifest | undefined {
-  try {
-    return JSON.parse(read(join(folder, 'package.json')) ?? '') ?? undefined
-  } catch {
-    return undefined
-  }
-}
-
 function lockIn(folder: string): (typeof LOCKS)[number] | undefined {
   return LOCKS.find(([file]) => existsSync(join(folder, file)))
 }
@@ -216,12 +207,4 @@ function remove(names: readonly string[]): string {
 function quoted(path: string): string {
   if (/^[\w./\\:@-]+$/.test(path)) return path
   return process.platform === 'win32' ? `"${path}"` : `'${path.replaceAll("'", "'\\''")}'`
-}
-
-function read(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return undefined
-  }
 }

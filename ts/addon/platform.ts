@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { interpreterOf } from './elf.js'
+import { read } from './files.js'
 
 /** What the C library of this process is, and how that was found. */
 export interface Libc {
@@ -55,7 +55,7 @@ function thisLibc(): Libc {
   const musl = objects.find((file) => /ld-musl-|libc\.musl-/.test(file))
   if (musl !== undefined) return { family: 'musl', from: `process.report, which has ${musl}` }
   for (const file of ['/usr/bin/ldd', '/etc/os-release']) {
-    const text = attempt(() => readFileSync(file, 'latin1')) ?? ''
+    const text = read(file, 'latin1') ?? ''
     const family = /^ID(_LIKE)?=.*alpine/m.test(text)
       ? 'musl'
       : familyIn(text, 'GNU C Library|GNU libc|GLIBC')

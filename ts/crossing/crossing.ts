@@ -8,6 +8,7 @@ import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
 import { BodyLanes } from './lanes.js'
+import { Logs } from './logs.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
 import { BodyReads, phaseOver } from './reads.js'
@@ -54,7 +55,8 @@ export class Crossing {
   readonly native: CrossingLike
   /** Where faults of millrace itself are told. */
   readonly log: AnyLog
-  readonly #logs = new Map<number, AnyLog>()
+  /** Where the log lines of servers go. */
+  readonly logs = new Logs()
   /** Promises that settled when nobody waited for them any more. */
   late = 0
   readonly #table: PeerTable
@@ -100,7 +102,7 @@ export class Crossing {
     this.log = log
     this.native = make(
       (items) => this.#dispatch(items),
-      (lines) => this.#logged(lines),
+      (lines) => this.logs.take(lines),
     )
     const { input, items, numbers, records } = this.native.buffers()
     this.#input = input as FastBuffer
@@ -534,27 +536,5 @@ export class Crossing {
     const id = HttpPeer.register(peer, this.#table)
     this.#epoch = this.#table.peerEpoch()
     return id
-  }
-
-  /** The log lines of a server go to its logger from now on. */
-  addLog(server: number, log: AnyLog): void {
-    this.#logs.set(server, log)
-  }
-
-  /** The server has stopped: its last lines may still be on their way for so long. */
-  retireLog(server: number, afterMs: number): void {
-    if (afterMs === 0) this.#logs.delete(server)
-    else setTimeout(() => this.#logs.delete(server), afterMs).unref()
-  }
-
-  /** Lines as `level\0server\0text`; those of no server in particular go to all. */
-  #logged(lines: string[]): void {
-    for (const line of lines) {
-      const [level, server = ''] = line.split('\0', 2)
-      if (level !== 'error' && level !== 'warn' && level !== 'info' && level !== 'debug') continue
-      const text = line.slice(level.length + server.length + 2)
-      if (server === '') for (const log of this.#logs.values()) log[level](text)
-      else this.#logs.get(Number(server))?.[level](text)
-    }
   }
 }

@@ -1,6 +1,12 @@
 import { makeLog } from '../logger.js'
 import { NativeCrossing, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
+import { HttpPeer } from '../peer.js'
 import { Crossing } from './crossing.js'
+
+const table = { registerPeer, peerEpoch }
+
+/** The number that the addon knows a peer by, from now on. */
+export const numberOf = (peer: HttpPeer): number => HttpPeer.register(peer, table)
 
 /** The one crossing of this JavaScript environment, with the addon's side of it. */
 export interface Environment {
@@ -14,7 +20,6 @@ let environment: Environment | undefined
 export function theEnvironment(): Environment {
   if (environment !== undefined) return environment
   let native: NativeCrossing | undefined
-  const table = { registerPeer, peerEpoch }
   const crossing = new Crossing(
     (dispatch, logged) => {
       native = new NativeCrossing(dispatch, logged)

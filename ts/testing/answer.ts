@@ -1,6 +1,6 @@
 import { type BodySource, SourceStage } from '../bodies/source.js'
 import { show, UsageError } from '../errors.js'
-import { checkName, checkValue, type HeaderInput } from '../headers.js'
+import { checkName, checkValue, eachField, type HeaderInput } from '../headers.js'
 import { nextTurn } from './time.js'
 
 /** What stands for an origin may answer with: a status, a `Response`, or its parts. */
@@ -84,15 +84,11 @@ export function fieldsOf(input: HeaderInput): [string, string][] {
   if (typeof input !== 'object' || input === null)
     throw new UsageError('INVALID_HEADER', `the headers are ${show(input)}`)
   const found: [string, string][] = []
-  const add = (name: string, value: string) => {
+  eachField(input, (name, value) => {
     checkName(name)
     checkValue(name, value)
     found.push([name, value])
-  }
-  if (Symbol.iterator in input) for (const [name, value] of input) add(name, value)
-  else
-    for (const [name, value] of Object.entries(input))
-      for (const one of typeof value === 'string' ? [value] : value) add(name, one)
+  })
   return found
 }
 

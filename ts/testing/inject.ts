@@ -1,7 +1,7 @@
-import { type Environment, theEnvironment } from '../crossing/environment.js'
+import { type Environment, numberOf, theEnvironment } from '../crossing/environment.js'
 import { invalidOptions, type ProxyError, UsageError } from '../errors.js'
 import { makeLog } from '../logger.js'
-import { type NativeDial, NativeInjection, peerEpoch, registerPeer } from '../native.js'
+import { type NativeDial, NativeInjection } from '../native.js'
 import { HttpPeer } from '../peer.js'
 import {
   type AnyPart,
@@ -158,8 +158,7 @@ class Run {
     this.#recorder = new Recorder(log)
     this.#upstream = new Upstream(options.handlers, (error) => this.#misused(error))
     const environment = this.#environment
-    environment.crossing.addLog(this.#id, log)
-    const numberOf = (peer: HttpPeer) => HttpPeer.register(peer, { registerPeer, peerEpoch })
+    environment.crossing.logs.add(this.#id, log)
     const native = proxy.wired({ environment, log, numberOf }, (entry, composition) =>
       this.#recorder.watch(entry, composition),
     )
@@ -276,7 +275,7 @@ class Run {
     await this.#injection.close()
     const { crossing } = this.#environment
     for (const entry of this.#recorder.entries) crossing.retireProxy(entry, LAST_WORDS_MS)
-    crossing.retireLog(this.#id, LAST_WORDS_MS)
+    crossing.logs.retire(this.#id, LAST_WORDS_MS)
   }
 }
 

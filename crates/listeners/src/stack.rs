@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, Keepalive, Stream};
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::backoff::Backoff;
@@ -93,15 +93,13 @@ impl TransportStack {
     pub fn try_accept(&self) -> Option<Accepted> {
         match &self.listener {
             Listener::Tcp(listener) => {
-                let (socket, remote) = SockRef::from(listener).accept().ok()?;
-                socket.set_nonblocking(true).ok()?;
+                let (socket, remote) = accept_now(SockRef::from(listener))?;
                 let stream = TcpStream::from_std(socket.into()).ok()?;
                 Some(self.accepted_tcp(stream, remote.as_socket()?))
             }
             #[cfg(unix)]
             Listener::Unix(listener) => {
-                let (socket, remote) = SockRef::from(listener).accept().ok()?;
-                socket.set_nonblocking(true).ok()?;
+                let (socket, remote) = accept_now(SockRef::from(listener))?;
                 let stream = tokio::net::UnixStream::from_std(socket.into()).ok()?;
                 Some(self.accepted_unix(stream, remote.as_pathname()))
             }
@@ -161,6 +159,13 @@ impl TransportStack {
             _ => stream.local_address().unwrap_or_else(|_| self.address.clone()),
         }
     }
+}
+
+/// A connection that the system already holds, and who it is from.
+fn accept_now(listener: SockRef<'_>) -> Option<(Socket, SockAddr)> {
+    let (socket, remote) = listener.accept().ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some((socket, remote))
 }
 
 impl fmt::Debug for TransportStack {
