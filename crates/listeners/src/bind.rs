@@ -1,6 +1,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
@@ -8,16 +10,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
-use crate::{Endpoint, TransportStack, stack::Listener};
+use crate::{Endpoint, ListeningSocket, TransportStack, stack::Listener};
 
 /// A listening socket that belongs to no runtime yet. Listening ends when this and every
 /// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
 #[derive(Debug)]
 pub struct Bound {
+    asked: Address,
     address: Address,
     options: SocketOptions,
     tls: Option<ServerTls>,
     socket: Socket,
+    /// Whether another process has the socket too.
+    is_shared: Arc<AtomicBool>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
 }
@@ -33,6 +38,32 @@ impl Bound {
         Ok(bound)
     }
 
+    /// One whose socket has come from another process. What can still be set is set as for a new one.
+    pub(crate) fn adopt(endpoint: &Endpoint, found: ListeningSocket) -> io::Result<Self> {
+        let (options, address, socket) = (endpoint.options.clone(), found.bound, found.socket);
+        if address.ip().is_some() {
+            apply_tcp(&socket, &options)?;
+        }
+        options.apply_buffers(&socket)?;
+        listen(&socket, &options)?;
+        let is_shared = Arc::default();
+        #[cfg(unix)]
+        let file = match endpoint.address.path() {
+            Some(path) => Some(SocketFile::of(path, Arc::clone(&is_shared))?),
+            None => None,
+        };
+        Ok(Bound {
+            asked: endpoint.address.clone(),
+            address: endpoint.address.path().map_or(address, |path| Address::Unix(path.into())),
+            options,
+            tls: endpoint.tls.clone(),
+            socket,
+            is_shared,
+            #[cfg(unix)]
+            _file: file,
+        })
+    }
+
     fn tcp(asked: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(asked), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of a predecessor in TIME_WAIT must not hold the port. On Windows they never do,
@@ -45,22 +76,18 @@ impl Bound {
         if let (true, Some(only)) = (asked.is_ipv6(), options.ipv6_only) {
             socket.set_only_v6(only)?;
         }
-        // Linux hands these on to accepted connections, which saves calls for each of those.
-        if cfg!(target_os = "linux") {
-            socket.set_tcp_nodelay(true)?;
-            if let Some(keepalive) = &options.keepalive {
-                keepalive.apply(&socket)?;
-            }
-        }
+        apply_tcp(&socket, &options)?;
         options.apply_buffers(&socket)?;
         socket.bind(&asked.into())?;
         listen(&socket, &options)?;
         let address = Address::Ip(socket.local_addr()?.as_socket().unwrap_or(asked));
         Ok(Bound {
+            asked: Address::Ip(asked),
             address,
             options,
             tls: None,
             socket,
+            is_shared: Arc::default(),
             #[cfg(unix)]
             _file: None,
         })
@@ -77,15 +104,35 @@ impl Bound {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         options.apply_buffers(&socket)?;
         socket.bind(&socket2::SockAddr::unix(path)?)?;
-        let file = SocketFile::of(path)?;
+        let is_shared = Arc::default();
+        let file = Some(SocketFile::of(path, Arc::clone(&is_shared))?);
         listen(&socket, &options)?;
         let address = Address::Unix(path.into());
-        Ok(Bound { address, options, tls: None, socket, _file: Some(file) })
+        let asked = address.clone();
+        Ok(Bound { asked, address, options, tls: None, socket, is_shared, _file: file })
     }
 
     /// The address it is bound to, with the port that the system chose.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The socket, for another process. Nothing changes until [`Bound::set_shared`] says that it has
+    /// it.
+    pub fn share(&self) -> io::Result<ListeningSocket> {
+        let absolute = |address: &Address| match address {
+            // The other process may run in another folder.
+            Address::Unix(path) => std::path::absolute(path).map(Address::Unix),
+            Address::Ip(_) => Ok(address.clone()),
+        };
+        let (asked, bound) = (absolute(&self.asked)?, absolute(&self.address)?);
+        Ok(ListeningSocket { asked, bound, socket: self.socket.try_clone()? })
+    }
+
+    /// Whether another process has the socket too: then clients in its backlog are left to that, and
+    /// so is the file of a Unix socket.
+    pub fn set_shared(&self, is_shared: bool) {
+        self.is_shared.store(is_shared, Ordering::SeqCst);
     }
 
     /// A stack that accepts on the runtime of the caller. Several runtimes may have one each, and
@@ -100,7 +147,19 @@ impl Bound {
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
-        Ok(stack.tls(self.tls.clone()))
+        Ok(stack.tls(self.tls.clone()).shared(self.is_shared.clone()))
+    }
+}
+
+/// Linux hands these on to accepted connections, which saves calls for each of those.
+fn apply_tcp(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    socket.set_tcp_nodelay(true)?;
+    match &options.keepalive {
+        Some(keepalive) => keepalive.apply(socket),
+        None => socket.set_keepalive(false),
     }
 }
 

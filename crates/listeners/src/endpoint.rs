@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 
-use crate::{BindError, Bound};
+use crate::{BindError, Bound, Inherited};
 
 /// An address to listen on, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,15 @@ impl Endpoint {
 
     /// Binds it and begins to listen: from here on the system holds clients in its backlog.
     pub fn bind(&self) -> Result<Bound, BindError> {
-        Bound::new(self).map_err(|io| BindError { address: self.address.clone(), io })
+        self.bind_or_inherit(&Inherited::default())
+    }
+
+    /// The same, on a socket that another process has handed over if there is one for it.
+    pub fn bind_or_inherit(&self, inherited: &Inherited) -> Result<Bound, BindError> {
+        let bound = match inherited.take(self) {
+            Some(socket) => Bound::adopt(self, socket),
+            None => Bound::new(self),
+        };
+        bound.map_err(|io| BindError { address: self.address.clone(), io })
     }
 }

@@ -9,10 +9,16 @@ mod bind;
 mod endpoint;
 mod error;
 #[cfg(unix)]
+pub mod handing;
+mod inherited;
+#[cfg(unix)]
 mod socket_file;
 mod stack;
 
 pub use bind::Bound;
 pub use endpoint::Endpoint;
 pub use error::BindError;
+pub use inherited::{Inherited, ListeningSocket};
+#[cfg(unix)]
+pub use socket_file::SocketFile;
 pub use stack::{Accepted, TransportStack};

@@ -2,6 +2,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use millrace_tls::ServerTls;
@@ -42,12 +44,27 @@ pub struct TransportStack {
     tls: Option<ServerTls>,
     backoff: Backoff,
     on_failure: Option<OnFailure>,
+    is_shared: Arc<AtomicBool>,
 }
 
 impl TransportStack {
     pub(crate) fn new(listener: Listener, address: Address, keepalive: Option<Keepalive>) -> Self {
         let backoff = Backoff::default();
-        TransportStack { listener, address, keepalive, tls: None, backoff, on_failure: None }
+        let is_shared = Arc::default();
+        TransportStack {
+            listener,
+            address,
+            keepalive,
+            tls: None,
+            backoff,
+            on_failure: None,
+            is_shared,
+        }
+    }
+
+    pub(crate) fn shared(mut self, is_shared: Arc<AtomicBool>) -> Self {
+        self.is_shared = is_shared;
+        self
     }
 
     pub(crate) fn tls(mut self, tls: Option<ServerTls>) -> Self {
@@ -89,8 +106,12 @@ impl TransportStack {
     }
 
     /// A connection that the system already holds, without waiting for one. Asks the system
-    /// itself: the runtime may not have heard of it yet.
+    /// itself: the runtime may not have heard of it yet. None of a socket that another process
+    /// accepts on.
     pub fn try_accept(&self) -> Option<Accepted> {
+        if self.is_shared.load(Ordering::SeqCst) {
+            return None;
+        }
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (socket, remote) = accept_now(SockRef::from(listener))?;

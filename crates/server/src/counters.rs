@@ -53,7 +53,7 @@ impl Counters {
     }
 
     /// For apps that serve requests: one has ended, by itself or `cut` with its connection. Before
-    /// the server drains that costs a load.
+    /// the server drains that costs a load. [`OpenRequest`] does it by itself.
     pub fn request_ended(&self, cut: bool) {
         if self.is_draining.load(Ordering::Relaxed) {
             let count = if cut { &self.requests_cut } else { &self.requests_finished };
@@ -150,6 +150,32 @@ impl Drop for OpenConnection {
         if counters.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.tally.ring_if_draining();
         }
+    }
+}
+
+/// A request being served, of an app that has requests. Dropped before it has finished, it counts as
+/// cut with its connection.
+#[derive(Debug)]
+pub struct OpenRequest {
+    counters: Arc<Counters>,
+    is_cut: bool,
+}
+
+impl OpenRequest {
+    /// One of a service that counts here.
+    pub fn new(counters: &Arc<Counters>) -> Self {
+        OpenRequest { counters: counters.clone(), is_cut: true }
+    }
+
+    /// It has ended by itself, well or not.
+    pub fn finish(mut self) {
+        self.is_cut = false;
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.counters.request_ended(self.is_cut);
     }
 }
 

@@ -20,7 +20,7 @@ mod shutdown;
 
 pub use app::{ConnInfo, ServerApp};
 pub use bell::Bell;
-pub use counters::Counters;
+pub use counters::{Counters, OpenRequest};
 pub use error::StartError;
 pub use listening::ListeningService;
 pub use options::{CloseReport, Ends, ServerOptions};
