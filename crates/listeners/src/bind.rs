@@ -2,7 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
@@ -39,6 +39,7 @@ impl Bound {
     }
 
     /// One whose socket has come from another process. What can still be set is set as for a new one.
+    /// It is shared until the other process lets go of it.
     pub(crate) fn adopt(endpoint: &Endpoint, found: ListeningSocket) -> io::Result<Self> {
         let (options, address, socket) = (endpoint.options.clone(), found.bound, found.socket);
         if address.ip().is_some() {
@@ -46,7 +47,7 @@ impl Bound {
         }
         options.apply_buffers(&socket)?;
         listen(&socket, &options)?;
-        let is_shared = Arc::default();
+        let is_shared = Arc::new(AtomicBool::new(true));
         #[cfg(unix)]
         let file = match endpoint.address.path() {
             Some(path) => Some(SocketFile::of(path, Arc::clone(&is_shared))?),
@@ -117,8 +118,7 @@ impl Bound {
         &self.address
     }
 
-    /// The socket, for another process. Nothing changes until [`Bound::set_shared`] says that it has
-    /// it.
+    /// The socket, for another process. Nothing changes until [`Bound::sharing`] says that it has it.
     pub fn share(&self) -> io::Result<ListeningSocket> {
         let absolute = |address: &Address| match address {
             // The other process may run in another folder.
@@ -130,9 +130,9 @@ impl Bound {
     }
 
     /// Whether another process has the socket too: then clients in its backlog are left to that, and
-    /// so is the file of a Unix socket.
-    pub fn set_shared(&self, is_shared: bool) {
-        self.is_shared.store(is_shared, Ordering::SeqCst);
+    /// so is the file of a Unix socket. May be set for as long as it is of use to anybody.
+    pub fn sharing(&self) -> Arc<AtomicBool> {
+        self.is_shared.clone()
     }
 
     /// A stack that accepts on the runtime of the caller. Several runtimes may have one each, and

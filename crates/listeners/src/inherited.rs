@@ -1,11 +1,13 @@
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use socket2::Socket;
 
-use crate::Endpoint;
+use crate::{Bound, Endpoint};
 
 /// A listening socket on its way from one process to another.
 #[derive(Debug)]
@@ -23,12 +25,15 @@ pub struct ListeningSocket {
 pub struct Inherited {
     /// None once it is taken.
     sockets: Mutex<Vec<Option<ListeningSocket>>>,
+    /// Of those that are taken, what says that the other process has them too.
+    sharing: Mutex<Vec<Arc<AtomicBool>>>,
 }
 
 impl Inherited {
     /// These sockets, for endpoints to take.
     pub fn new(sockets: Vec<ListeningSocket>) -> Self {
-        Inherited { sockets: Mutex::new(sockets.into_iter().map(Some).collect()) }
+        let sockets = Mutex::new(sockets.into_iter().map(Some).collect());
+        Inherited { sockets, sharing: Mutex::default() }
     }
 
     /// The socket for an endpoint: one that is bound where it is to listen, however that was
@@ -40,6 +45,21 @@ impl Inherited {
             socket.as_ref().is_some_and(|socket| socket.fits(endpoint))
         };
         sockets.iter_mut().find(fits)?.take()
+    }
+
+    /// An endpoint is bound to one of them.
+    pub(crate) fn adopted(&self, bound: &Bound) {
+        self.sharing.lock().push(bound.sharing());
+    }
+
+    /// Closes those that no endpoint has taken.
+    pub fn close_the_rest(&self) {
+        self.sockets.lock().clear();
+    }
+
+    /// The other process has let go of those that endpoints have taken.
+    pub fn own(&self) {
+        self.sharing.lock().drain(..).for_each(|shared| shared.store(false, Ordering::SeqCst));
     }
 
     /// Which of the sockets, by the order in which they were given, endpoints have taken.

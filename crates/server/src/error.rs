@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use millrace_error::{Code, Error};
 use millrace_listeners::BindError;
@@ -16,6 +17,14 @@ pub enum StartError {
         /// What the system said.
         io: io::Error,
     },
+    /// The upgrade socket cannot be used, or the process there goes on. In the second case the server
+    /// is closed.
+    Upgrade {
+        /// The upgrade socket.
+        socket: PathBuf,
+        /// What went wrong.
+        io: io::Error,
+    },
     /// The server runs already.
     Started,
     /// The server was closed; it does not start again.
@@ -27,6 +36,13 @@ impl fmt::Display for StartError {
         match self {
             StartError::Bind(error) => error.fmt(f),
             StartError::Runtime { service, io } => write!(f, "service {service}: {io}"),
+            StartError::Upgrade { socket, io } if io.kind() == io::ErrorKind::AddrInUse => {
+                let socket = socket.display();
+                write!(f, "a server is running at {socket}, and was not to be taken over")
+            }
+            StartError::Upgrade { socket, io } => {
+                write!(f, "taking over at {} failed: {io}", socket.display())
+            }
             StartError::Started => f.write_str("the server has been started already"),
             StartError::Closed => f.write_str("the server has been closed"),
         }
@@ -37,7 +53,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Bind(error) => error.source(),
-            StartError::Runtime { io, .. } => Some(io),
+            StartError::Runtime { io, .. } | StartError::Upgrade { io, .. } => Some(io),
             StartError::Started | StartError::Closed => None,
         }
     }

@@ -17,13 +17,15 @@ mod runtime;
 mod server;
 mod service;
 mod shutdown;
+#[cfg_attr(not(unix), path = "upgrade/unsupported.rs")]
+mod upgrade;
 
 pub use app::{ConnInfo, ServerApp};
 pub use bell::Bell;
 pub use counters::{Counters, OpenRequest};
 pub use error::StartError;
 pub use listening::ListeningService;
-pub use options::{CloseReport, Ends, ServerOptions};
+pub use options::{CloseReport, Ends, ServerOptions, UpgradeOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;
 pub use service::{Service, ServiceContext};

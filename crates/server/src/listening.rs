@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
-use millrace_listeners::{BindError, Bound, Endpoint, TransportStack};
+use millrace_listeners::{BindError, Bound, Endpoint, Inherited, TransportStack};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -26,6 +26,7 @@ pub struct ListeningService<A: ServerApp> {
     options: RuntimeOptions,
     max_connections: Option<usize>,
     counters: Arc<Counters>,
+    inherited: Arc<Inherited>,
     bound: Vec<Bound>,
     running: Option<Running<A>>,
 }
@@ -53,6 +54,7 @@ impl<A: ServerApp> ListeningService<A> {
             options: runtime,
             max_connections: Some(MAX_CONNECTIONS),
             counters: Arc::default(),
+            inherited: Arc::default(),
             bound: Vec::new(),
             running: None,
         }
@@ -100,8 +102,17 @@ impl<A: ServerApp> Service for ListeningService<A> {
     }
 
     fn bind(&mut self) -> Result<Vec<Address>, BindError> {
-        self.bound = self.endpoints.iter().map(Endpoint::bind).collect::<Result<_, _>>()?;
+        let bind = |endpoint: &Endpoint| endpoint.bind_or_inherit(&self.inherited);
+        self.bound = self.endpoints.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(self.bound.iter().map(|bound| bound.address().clone()).collect())
+    }
+
+    fn inherit(&mut self, inherited: &Arc<Inherited>) {
+        self.inherited = inherited.clone();
+    }
+
+    fn bound(&self) -> Vec<&Bound> {
+        self.bound.iter().collect()
     }
 
     fn launch(&mut self, context: &ServiceContext) -> io::Result<()> {

@@ -1,15 +1,19 @@
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use millrace_error::Level;
+use millrace_listeners::{Inherited, ListeningSocket};
 use millrace_transport::Address;
 use parking_lot::{Condvar, Mutex};
 
 use crate::runtime::LAST_WORDS;
+use crate::upgrade::Upgrade;
 use crate::{
     Bell, CloseReport, Counters, ServerOptions, Service, ServiceContext, Shutdown, ShutdownTrigger,
-    StartError,
+    StartError, UpgradeOptions,
 };
 
 /// Runs services: binds and starts them together, and ends them together. Dropped, it closes
@@ -19,9 +23,23 @@ pub struct Server {
     context: ServiceContext,
     trigger: ShutdownTrigger,
     counters: Mutex<Vec<(String, Arc<Counters>)>>,
-    life: Mutex<Life>,
+    life: Arc<Mutex<Life>>,
     closed: Condvar,
+    upgrade_options: Option<UpgradeOptions>,
+    upgrade: Mutex<Option<Upgrade>>,
 }
+
+/// What the hand-over to another process needs of a server.
+pub(crate) struct Means {
+    pub(crate) options: UpgradeOptions,
+    pub(crate) context: ServiceContext,
+    life: Arc<Mutex<Life>>,
+    trigger: ShutdownTrigger,
+    grace: Duration,
+}
+
+/// A listening socket, and what says that another process has it too.
+pub(crate) type SharedSocket = (ListeningSocket, Arc<AtomicBool>);
 
 enum Life {
     New(Vec<Box<dyn Service>>),
@@ -40,8 +58,10 @@ impl Server {
             context,
             trigger,
             counters: Mutex::default(),
-            life: Mutex::new(Life::New(Vec::new())),
+            life: Arc::new(Mutex::new(Life::New(Vec::new()))),
             closed: Condvar::new(),
+            upgrade_options: options.upgrade,
+            upgrade: Mutex::default(),
         }
     }
 
@@ -49,7 +69,9 @@ impl Server {
     pub fn add_service(&self, service: Box<dyn Service>) -> Result<(), StartError> {
         match &mut *self.life.lock() {
             Life::New(services) => {
-                self.counters.lock().push((service.name().to_owned(), service.counters()));
+                let counters = service.counters();
+                counters.follow(&self.context.shutdown);
+                self.counters.lock().push((service.name().to_owned(), counters));
                 services.push(service);
                 Ok(())
             }
@@ -59,21 +81,54 @@ impl Server {
 
     /// Binds every endpoint of every service, then starts them. Says where each is bound, by
     /// service, in the order they were added. After a failure nothing is bound or running, and
-    /// it may be called again.
+    /// it may be called again. A server that is to take over from another process is started when
+    /// that one has stopped to accept.
     pub fn start(&self) -> Result<Vec<Vec<Address>>, StartError> {
         let mut life = self.life.lock();
         let Life::New(services) = &mut *life else { return Err(life.refusal()) };
-        let bound = match bring_up(services, &self.context) {
+        let mut upgrade = self.begin_upgrade()?;
+        let inherited = upgrade.as_ref().map(|upgrade| upgrade.inherited());
+        let bound = match bring_up(services, &self.context, inherited) {
             Ok(bound) => bound,
             Err(error) => {
                 services.iter_mut().for_each(|service| service.unbind());
                 services.iter_mut().for_each(|service| service.stop(LAST_WORDS));
+                // The process that was to be replaced goes on.
+                if let Some(upgrade) = upgrade {
+                    upgrade.end();
+                }
                 return Err(error);
             }
         };
         services.iter_mut().for_each(|service| service.accept());
-        *life = Life::Running(std::mem::take(services));
+        let services = std::mem::take(services);
+        if let Some(Err(io)) = upgrade.as_mut().map(Upgrade::ready) {
+            *life = Life::Closing;
+            drop(life);
+            self.context.bell.shorten(Duration::ZERO, self.grace);
+            self.finish(services);
+            return Err(self.upgrade_failed(io));
+        }
+        *self.upgrade.lock() = upgrade;
+        *life = Life::Running(services);
         Ok(bound)
+    }
+
+    fn begin_upgrade(&self) -> Result<Option<Upgrade>, StartError> {
+        let Some(options) = &self.upgrade_options else { return Ok(None) };
+        let begun = Upgrade::begin(Means {
+            options: options.clone(),
+            context: self.context.clone(),
+            life: self.life.clone(),
+            trigger: self.trigger.again(),
+            grace: self.grace,
+        });
+        begun.map(Some).map_err(|io| self.upgrade_failed(io))
+    }
+
+    fn upgrade_failed(&self, io: io::Error) -> StartError {
+        let socket = self.upgrade_options.as_ref().map(|options| options.socket.clone());
+        StartError::Upgrade { socket: socket.unwrap_or_default(), io }
     }
 
     /// How long `close` should wait for connections where nobody says otherwise.
@@ -115,6 +170,10 @@ impl Server {
         };
         *life = Life::Closing;
         drop(life);
+        self.finish(services)
+    }
+
+    fn finish(&self, services: Vec<Box<dyn Service>>) -> CloseReport {
         let report = self.bring_down(services);
         *self.life.lock() = Life::Closed(report);
         self.closed.notify_all();
@@ -125,8 +184,11 @@ impl Server {
         let (bell, counters) = (&self.context.bell, self.counters());
         let is_quiet = || counters.iter().all(|(_, counters)| counters.is_quiet());
         bell.wait_for_delay();
-        counters.iter().for_each(|(_, counters)| counters.drain());
         self.trigger.drain();
+        let upgrade = self.upgrade.lock().take();
+        if let Some(upgrade) = upgrade {
+            upgrade.end();
+        }
         services.iter_mut().for_each(|service| service.unbind());
         let quiet = bell.wait(is_quiet);
         self.trigger.cut();
@@ -138,6 +200,25 @@ impl Server {
         CloseReport {
             requests: counters.iter().map(|(_, each)| each.requests()).sum(),
             connections: counters.iter().map(|(_, each)| each.connections()).sum(),
+        }
+    }
+}
+
+impl Means {
+    /// The listening sockets of a server that runs.
+    pub(crate) fn sockets(&self) -> Option<io::Result<Vec<SharedSocket>>> {
+        let life = self.life.lock();
+        let Life::Running(services) = &*life else { return None };
+        let bound = services.iter().flat_map(|service| service.bound());
+        Some(bound.map(|bound| Ok((bound.share()?, bound.sharing()))).collect())
+    }
+
+    /// Another process serves: this one drains.
+    pub(crate) fn hand_over(&self) {
+        self.context.bell.shorten(Duration::ZERO, self.grace);
+        self.trigger.drain();
+        if let Some(hook) = &self.options.on_handed_over {
+            hook();
         }
     }
 }
@@ -166,7 +247,11 @@ impl fmt::Debug for Server {
 fn bring_up(
     services: &mut [Box<dyn Service>],
     context: &ServiceContext,
+    inherited: Option<&Arc<Inherited>>,
 ) -> Result<Vec<Vec<Address>>, StartError> {
+    if let Some(inherited) = inherited {
+        services.iter_mut().for_each(|service| service.inherit(inherited));
+    }
     let bound = services.iter_mut().map(|service| service.bind());
     let bound = bound.collect::<Result<_, _>>().map_err(StartError::Bind)?;
     for service in services {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_error::Log;
-use millrace_listeners::BindError;
+use millrace_listeners::{BindError, Bound, Inherited};
 use millrace_transport::Address;
 
 use crate::{Bell, Counters, Shutdown};
@@ -32,6 +32,16 @@ pub trait Service: Send {
     /// Binds every endpoint and says where. If one fails, none stays bound.
     fn bind(&mut self) -> Result<Vec<Address>, BindError> {
         Ok(Vec::new())
+    }
+
+    /// Sockets of another process, for its endpoints. Called before `bind`.
+    fn inherit(&mut self, inherited: &Arc<Inherited>) {
+        let _ = inherited;
+    }
+
+    /// Its listening sockets, to be handed over.
+    fn bound(&self) -> Vec<&Bound> {
+        Vec::new()
     }
 
     /// Starts its runtimes and whatever else can fail.

@@ -70,6 +70,11 @@ impl fmt::Debug for Shutdown {
 }
 
 impl ShutdownTrigger {
+    /// Another that moves the same.
+    pub(crate) fn again(&self) -> Self {
+        ShutdownTrigger { shutdown: self.shutdown.clone() }
+    }
+
     /// Begins to drain.
     pub fn drain(&self) {
         self.shutdown.state.draining.reach();
