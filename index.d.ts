@@ -81,6 +81,8 @@ export declare class NativeServer {
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
   close(graceMs: number, delayMs: number): Promise<NativeClosed>
+  /** Whether another process has taken over, once it has or the server has ended. */
+  handedOver(): Promise<boolean>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -390,6 +392,11 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** The path of the upgrade socket; empty: none. */
+  upgradeSocket: string
+  /** Whether to take over from the process there. */
+  upgrade: boolean
+  upgradeTimeoutMs: number
   /** Whether the JS thread becomes a batch thread at the start. */
   batchJsThread: boolean
 }
@@ -417,7 +424,7 @@ export interface NativeSocketOptions {
 /** What became of a start: the bound addresses by service and endpoint, or why there are none. */
 export interface NativeStarted {
   addresses: Array<Array<string>>
-  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
+  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED` or `START_FAILED`. */
   code?: string
   message?: string
 }

@@ -113,6 +113,9 @@ test('server and services', () => {
   expectTypeOf<ServerOptions>().toEqualTypeOf<{
     graceMs?: number
     shutdownDelayMs?: number
+    upgradeSocket?: string
+    upgrade?: boolean
+    upgradeTimeoutMs?: number
     logger?: Logger | false
     batchJsThread?: boolean
   }>()

@@ -6,7 +6,7 @@ use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
 use millrace_server::{
     CloseReport, Ends, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    StartError,
+    StartError, UpgradeOptions,
 };
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
@@ -17,6 +17,7 @@ use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::succession::Succession;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -25,6 +26,7 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    succession: Succession,
     batch_js_thread: bool,
 }
 
@@ -79,6 +81,11 @@ pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// The path of the upgrade socket; empty: none.
+    pub upgrade_socket: String,
+    /// Whether to take over from the process there.
+    pub upgrade: bool,
+    pub upgrade_timeout_ms: u32,
     /// Whether the JS thread becomes a batch thread at the start.
     pub batch_js_thread: bool,
 }
@@ -87,7 +94,7 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED` or `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
 }
@@ -131,12 +138,21 @@ impl NativeServer {
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = length(options.grace_ms);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
+        let succession = Succession::default();
+        let on_handed_over = succession.clone();
+        let upgrade = (!options.upgrade_socket.is_empty()).then(|| UpgradeOptions {
+            take_over: options.upgrade,
+            timeout: length(options.upgrade_timeout_ms),
+            on_handed_over: Some(Arc::new(move || on_handed_over.settle(true))),
+            ..UpgradeOptions::at(options.upgrade_socket)
+        });
+        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), upgrade }));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            succession,
             batch_js_thread: options.batch_js_thread,
         })
     }
@@ -209,12 +225,19 @@ impl NativeServer {
         delay_ms: u32,
     ) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
-        let server = self.server.clone();
+        let (server, succession) = (self.server.clone(), self.succession.clone());
         in_background("millrace-close", move || {
             let report = server.close_after(length(delay_ms), length(grace_ms));
+            succession.settle(false);
             deferred.resolve(move |_| Ok(NativeClosed::from(report)));
         })?;
         Ok(promise)
+    }
+
+    /// Whether another process has taken over, once it has or the server has ended.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn handed_over<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        self.succession.promise(env)
     }
 
     /// Numbers of each service.
@@ -262,6 +285,12 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                         "ADDRESS_IN_USE"
                     }
                     StartError::Bind(_) => "BIND_FAILED",
+                    StartError::Upgrade { io, .. }
+                        if io.kind() == std::io::ErrorKind::AddrInUse =>
+                    {
+                        "ADDRESS_IN_USE"
+                    }
+                    StartError::Upgrade { .. } => "UPGRADE_FAILED",
                     StartError::Closed => "SERVER_CLOSED",
                     _ => "START_FAILED",
                 };

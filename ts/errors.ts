@@ -188,6 +188,8 @@ export type UsageCode =
   | 'ADDRESS_IN_USE'
   /** An address cannot be listened on. */
   | 'BIND_FAILED'
+  /** Taking over from the process at `upgradeSocket` failed; that one goes on. */
+  | 'UPGRADE_FAILED'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
   /** `import 'millrace'`: there is no binary for this platform here. */

@@ -7,9 +7,10 @@ import { checkOptions, flag, ms, value } from './options.js'
 import { has } from './platform.js'
 import { Service } from './service.js'
 import { onSignals } from './signals.js'
+import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
-/** How a server stops and where it logs. */
-export interface ServerOptions {
+/** How a server stops, is replaced, and where it logs. */
+export interface ServerOptions extends UpgradeOptions {
   /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
   graceMs?: number
   /**
@@ -66,6 +67,7 @@ export interface ServiceStats {
 const rules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
+  ...upgradeRules,
   logger: value<Logger | false | undefined>(
     undefined,
     'false, or an object with the functions debug, info, warn and error',
@@ -94,6 +96,7 @@ const running = new Set<Server>()
 export class Server {
   readonly #graceMs: number
   readonly #shutdownDelayMs: number
+  readonly #upgrade: Upgrade
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
   readonly #services: Service[] = []
@@ -106,12 +109,18 @@ export class Server {
   #closing = false
   #isStopped = false
   #keepAlive: NodeJS.Timeout | undefined
+  #quitting: NodeJS.Timeout | undefined
 
-  /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
+  /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
-    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions('Server', rules, options)
+    const checked = checkOptions('Server', rules, options)
+    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checked
+    const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
+    const problems = upgradeProblems(upgrade, upgradeSocket)
+    if (problems.length > 0) throw invalidOptions('Server', problems)
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
+    this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
     this.#log = makeLog(logger)
     this.#stopped = new Promise((resolve) => {
@@ -141,7 +150,7 @@ export class Server {
    * Binds every endpoint and starts every service. If one fails nothing stays bound, and it may
    * be called again. While it runs or after it, further calls return the same promise.
    *
-   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, START_FAILED (rejects), SERVER_CLOSED (after `close()`)
+   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, UPGRADE_FAILED, START_FAILED (rejects), SERVER_CLOSED (after `close()`)
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
@@ -158,6 +167,7 @@ export class Server {
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
+        ...this.#upgrade,
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
@@ -177,6 +187,10 @@ export class Server {
       for (const [service, { endpoints }] of this.#services.entries())
         for (const [index, endpoint] of endpoints.entries())
           Endpoint.bound(endpoint, addresses[service]?.[index])
+      if (this.#upgrade.upgradeSocket !== '')
+        void native.handedOver().then((isOver) => {
+          if (isOver) void this.close()
+        })
     } catch (error) {
       this.#release(0)
       this.#starting = undefined
@@ -214,6 +228,7 @@ export class Server {
 
   #release(afterMs: number): void {
     clearInterval(this.#keepAlive)
+    clearTimeout(this.#quitting)
     running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
@@ -224,8 +239,9 @@ export class Server {
 
   /**
    * Starts (unless started), and stops at a signal: at SIGTERM and SIGQUIT after `shutdownDelayMs`
-   * and with the server's grace; at SIGINT, and at a second signal, at once. Resolves when stopped,
-   * also by `close()`.
+   * and with the server's grace; at SIGINT, and at a second signal, at once. With `upgradeSocket`,
+   * SIGQUIT waits for another process to take over. Resolves when stopped, also by `close()` or
+   * because another process has taken over.
    *
    * @throws as `start()` does (rejects)
    */
@@ -233,6 +249,7 @@ export class Server {
     const forget = onSignals({
       graceful: () => void this.close({ delayMs: this.#shutdownDelayMs }),
       fast: () => void this.close({ graceMs: 0 }),
+      ...(this.#upgrade.upgradeSocket !== '' && { quit: () => this.#awaitSuccessor() }),
     })
     try {
       await this.start()
@@ -240,6 +257,18 @@ export class Server {
     } finally {
       forget()
     }
+  }
+
+  /** It can be taken over from all the time: this only tells what becomes of it. */
+  #awaitSuccessor(): void {
+    const { upgradeSocket, upgradeTimeoutMs } = this.#upgrade
+    if (this.#closing || this.#quitting !== undefined) return
+    this.#log.warn(`SIGQUIT: for ${upgradeTimeoutMs} ms a new process is awaited at ${upgradeSocket}`)
+    this.#quitting = setTimeout(() => {
+      this.#quitting = undefined
+      if (!this.#closing) this.#log.warn(`no new process came to ${upgradeSocket}: going on as ever`)
+    }, upgradeTimeoutMs)
+    this.#quitting.unref()
   }
 
   /** Numbers of each service, in the order added; empty before `start()`. */

@@ -22,6 +22,7 @@ const ASKED = {
     ['reusePort', () => proxy().addTcp(on, { reusePort: true })],
     ['options.reusePort', () => proxy().addTls(on, selfSigned('localhost'), { reusePort: true })],
   ],
+  upgradeSocket: [['upgradeSocket', () => new Server({ upgradeSocket: '/run/proxy.sock' })]],
   unixSockets: [
     ['address', () => new HttpPeer('unix:/run/app.sock')],
     [
