@@ -77,6 +77,7 @@ import {
   type TlsView,
   type Transform,
   type TransformOptions,
+  type UpgradeOptions,
   type UpstreamView,
   type UsageCode,
   type UsageError,
@@ -119,6 +120,7 @@ test('server and services', () => {
     logger?: Logger | false
     batchJsThread?: boolean
   }>()
+  expectTypeOf<ServerOptions>().toExtend<UpgradeOptions>()
   expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
   expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()

@@ -30,15 +30,15 @@ const MAX_PATH = 103
 
 /** @internal The rules of {@link UpgradeOptions}. */
 export const upgradeRules = {
-  upgradeSocket: socket(),
+  upgradeSocket: socket(undefined),
   upgrade: flag<boolean>(false),
   upgradeTimeoutMs: ms(60_000, 'at once'),
 }
 
-function socket(): Rule<string | undefined> {
+function socket(fallback: string | undefined): Rule<string | undefined> {
   const allowed = `an absolute path of at most ${MAX_PATH} bytes`
   const fits = (path: string) => /^\/[^\0]+$/.test(path) && Buffer.byteLength(path) <= MAX_PATH
-  const plain = text<string | undefined>(undefined, allowed, fits)
+  const plain = text(fallback, allowed, fits)
   return {
     ...plain,
     check(value, path, problems) {
