@@ -22,3 +22,4 @@ mod scheduling;
 mod server;
 mod subrequests;
 mod tls;
+mod version;
