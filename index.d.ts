@@ -115,6 +115,9 @@ export declare class NativeTls {
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
 
+/** What it is, and its version: `millrace 1.2.3`. One string, so that it can be found in the file. */
+export declare function builtAs(): string
+
 /** Looks for what is wrong with routes. */
 export declare function checkRoutes(routes: Array<NativeRoute>, fallback: NativeRoute, keepsSlashes: boolean): Array<NativeProblem>
 

@@ -23,3 +23,4 @@ mod server;
 mod subrequests;
 mod succession;
 mod tls;
+mod version;
