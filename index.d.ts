@@ -81,6 +81,8 @@ export declare class NativeServer {
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
   close(graceMs: number, delayMs: number): Promise<NativeClosed>
+  /** Whether it has taken over from another process. */
+  hasSucceeded(): boolean
   /** Whether another process has taken over, once it has or the server has ended. */
   handedOver(): Promise<boolean>
   /** Numbers of each service. */
@@ -484,6 +486,12 @@ export interface NativeTlsOptions {
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
 }
+
+/**
+ * Tells a service manager, which has named this socket, how the process is: what went wrong, if
+ * anything did.
+ */
+export declare function notifyManager(socket: string, state: string): string | null
 
 /** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
 export declare function peerEpoch(): number

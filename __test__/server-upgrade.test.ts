@@ -1,4 +1,5 @@
 // One process takes over from another: under load, no request fails and no connection is refused.
+import { spawn, spawnSync } from 'node:child_process'
 import { once as event } from 'node:events'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -21,6 +22,14 @@ function socketPath(): string {
   onTestFinished(() => rmSync(folder, { recursive: true }))
   return join(folder, 'upgrade.sock')
 }
+
+/** Prints what is sent to the socket of a service manager, a line for each datagram. */
+const LISTENER = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('bound')
+while True: print(s.recv(4096).decode().replace('\\n', ' '))`
 
 const PIECES = 20
 const PIECE = 'x'.repeat(16 * 1024)
@@ -60,9 +69,16 @@ interface Process extends Program {
 }
 
 /** A process of a proxy that runs, and says in each response which one it is. */
-async function startProcess(socket: string, origin: string, name: string, options = ''): Promise<Process> {
+async function startProcess(
+  socket: string,
+  origin: string,
+  name: string,
+  options = '',
+  first = '',
+): Promise<Process> {
   const running = program(
     `
+    ${first}
     const server = new Server({ upgradeSocket: ${JSON.stringify(socket)}, upgrade: true, graceMs: 60_000,
       logger: { debug() {}, info() {}, warn: (line) => console.log('log', line), error: console.log }, ${options} })
     const proxy = server.addService(new HttpProxy({
@@ -78,11 +94,11 @@ async function startProcess(socket: string, origin: string, name: string, option
     console.log('ended', JSON.stringify((await server.close()).requests))`,
     120_000,
   )
-  const [, first, second] = (await next(running, 'ports')).split(' ')
+  const [, http, h2] = (await next(running, 'ports')).split(' ')
   return {
     ...running,
-    to: { host: HOST, port: Number(first) },
-    h2: { host: HOST, port: Number(second) },
+    to: { host: HOST, port: Number(http) },
+    h2: { host: HOST, port: Number(h2) },
   }
 }
 
@@ -300,6 +316,37 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     expect((await client.reply())?.body).toHaveLength(PIECE.length * PIECES)
     expect(await endOf(good)).toEqual({ finished: 1, cut: 0 })
   })
+
+  // Node.js has no datagrams over Unix sockets; Python has, and so do most systems.
+  test.skipIf(spawnSync('python3', ['--version']).status !== 0)(
+    'systemd is told when a process is ready, that it is the main one now, and when it stops',
+    async () => {
+      const [socket, origin, manager] = [socketPath(), await startOrigin(), `${socketPath()}.notify`]
+      const listener = spawn('python3', ['-uc', LISTENER, manager], { stdio: ['ignore', 'pipe', 'inherit'] })
+      onTestFinished(() => void listener.kill('SIGKILL'))
+      let told = ''
+      listener.stdout.setEncoding('utf8').on('data', (text) => {
+        told += text
+      })
+      const next = async () => {
+        await until(() => told.includes('\n'))
+        const [line, ...rest] = told.split('\n')
+        told = rest.join('\n')
+        return line
+      }
+      expect(await next()).toBe('bound')
+      const env = `process.env.NOTIFY_SOCKET = ${JSON.stringify(manager)}`
+      const old = await startProcess(socket, origin, 'old', '', env)
+      expect(await next()).toBe('READY=1')
+      const good = await startProcess(socket, origin, 'good', '', env)
+      await endOf(old)
+      expect(await next()).toBe(`MAINPID=${good.child.pid} READY=1`)
+      good.child.kill('SIGTERM')
+      expect(await next()).toBe('STOPPING=1')
+      await endOf(good)
+      expect(told).toBe('')
+    },
+  )
 
   test('with nobody there it is a plain start and a warning', async () => {
     const lonely = await startProcess(socketPath(), '127.0.0.1:1', 'lonely')

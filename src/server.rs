@@ -234,6 +234,12 @@ impl NativeServer {
         Ok(promise)
     }
 
+    /// Whether it has taken over from another process.
+    #[napi(catch_unwind)]
+    pub fn has_succeeded(&self) -> bool {
+        self.server.has_succeeded()
+    }
+
     /// Whether another process has taken over, once it has or the server has ended.
     #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
     pub fn handed_over<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
@@ -322,4 +328,17 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()>
         })
         .map(drop)
         .map_err(|error| Error::from_reason(format!("no thread: {error}")))
+}
+
+/// Tells a service manager, which has named this socket, how the process is: what went wrong, if
+/// anything did.
+#[napi(catch_unwind)]
+pub fn notify_manager(socket: String, state: String) -> Option<String> {
+    #[cfg(unix)]
+    let told = millrace_server::notify_manager(&socket, &state);
+    #[cfg(not(unix))]
+    let told = Err::<(), _>(std::io::Error::from(std::io::ErrorKind::Unsupported));
+    #[cfg(not(unix))]
+    drop((socket, state));
+    told.err().map(|error| error.to_string())
 }

@@ -30,6 +30,7 @@ export const {
   NativeServer,
   NativeSubrequest,
   NativeTls,
+  notifyManager,
   peerEpoch,
   registerPeer,
   selfSigned,

@@ -2,6 +2,7 @@ import { numberOf, theEnvironment } from './crossing/environment.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import { tellManager } from './manager.js'
 import { NativeServer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
 import { has } from './platform.js'
@@ -240,19 +241,27 @@ export class Server {
   /**
    * Starts (unless started), and stops at a signal: at SIGTERM and SIGQUIT after `shutdownDelayMs`
    * and with the server's grace; at SIGINT, and at a second signal, at once. With `upgradeSocket`,
-   * SIGQUIT waits for another process to take over. Resolves when stopped, also by `close()` or
+   * SIGQUIT waits for another process to take over. Where systemd has set `NOTIFY_SOCKET` it is told
+   * when the server is ready and when it stops. Resolves when stopped, also by `close()` or
    * because another process has taken over.
    *
    * @throws as `start()` does (rejects)
    */
   async run(): Promise<void> {
+    const stop = (how: { graceMs?: number; delayMs?: number }) => {
+      tellManager('STOPPING=1', this.#log)
+      void this.close(how)
+    }
     const forget = onSignals({
-      graceful: () => void this.close({ delayMs: this.#shutdownDelayMs }),
-      fast: () => void this.close({ graceMs: 0 }),
+      graceful: () => stop({ delayMs: this.#shutdownDelayMs }),
+      fast: () => stop({ graceMs: 0 }),
       ...(this.#upgrade.upgradeSocket !== '' && { quit: () => this.#awaitSuccessor() }),
     })
     try {
       await this.start()
+      // Known as the main process from now on, whichever one the service manager has started.
+      const isNew = this.#native?.hasSucceeded() ?? false
+      tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
       await this.#stopped
     } finally {
       forget()

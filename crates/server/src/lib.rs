@@ -12,6 +12,8 @@ mod counters;
 mod error;
 mod isolated;
 mod listening;
+#[cfg(unix)]
+mod notify;
 mod options;
 mod runtime;
 mod server;
@@ -25,6 +27,8 @@ pub use bell::Bell;
 pub use counters::{Counters, OpenRequest};
 pub use error::StartError;
 pub use listening::ListeningService;
+#[cfg(unix)]
+pub use notify::notify_manager;
 pub use options::{CloseReport, Ends, ServerOptions, UpgradeOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;

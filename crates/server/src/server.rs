@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_error::Level;
@@ -27,6 +27,7 @@ pub struct Server {
     closed: Condvar,
     upgrade_options: Option<UpgradeOptions>,
     upgrade: Mutex<Option<Upgrade>>,
+    has_succeeded: AtomicBool,
 }
 
 /// What the hand-over to another process needs of a server.
@@ -62,6 +63,7 @@ impl Server {
             closed: Condvar::new(),
             upgrade_options: options.upgrade,
             upgrade: Mutex::default(),
+            has_succeeded: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +111,8 @@ impl Server {
             self.finish(services);
             return Err(self.upgrade_failed(io));
         }
+        let has_predecessor = upgrade.as_ref().is_some_and(Upgrade::has_predecessor);
+        self.has_succeeded.store(has_predecessor, Ordering::Relaxed);
         *self.upgrade.lock() = upgrade;
         *life = Life::Running(services);
         Ok(bound)
@@ -134,6 +138,11 @@ impl Server {
     /// How long `close` should wait for connections where nobody says otherwise.
     pub fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// Whether it has taken over from another process.
+    pub fn has_succeeded(&self) -> bool {
+        self.has_succeeded.load(Ordering::Relaxed)
     }
 
     /// How far the server is on its way to the end.

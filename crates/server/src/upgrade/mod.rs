@@ -36,6 +36,7 @@ pub(crate) struct Upgrade {
     ready: Option<oneshot::Sender<Vec<usize>>>,
     begun: Receiver<io::Result<()>>,
     thread: Option<JoinHandle<()>>,
+    has_predecessor: bool,
 }
 
 impl Upgrade {
@@ -56,13 +57,19 @@ impl Upgrade {
             }
         })?;
         let ended = |_| Err(io::Error::other("the thread for upgrades panicked"));
-        let inherited = given.recv().unwrap_or_else(ended)?;
+        let (inherited, has_predecessor) = given.recv().unwrap_or_else(ended)?;
         Ok(Upgrade {
             inherited: Arc::new(inherited),
             ready: Some(ready),
             begun,
             thread: Some(thread),
+            has_predecessor,
         })
+    }
+
+    /// Whether there is a predecessor.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.has_predecessor
     }
 
     /// The sockets of the predecessor.
@@ -94,7 +101,7 @@ impl Upgrade {
     }
 }
 
-type Given = io::Result<Inherited>;
+type Given = io::Result<(Inherited, bool)>;
 
 /// Whether another process has taken over.
 async fn run(
@@ -105,7 +112,7 @@ async fn run(
 ) -> bool {
     let (socket, predecessor) = match begin(means).await {
         Ok((socket, predecessor, inherited)) => {
-            let _ = give.send(Ok(inherited));
+            let _ = give.send(Ok((inherited, predecessor.is_some())));
             (socket, predecessor)
         }
         Err(error) => {

@@ -17,6 +17,10 @@ impl Upgrade {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn has_predecessor(&self) -> bool {
+        false
+    }
+
     pub(crate) fn inherited(&self) -> &Arc<Inherited> {
         &self.inherited
     }
