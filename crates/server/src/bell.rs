@@ -59,6 +59,14 @@ impl Bell {
         true
     }
 
+    /// The same without a limit: what is waited for ends by itself.
+    pub(crate) fn wait_until(&self, holds: impl Fn() -> bool) {
+        let mut deadline = self.inner.deadline.lock();
+        while !holds() {
+            self.inner.changed.wait(&mut deadline);
+        }
+    }
+
     /// What is left of the grace.
     pub(crate) fn remaining(&self) -> Duration {
         let deadline = *self.inner.deadline.lock();
