@@ -4,7 +4,7 @@ use std::io;
 use millrace_error::{Code, Error};
 use millrace_listeners::BindError;
 
-use crate::ServiceError;
+use crate::{ServiceError, ServiceId};
 
 /// Why a server did not start. Nothing is left bound or running then.
 #[derive(Debug)]
@@ -20,7 +20,9 @@ pub enum StartError {
     },
     /// A service failed before it was ready, or while others still started.
     Service {
-        /// The service.
+        /// Its number.
+        id: ServiceId,
+        /// Its name.
         service: String,
         /// Why.
         error: ServiceError,
@@ -45,7 +47,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Bind(error) => error.fmt(f),
             StartError::Runtime { service, io } => write!(f, "service {service}: {io}"),
-            StartError::Service { service, error, dependents } => {
+            StartError::Service { service, error, dependents, .. } => {
                 write!(f, "service {service}: {error}")?;
                 match &**dependents {
                     [] => Ok(()),

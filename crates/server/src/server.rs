@@ -94,6 +94,13 @@ impl Server {
         started
     }
 
+    /// Has a start that waits for services fail, and every later one: the first half of `close`, for
+    /// those who must not block.
+    pub fn give_up_start(&self) {
+        self.trigger.drain();
+        self.bell.ring();
+    }
+
     fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
         let is_closing = || self.trigger.shutdown().is_draining();
         let started = slots.bind().and_then(|bound| {
@@ -142,8 +149,7 @@ impl Server {
                 Life::Closed(report) => return *report,
                 Life::Closing => self.closed.wait(&mut life),
                 Life::Starting => {
-                    self.trigger.drain();
-                    self.bell.ring();
+                    self.give_up_start();
                     self.closed.wait(&mut life);
                 }
                 Life::New(_) => {

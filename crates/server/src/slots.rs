@@ -92,12 +92,12 @@ impl Slots {
             if let Some(failed) = states.iter().position(|&state| state == ServiceState::Failed) {
                 return Err(self.failure(failed, &waiting));
             }
-            if is_closing() {
-                return Err(StartError::Closed);
-            }
             let is_up = |state| matches!(state, ServiceState::Ready | ServiceState::Stopped);
             if waiting.is_empty() && states.iter().all(|&state| is_up(state)) {
                 return Ok(());
+            }
+            if is_closing() {
+                return Err(StartError::Closed);
             }
             bell.wait_until(|| is_closing() || self.states() != states);
         }
@@ -132,7 +132,10 @@ impl Slots {
         }
         let error = self.all.get(failed).and_then(|slot| slot.status.now().1);
         match error {
-            Some(error) => StartError::Service { service: self.name(failed), error, dependents },
+            Some(error) => {
+                let (id, service) = (ServiceId(failed), self.name(failed));
+                StartError::Service { id, service, error, dependents }
+            }
             None => StartError::NoService,
         }
     }
