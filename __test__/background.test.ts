@@ -166,11 +166,8 @@ test('close() ends a start that waits', async () => {
 
 test('services that depend on each other are refused, with the way round', async () => {
   const { server } = makeServer()
-  const [a, b, c] = ['a', 'b', 'c'].map((name) => new BackgroundService(name, { start() {} })) as [
-    Service,
-    Service,
-    Service,
-  ]
+  const make = (name: string) => new BackgroundService(name, { start() {} })
+  const [a, b, c] = [make('a'), make('b'), make('c')]
   server.addService(a, { dependsOn: [b] })
   server.addService(b, { dependsOn: [c] })
   server.addService(c, { dependsOn: [a] })

@@ -319,7 +319,7 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#isWired = false
     const { crossing } = theEnvironment()
     crossing.logs.retire(this.#id, afterMs)
-    crossing.services.retire(this.#id, LAST_WORDS_MS)
+    crossing.services.retire(this.#id)
     for (const service of this.#services) service.stopped(crossing, afterMs)
   }
 

@@ -13,6 +13,7 @@ import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './p
 import { isThenable, whenSettled } from './promise.js'
 import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
+import { ServiceRouter } from './service-events.js'
 import {
   FACTS,
   type ProxyEntry,
@@ -21,7 +22,6 @@ import {
   type Started,
   type SubrequestParts,
 } from './state.js'
-import { ServiceRouter } from './service-events.js'
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */

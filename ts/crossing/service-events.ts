@@ -17,9 +17,9 @@ export class ServiceRouter {
     this.#servers.set(server, events)
   }
 
-  /** The server has stopped: its last events may still be on their way for so long. */
-  retire(server: number, afterMs: number): void {
-    setTimeout(() => this.#servers.delete(server), afterMs).unref()
+  /** The server has stopped: what is on its way already comes within a round of the event loop. */
+  retire(server: number): void {
+    setImmediate(() => setImmediate(() => this.#servers.delete(server)))
   }
 
   /** What has been told since the last call. */
