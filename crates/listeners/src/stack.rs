@@ -56,11 +56,7 @@ impl TransportStack {
         TransportStack { listener, address, keepalive, tls, admission, backoff, on_failure }
     }
 
-    pub(crate) fn with(
-        self,
-        tls: Option<ServerTls>,
-        admission: Option<Arc<Admission>>,
-    ) -> Self {
+    pub(crate) fn with(self, tls: Option<ServerTls>, admission: Option<Arc<Admission>>) -> Self {
         TransportStack { tls, admission, ..self }
     }
 

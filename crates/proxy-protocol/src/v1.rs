@@ -75,9 +75,7 @@ pub(crate) fn missing(bytes: &[u8]) -> usize {
 }
 
 pub(crate) fn write(said: Option<&Addresses>) -> Vec<u8> {
-    let ends = said.and_then(|ends| {
-        Some((ends.client.socket_addr()?, ends.server.socket_addr()?))
-    });
+    let ends = said.and_then(|ends| Some((ends.client.socket_addr()?, ends.server.socket_addr()?)));
     let Some((client, server)) = ends else { return b"PROXY UNKNOWN\r\n".to_vec() };
     let ports = (client.port(), server.port());
     let line = match crate::v2::of_one_family(client.ip(), server.ip()) {
@@ -93,10 +91,9 @@ mod tests {
 
     #[test]
     fn what_the_specification_shows_is_read() {
-        for line in [
-            "PROXY UNKNOWN\r\n",
-            "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
-        ] {
+        for line in
+            ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"]
+        {
             assert_eq!(crate::parse(line.as_bytes()), Ok(Some((None, line.len()))));
         }
         let line = "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n";

@@ -18,6 +18,8 @@ pub enum StartError {
     },
     /// The server runs already.
     Started,
+    /// The service does not run yet: what is asked for needs one that does.
+    NotRunning,
     /// The server was closed; it does not start again.
     Closed,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for StartError {
             StartError::Bind(error) => error.fmt(f),
             StartError::Runtime { service, io } => write!(f, "service {service}: {io}"),
             StartError::Started => f.write_str("the server has been started already"),
+            StartError::NotRunning => f.write_str("the service does not run yet"),
             StartError::Closed => f.write_str("the server has been closed"),
         }
     }
@@ -38,7 +41,7 @@ impl std::error::Error for StartError {
         match self {
             StartError::Bind(error) => error.source(),
             StartError::Runtime { io, .. } => Some(io),
-            StartError::Started | StartError::Closed => None,
+            StartError::Started | StartError::NotRunning | StartError::Closed => None,
         }
     }
 }

@@ -7,8 +7,10 @@
 mod accept;
 mod app;
 mod bell;
+mod clients;
 mod connection;
 mod counters;
+mod endpoints;
 mod error;
 mod isolated;
 mod listening;
@@ -20,7 +22,9 @@ mod shutdown;
 
 pub use app::{ConnInfo, ServerApp};
 pub use bell::Bell;
+pub use clients::ClientLimit;
 pub use counters::Counters;
+pub use endpoints::Endpoints;
 pub use error::StartError;
 pub use listening::ListeningService;
 pub use options::{CloseReport, ServerOptions};

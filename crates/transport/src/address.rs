@@ -122,7 +122,16 @@ mod tests {
         for text in ["127.0.0.1:80", "[::1]:443", "unix:/run/app.sock", "unix:@app"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["", "localhost", "127.0.0.1", "::1:80:", "unix:", "unix:@", "unix:/a\0", "1.2.3.4:70000"] {
+        for text in [
+            "",
+            "localhost",
+            "127.0.0.1",
+            "::1:80:",
+            "unix:",
+            "unix:@",
+            "unix:/a\0",
+            "1.2.3.4:70000",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

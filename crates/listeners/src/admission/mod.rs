@@ -77,7 +77,11 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::Malformed(what) => return what.fmt(f),
             Refusal::Late(limit) => {
-                return write!(f, "no header of the PROXY protocol within {} ms", limit.as_millis());
+                return write!(
+                    f,
+                    "no header of the PROXY protocol within {} ms",
+                    limit.as_millis()
+                );
             }
             Refusal::NoProxy => "it is none of the proxies that may connect here",
             Refusal::Ended => "it ended before its header of the PROXY protocol",
