@@ -5,6 +5,7 @@
 //! of its own. How it ends is told through [`Shutdown`]: running, draining, cut.
 
 mod accept;
+mod affinity;
 mod app;
 mod bell;
 mod clients;
@@ -20,6 +21,7 @@ mod server;
 mod service;
 mod shutdown;
 
+pub use affinity::Cpus;
 pub use app::{ConnInfo, ServerApp};
 pub use bell::Bell;
 pub use clients::ClientLimit;

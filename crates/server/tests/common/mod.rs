@@ -89,7 +89,7 @@ impl Lines {
 pub const KINDS: [RuntimeKind; 2] = [RuntimeKind::Stealing, RuntimeKind::Isolated];
 
 pub fn runtime(kind: RuntimeKind) -> RuntimeOptions {
-    RuntimeOptions { threads: 2, kind, name: "echo".into(), on_thread_start: None }
+    RuntimeOptions { threads: 2, kind, name: "echo".into(), ..RuntimeOptions::default() }
 }
 
 pub fn tcp(address: &str) -> Endpoint {
