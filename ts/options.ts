@@ -61,6 +61,17 @@ export function flag<T extends boolean | undefined>(fallback: T, needs?: Feature
   }
 }
 
+/** The same, only where the system has what it `needs`. */
+export function only<T>(needs: Feature, rule: Rule<T>): Rule<T> {
+  return {
+    ...rule,
+    check(value, path, problems) {
+      if (!has(needs)) problems.push(unsupported(path, value, 'nothing'))
+      return rule.check(value, path, problems)
+    },
+  }
+}
+
 /** A string that passes `test`. */
 export function text<T extends string | undefined>(
   fallback: T,

@@ -142,22 +142,26 @@ export class Server {
       this.#native = native
       this.#isWired = true
       environment.crossing.logs.add(this.#id, this.#log)
-      for (const service of this.#services) {
+      const numbers = this.#services.map((service) => {
+        Service.moves(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
-          const { asked, options, tls } = endpoint
+          const { asked, options, tls, check } = endpoint
           Endpoint.logsTo(endpoint, this.#log)
-          native.addTcp(number, asked, options, tls?.native)
+          native.addEndpoint(number, asked, options, tls?.native, check?.native)
         }
-        Object.freeze(service.endpoints)
-      }
+        return number
+      })
       const { addresses, code, message } = await native.start()
       if (code !== undefined) throw new UsageError(code as UsageCode, message ?? code)
-      for (const [service, { endpoints }] of this.#services.entries())
-        for (const [index, endpoint] of endpoints.entries())
-          Endpoint.bound(endpoint, addresses[service]?.[index])
+      for (const [at, service] of this.#services.entries()) {
+        for (const [index, endpoint] of service.endpoints.entries())
+          Endpoint.bound(endpoint, addresses[at]?.[index], index)
+        Service.moves(service, { native, number: numbers[at]!, log: this.#log })
+      }
     } catch (error) {
       this.#release(0)
+      for (const service of this.#services) Service.moves(service, 'planned')
       this.#starting = undefined
       this.#native = undefined
       throw error
@@ -186,6 +190,7 @@ export class Server {
   #stop(report: CloseReport): void {
     if (this.#isStopped) return
     this.#isStopped = true
+    for (const service of this.#services) Service.moves(service, 'over')
     this.#release(LAST_WORDS_MS)
     this.#resolveStopped(report)
   }
