@@ -5,13 +5,7 @@ import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from '
 import type { AnyLog } from './logger.js'
 import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
-import {
-  type SocketOptions,
-  type Sockets,
-  tcpSockets,
-  type UnixSocketOptions,
-  unixSockets,
-} from './socket-options.js'
+import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
 import { makeTls } from './tls/endpoint-tls.js'
 import type { TlsOptions } from './tls/options.js'
 
