@@ -119,7 +119,7 @@ const proxyRules = {
   name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
-  cpus: only('affinity', cpuList(undefined)),
+  cpus: cpuList(undefined),
   maxConnections: integer(65_536, 1, BYTES),
   maxConnectionsPerClient: integer(0, 0, BYTES),
   ipv6ClientPrefix: integer(64, 1, 128),
@@ -157,8 +157,11 @@ function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undef
   const isCpu = (found: unknown) =>
     Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
   const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
-  return value(fallback as readonly number[] | 'spread' | undefined, allowed, (found) =>
-    Array.isArray(found) ? found.length > 0 && found.every(isCpu) : found === 'spread',
+  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
+  const none: readonly number[] | 'spread' | undefined = fallback
+  return only(
+    'affinity',
+    value(none, allowed, (found) => found === 'spread' || isList(found)),
   )
 }
 

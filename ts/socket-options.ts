@@ -2,7 +2,7 @@ import { type AdmissionOptions, admissionRules, makeAdmission } from './admissio
 import type { EndpointCheck } from './connection-check.js'
 import type { OptionProblem } from './errors.js'
 import type { NativeSocketOptions } from './native.js'
-import { type Checked, checkInto, flag, group, integer, only } from './options.js'
+import { type Checked, checkInto, flag, group, integer } from './options.js'
 import { keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
 import { has, unsupported } from './platform.js'
 
@@ -61,7 +61,7 @@ const socketRules = {
   reusePort: flag(false, 'reusePort'),
   ipv6Only: flag<boolean | undefined>(undefined),
   tcpKeepalive: group(keepaliveRules),
-  fastOpen: only('fastOpen', integer<number | undefined>(undefined, 1, 65_535)),
+  fastOpen: integer<number | undefined>(undefined, 1, 65_535, 'fastOpen'),
   recvBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
   sendBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
   ...admissionRules,
