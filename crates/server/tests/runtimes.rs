@@ -130,7 +130,7 @@ fn ends() -> (usize, usize) {
     let list = allowed(std::process::id());
     let mut numbers = list.split([',', '-']).map(|number| number.parse().unwrap());
     let first = numbers.next().unwrap();
-    (first, numbers.last().unwrap_or(first))
+    (first, numbers.next_back().unwrap_or(first))
 }
 
 #[test]
