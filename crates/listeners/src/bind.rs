@@ -10,7 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
-use crate::{Endpoint, ListeningSocket, TransportStack, stack::Listener};
+use crate::stack::Listener;
+use crate::{Admission, Endpoint, ListeningSocket, TransportStack, UnixOptions};
 
 /// A listening socket that belongs to no runtime yet. Listening ends when this and every
 /// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
@@ -20,6 +21,7 @@ pub struct Bound {
     address: Address,
     options: SocketOptions,
     tls: Option<ServerTls>,
+    admission: Option<Arc<Admission>>,
     socket: Socket,
     /// Whether another process has the socket too.
     is_shared: Arc<AtomicBool>,
@@ -32,9 +34,10 @@ impl Bound {
         let options = endpoint.options.clone();
         let mut bound = match &endpoint.address {
             Address::Ip(address) => Bound::tcp(*address, options),
-            Address::Unix(path) => Bound::unix(path, options),
+            Address::Unix(path) => Bound::unix(path, options, endpoint.unix),
         }?;
         bound.tls = endpoint.tls.clone();
+        bound.admission = endpoint.admission.clone();
         Ok(bound)
     }
 
@@ -47,17 +50,25 @@ impl Bound {
         }
         options.apply_buffers(&socket)?;
         listen(&socket, &options)?;
+        if let (Address::Ip(_), Some(most)) = (&address, options.fast_open) {
+            fast_open(&socket, most)?;
+        }
         let is_shared = Arc::new(AtomicBool::new(true));
         #[cfg(unix)]
         let file = match endpoint.address.path() {
-            Some(path) => Some(SocketFile::of(path, Arc::clone(&is_shared))?),
-            None => None,
+            Some(path) if endpoint.address.abstract_name().is_none() => {
+                let file = SocketFile::of(path, Arc::clone(&is_shared))?;
+                file.apply(endpoint.unix)?;
+                Some(file)
+            }
+            _ => None,
         };
         Ok(Bound {
             asked: endpoint.address.clone(),
             address: endpoint.address.path().map_or(address, |path| Address::Unix(path.into())),
             options,
             tls: endpoint.tls.clone(),
+            admission: endpoint.admission.clone(),
             socket,
             is_shared,
             #[cfg(unix)]
@@ -78,6 +89,9 @@ impl Bound {
             socket.set_only_v6(only)?;
         }
         apply_tcp(&socket, &options)?;
+        if let Some(most) = options.fast_open {
+            fast_open(&socket, most)?;
+        }
         options.apply_buffers(&socket)?;
         socket.bind(&asked.into())?;
         listen(&socket, &options)?;
@@ -87,6 +101,7 @@ impl Bound {
             address,
             options,
             tls: None,
+            admission: None,
             socket,
             is_shared: Arc::default(),
             #[cfg(unix)]
@@ -95,22 +110,34 @@ impl Bound {
     }
 
     #[cfg(not(unix))]
-    fn unix(_path: &Path, _options: SocketOptions) -> io::Result<Self> {
+    fn unix(_path: &Path, _options: SocketOptions, _unix: UnixOptions) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(unix)]
-    fn unix(path: &Path, options: SocketOptions) -> io::Result<Self> {
-        SocketFile::remove_stale(path);
+    fn unix(path: &Path, options: SocketOptions, unix: UnixOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         options.apply_buffers(&socket)?;
-        socket.bind(&socket2::SockAddr::unix(path)?)?;
-        let is_shared = Arc::default();
-        let file = Some(SocketFile::of(path, Arc::clone(&is_shared))?);
-        listen(&socket, &options)?;
         let address = Address::Unix(path.into());
-        let asked = address.clone();
-        Ok(Bound { asked, address, options, tls: None, socket, is_shared, _file: file })
+        let is_shared = Arc::default();
+        let file = match address.abstract_name() {
+            Some(_) => {
+                bind_abstract(&socket, path)?;
+                None
+            }
+            None => Some(SocketFile::bind(&socket, path, unix, Arc::clone(&is_shared))?),
+        };
+        listen(&socket, &options)?;
+        Ok(Bound {
+            asked: address.clone(),
+            address,
+            options,
+            tls: None,
+            admission: None,
+            socket,
+            is_shared,
+            _file: file,
+        })
     }
 
     /// The address it is bound to, with the port that the system chose.
@@ -122,8 +149,10 @@ impl Bound {
     pub fn share(&self) -> io::Result<ListeningSocket> {
         let absolute = |address: &Address| match address {
             // The other process may run in another folder.
-            Address::Unix(path) => std::path::absolute(path).map(Address::Unix),
-            Address::Ip(_) => Ok(address.clone()),
+            Address::Unix(path) if address.abstract_name().is_none() => {
+                std::path::absolute(path).map(Address::Unix)
+            }
+            Address::Unix(_) | Address::Ip(_) => Ok(address.clone()),
         };
         let (asked, bound) = (absolute(&self.asked)?, absolute(&self.address)?);
         Ok(ListeningSocket { asked, bound, socket: self.socket.try_clone()? })
@@ -147,7 +176,8 @@ impl Bound {
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
-        Ok(stack.tls(self.tls.clone()).shared(self.is_shared.clone()))
+        let stack = stack.with(self.tls.clone(), self.admission.clone());
+        Ok(stack.shared(self.is_shared.clone()))
     }
 }
 
@@ -171,6 +201,37 @@ fn reuse_port(socket: &Socket) -> io::Result<()> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(unix)]
+fn bind_abstract(socket: &Socket, name: &Path) -> io::Result<()> {
+    // Elsewhere the zero would end a path that is empty.
+    if !cfg!(target_os = "linux") {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    socket.bind(&socket2::SockAddr::unix(name)?)
+}
+
+/// Lets clients send data with their SYN. Whether they do is for the system to say, too
+/// (`net.ipv4.tcp_fastopen`).
+fn fast_open(socket: &Socket, most: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
+        let size = size_of_val(&most) as libc::socklen_t;
+        // SAFETY: the descriptor is open, and the value is an integer that is there for the call.
+        let result = unsafe {
+            let value = std::ptr::from_ref(&most).cast();
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_TCP, libc::TCP_FASTOPEN, value, size)
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (socket, most);
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -91,7 +91,8 @@ impl ListeningSocket {
             }
             #[cfg(unix)]
             (Address::Unix(wanted), Address::Unix(bound), _) => {
-                crate::socket_file::is_same(wanted, bound)
+                let is_abstract = endpoint.address.abstract_name().is_some();
+                (is_abstract && wanted == bound) || crate::socket_file::is_same(wanted, bound)
             }
             _ => false,
         }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use millrace_error::{Log, NoLog};
 
+use crate::Observer;
+
 /// How a server runs.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -11,6 +13,8 @@ pub struct ServerOptions {
     pub grace: Duration,
     /// Where log lines go.
     pub log: Arc<dyn Log>,
+    /// Is told when the state of a service changes. Default: nobody.
+    pub observer: Option<Observer>,
     /// How another process can take over without losing a request; none: it cannot.
     pub upgrade: Option<UpgradeOptions>,
 }
@@ -25,7 +29,7 @@ pub struct UpgradeOptions {
     pub take_over: bool,
     /// How long a successor may take from when it has the sockets until it serves.
     pub timeout: Duration,
-    /// Called when another process has taken over: the server drains, and is to be closed. May block.
+    /// Called when another process has taken over: the server is to be closed. May block.
     pub on_handed_over: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -39,7 +43,8 @@ impl UpgradeOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        ServerOptions { grace: Duration::from_secs(30), log: Arc::new(NoLog), upgrade: None }
+        let (grace, log) = (Duration::from_secs(30), Arc::new(NoLog));
+        ServerOptions { grace, log, observer: None, upgrade: None }
     }
 }
 

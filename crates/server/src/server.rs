@@ -4,27 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_error::Level;
-use millrace_listeners::{Inherited, ListeningSocket};
+use millrace_error::{Level, Log};
 use millrace_transport::Address;
 use parking_lot::{Condvar, Mutex};
 
 use crate::runtime::LAST_WORDS;
+use crate::slots::Slots;
 use crate::upgrade::Upgrade;
 use crate::{
-    Bell, CloseReport, Counters, ServerOptions, Service, ServiceContext, Shutdown, ShutdownTrigger,
-    StartError, UpgradeOptions,
+    Bell, CloseReport, Counters, Observer, ServerOptions, Service, ServiceId, ServiceState,
+    SharedSocket, Shutdown, ShutdownTrigger, StartError, UpgradeOptions,
 };
 
 /// Runs services: binds and starts them together, and ends them together. Dropped, it closes
 /// without a grace. Its methods may be called from several threads.
 pub struct Server {
     grace: Duration,
-    context: ServiceContext,
+    log: Arc<dyn Log>,
+    observer: Option<Observer>,
+    bell: Bell,
     trigger: ShutdownTrigger,
     counters: Mutex<Vec<(String, Arc<Counters>)>>,
     life: Arc<Mutex<Life>>,
-    closed: Condvar,
+    /// Of `life`: a start or a close has ended.
+    closed: Arc<Condvar>,
     upgrade_options: Option<UpgradeOptions>,
     upgrade: Mutex<Option<Upgrade>>,
     has_succeeded: AtomicBool,
@@ -33,18 +36,16 @@ pub struct Server {
 /// What the hand-over to another process needs of a server.
 pub(crate) struct Means {
     pub(crate) options: UpgradeOptions,
-    pub(crate) context: ServiceContext,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) shutdown: Shutdown,
     life: Arc<Mutex<Life>>,
-    trigger: ShutdownTrigger,
-    grace: Duration,
+    changed: Arc<Condvar>,
 }
 
-/// A listening socket, and what says that another process has it too.
-pub(crate) type SharedSocket = (ListeningSocket, Arc<AtomicBool>);
-
 enum Life {
-    New(Vec<Box<dyn Service>>),
-    Running(Vec<Box<dyn Service>>),
+    New(Slots),
+    Starting,
+    Running(Slots),
     Closing,
     Closed(CloseReport),
 }
@@ -52,15 +53,16 @@ enum Life {
 impl Server {
     /// A server without services.
     pub fn new(options: ServerOptions) -> Self {
-        let (trigger, shutdown) = Shutdown::new();
-        let context = ServiceContext { shutdown, log: options.log, bell: Bell::default() };
+        let (trigger, _) = Shutdown::new();
         Server {
             grace: options.grace,
-            context,
+            log: options.log,
+            observer: options.observer,
+            bell: Bell::default(),
             trigger,
             counters: Mutex::default(),
-            life: Arc::new(Mutex::new(Life::New(Vec::new()))),
-            closed: Condvar::new(),
+            life: Arc::new(Mutex::new(Life::New(Slots::default()))),
+            closed: Arc::default(),
             upgrade_options: options.upgrade,
             upgrade: Mutex::default(),
             has_succeeded: AtomicBool::new(false),
@@ -68,64 +70,94 @@ impl Server {
     }
 
     /// Adds a service to be started with the others.
-    pub fn add_service(&self, service: Box<dyn Service>) -> Result<(), StartError> {
+    pub fn add_service(&self, service: Box<dyn Service>) -> Result<ServiceId, StartError> {
         match &mut *self.life.lock() {
-            Life::New(services) => {
+            Life::New(slots) => {
                 let counters = service.counters();
-                counters.follow(&self.context.shutdown);
+                counters.follow(self.trigger.shutdown());
                 self.counters.lock().push((service.name().to_owned(), counters));
-                services.push(service);
-                Ok(())
+                Ok(slots.add(service, self.observer.clone(), &self.bell))
             }
             other => Err(other.refusal()),
         }
     }
 
-    /// Binds every endpoint of every service, then starts them. Says where each is bound, by
-    /// service, in the order they were added. After a failure nothing is bound or running, and
-    /// it may be called again. A server that is to take over from another process is started when
-    /// that one has stopped to accept.
+    /// Has `service` start when `on` is ready, and stop before it.
+    pub fn add_dependency(&self, service: ServiceId, on: ServiceId) -> Result<(), StartError> {
+        match &mut *self.life.lock() {
+            Life::New(slots) => slots.connect(service, on),
+            other => Err(other.refusal()),
+        }
+    }
+
+    /// Binds every endpoint of every service, then starts them, each when those it depends on are
+    /// ready, and waits until all are. Says where each is bound, by service, in the order they were
+    /// added. After a failure nothing is bound or running, and it may be called again. `close` ends
+    /// the wait. A server that is to take over from another process is started when that one knows of it.
     pub fn start(&self) -> Result<Vec<Vec<Address>>, StartError> {
-        let mut life = self.life.lock();
-        let Life::New(services) = &mut *life else { return Err(life.refusal()) };
-        let mut upgrade = self.begin_upgrade()?;
-        let inherited = upgrade.as_ref().map(|upgrade| upgrade.inherited());
-        let bound = match bring_up(services, &self.context, inherited) {
-            Ok(bound) => bound,
-            Err(error) => {
-                services.iter_mut().for_each(|service| service.unbind());
-                services.iter_mut().for_each(|service| service.stop(LAST_WORDS));
-                // The process that was to be replaced goes on.
-                if let Some(upgrade) = upgrade {
-                    upgrade.end();
+        let mut slots = {
+            let mut life = self.life.lock();
+            match &mut *life {
+                Life::New(slots) => {
+                    let slots = std::mem::take(slots);
+                    *life = Life::Starting;
+                    slots
                 }
-                return Err(error);
+                other => return Err(other.refusal()),
             }
         };
-        services.iter_mut().for_each(|service| service.accept());
-        let services = std::mem::take(services);
-        if let Some(Err(io)) = upgrade.as_mut().map(Upgrade::ready) {
-            *life = Life::Closing;
-            drop(life);
-            self.context.bell.shorten(Duration::ZERO, self.grace);
-            self.finish(services);
-            return Err(self.upgrade_failed(io));
+        let started = self.bring_up(&mut slots);
+        *self.life.lock() = match started {
+            Ok(_) => Life::Running(slots),
+            Err(_) => Life::New(slots),
+        };
+        self.closed.notify_all();
+        started
+    }
+
+    /// Has a start that waits for services fail, and every later one: the first half of `close`, for
+    /// those who must not block.
+    pub fn give_up_start(&self) {
+        self.trigger.drain();
+        self.bell.ring();
+    }
+
+    fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
+        let is_closing = || self.trigger.shutdown().is_draining();
+        let mut upgrade = self.begin_upgrade()?;
+        if let Some(upgrade) = &upgrade {
+            slots.inherit(upgrade.inherited());
+        }
+        let started = slots.bind().and_then(|bound| {
+            slots.launch(&self.log, &self.bell)?;
+            slots.accept(&self.bell, is_closing)?;
+            match upgrade.as_mut().map(Upgrade::ready) {
+                Some(Err(io)) => Err(self.upgrade_failed(io)),
+                _ => Ok(bound),
+            }
+        });
+        if started.is_err() {
+            slots.give_up(&self.bell);
+            // A process that was to be replaced goes on.
+            if let Some(upgrade) = upgrade {
+                upgrade.end();
+            }
+            return started;
         }
         let has_predecessor = upgrade.as_ref().is_some_and(Upgrade::has_predecessor);
         self.has_succeeded.store(has_predecessor, Ordering::Relaxed);
         *self.upgrade.lock() = upgrade;
-        *life = Life::Running(services);
-        Ok(bound)
+        started
     }
 
     fn begin_upgrade(&self) -> Result<Option<Upgrade>, StartError> {
         let Some(options) = &self.upgrade_options else { return Ok(None) };
         let begun = Upgrade::begin(Means {
             options: options.clone(),
-            context: self.context.clone(),
+            log: self.log.clone(),
+            shutdown: self.trigger.shutdown().clone(),
             life: self.life.clone(),
-            trigger: self.trigger.again(),
-            grace: self.grace,
+            changed: self.closed.clone(),
         });
         begun.map(Some).map_err(|io| self.upgrade_failed(io))
     }
@@ -147,7 +179,16 @@ impl Server {
 
     /// How far the server is on its way to the end.
     pub fn shutdown(&self) -> &Shutdown {
-        &self.context.shutdown
+        self.trigger.shutdown()
+    }
+
+    /// The state of each service, in the order they were added; none while the server starts or stops
+    /// them, of which the observer is told.
+    pub fn states(&self) -> Vec<ServiceState> {
+        match &*self.life.lock() {
+            Life::New(slots) | Life::Running(slots) => slots.states(),
+            Life::Starting | Life::Closing | Life::Closed(_) => Vec::new(),
+        }
     }
 
     /// What each service counts, by name, in the order they were added.
@@ -164,48 +205,50 @@ impl Server {
 
     /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
     pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
-        self.context.bell.shorten(delay, grace);
+        self.bell.shorten(delay, grace);
         let mut life = self.life.lock();
-        let services = loop {
+        let slots = loop {
             match &mut *life {
                 Life::Closed(report) => return *report,
                 Life::Closing => self.closed.wait(&mut life),
+                Life::Starting => {
+                    self.give_up_start();
+                    self.closed.wait(&mut life);
+                }
                 Life::New(_) => {
                     self.trigger.cut();
                     *life = Life::Closed(CloseReport::default());
                 }
-                Life::Running(services) => break std::mem::take(services),
+                Life::Running(slots) => break std::mem::take(slots),
             }
         };
         *life = Life::Closing;
         drop(life);
-        self.finish(services)
-    }
-
-    fn finish(&self, services: Vec<Box<dyn Service>>) -> CloseReport {
-        let report = self.bring_down(services);
+        let report = self.bring_down(slots);
         *self.life.lock() = Life::Closed(report);
         self.closed.notify_all();
         report
     }
 
-    fn bring_down(&self, mut services: Vec<Box<dyn Service>>) -> CloseReport {
-        let (bell, counters) = (&self.context.bell, self.counters());
-        let is_quiet = || counters.iter().all(|(_, counters)| counters.is_quiet());
+    fn bring_down(&self, mut slots: Slots) -> CloseReport {
+        let (bell, counters) = (&self.bell, self.counters());
         bell.wait_for_delay();
         self.trigger.drain();
         let upgrade = self.upgrade.lock().take();
         if let Some(upgrade) = upgrade {
             upgrade.end();
         }
-        services.iter_mut().for_each(|service| service.unbind());
-        let quiet = bell.wait(is_quiet);
-        self.trigger.cut();
-        if !quiet && !bell.wait_for(LAST_WORDS, is_quiet) {
-            self.context.log.log(Level::Warn, "connections did not end at the end of the grace");
+        for wave in slots.waves_down() {
+            slots.drain(&wave);
+            let quiet = bell.wait(|| slots.are_quiet(&wave));
+            slots.cut(&wave);
+            let late = !quiet && !bell.wait_for(LAST_WORDS, || slots.are_quiet(&wave));
+            if late && slots.count_open(&wave) > 0 {
+                self.log.log(Level::Warn, "connections did not end at the end of the grace");
+            }
+            slots.stop(&wave, bell.remaining().max(LAST_WORDS));
         }
-        let limit = bell.remaining().max(LAST_WORDS);
-        services.iter_mut().for_each(|service| service.stop(limit));
+        self.trigger.cut();
         CloseReport {
             requests: counters.iter().map(|(_, each)| each.requests()).sum(),
             connections: counters.iter().map(|(_, each)| each.connections()).sum(),
@@ -216,16 +259,18 @@ impl Server {
 impl Means {
     /// The listening sockets of a server that runs.
     pub(crate) fn sockets(&self) -> Option<io::Result<Vec<SharedSocket>>> {
-        let life = self.life.lock();
-        let Life::Running(services) = &*life else { return None };
-        let bound = services.iter().flat_map(|service| service.bound());
-        Some(bound.map(|bound| Ok((bound.share()?, bound.sharing()))).collect())
+        let mut life = self.life.lock();
+        loop {
+            match &*life {
+                Life::Running(slots) => return Some(slots.share()),
+                Life::Starting => self.changed.wait(&mut life),
+                Life::New(_) | Life::Closing | Life::Closed(_) => return None,
+            }
+        }
     }
 
-    /// Another process serves: this one drains.
+    /// Another process serves: this one is to be closed.
     pub(crate) fn hand_over(&self) {
-        self.context.bell.shorten(Duration::ZERO, self.grace);
-        self.trigger.drain();
         if let Some(hook) = &self.options.on_handed_over {
             hook();
         }
@@ -241,7 +286,7 @@ impl Drop for Server {
 impl Life {
     fn refusal(&self) -> StartError {
         match self {
-            Life::New(_) | Life::Running(_) => StartError::Started,
+            Life::New(_) | Life::Starting | Life::Running(_) => StartError::Started,
             Life::Closing | Life::Closed(_) => StartError::Closed,
         }
     }
@@ -251,22 +296,4 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("shutdown", self.shutdown()).finish_non_exhaustive()
     }
-}
-
-fn bring_up(
-    services: &mut [Box<dyn Service>],
-    context: &ServiceContext,
-    inherited: Option<&Arc<Inherited>>,
-) -> Result<Vec<Vec<Address>>, StartError> {
-    if let Some(inherited) = inherited {
-        services.iter_mut().for_each(|service| service.inherit(inherited));
-    }
-    let bound = services.iter_mut().map(|service| service.bind());
-    let bound = bound.collect::<Result<_, _>>().map_err(StartError::Bind)?;
-    for service in services {
-        if let Err(io) = service.launch(context) {
-            return Err(StartError::Runtime { service: service.name().to_owned(), io });
-        }
-    }
-    Ok(bound)
 }

@@ -123,7 +123,7 @@ async fn run(
     // Dropped unsent, the server has not come up. The predecessor finds out by the end of this.
     let Ok(taken) = is_ready.await else { return false };
     let begun = match predecessor {
-        Some(predecessor) => predecessor.replace(&taken, &*means.context.log).await,
+        Some(predecessor) => predecessor.replace(&taken, &*means.log).await,
         None => Ok(()),
     };
     let has_begun = begun.is_ok();
@@ -141,7 +141,7 @@ async fn begin(means: &Means) -> io::Result<(UpgradeSocket, Option<Predecessor>,
             return Ok((socket, Some(predecessor), inherited));
         }
         let line = format!("nobody to take over from at {}: a plain start", socket.display());
-        means.context.log.log(Level::Warn, &line);
+        means.log.log(Level::Warn, &line);
     }
     Ok((UpgradeSocket::bind(socket)?, None, Inherited::default()))
 }

@@ -38,7 +38,7 @@ impl<'a> Offer<'a> {
 
     /// Until there is a successor, or the server drains for another reason: then false.
     pub(super) async fn run(self) -> bool {
-        let shutdown = self.means.context.shutdown.clone();
+        let shutdown = self.means.shutdown.clone();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.draining() => return false,
@@ -121,7 +121,7 @@ impl<'a> Offer<'a> {
     }
 
     fn log(&self, level: Level, line: &str) {
-        self.means.context.log.log(level, line);
+        self.means.log.log(level, line);
     }
 }
 

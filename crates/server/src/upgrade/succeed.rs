@@ -34,7 +34,7 @@ impl Predecessor {
         if sockets.is_empty() {
             return Err(unexpected());
         }
-        let own = UpgradeSocket::inherit(path, sockets.remove(0).socket)?;
+        let own = UpgradeSocket::inherit(path, sockets.remove(0))?;
         let process = process.map_or("?".to_owned(), |process| process.to_string());
         Ok(Some((Predecessor { channel, process }, own, Inherited::new(sockets))))
     }
