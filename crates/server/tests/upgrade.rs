@@ -274,7 +274,8 @@ fn unix_sockets_are_handed_over_with_their_files() {
     let mut answer = [0; 4];
     busy.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"slow");
-    old.server.close(Duration::from_secs(5));
+    drop(busy);
+    assert_eq!(old.server.close(Duration::from_secs(5)).connections.cut, 0);
     drop(old);
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"new!").unwrap();
