@@ -23,3 +23,4 @@ mod scheduling;
 mod server;
 mod subrequests;
 mod tls;
+mod version;

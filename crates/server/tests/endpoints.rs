@@ -50,7 +50,7 @@ fn one_is_added_and_closed_while_the_others_serve() {
         assert!(endpoints.close(0));
         assert_eq!(one.receive(), "");
         std::net::TcpListener::bind(first).unwrap();
-        assert_eq!(server.close(LONG).cut, 0);
+        assert_eq!(server.close(LONG).connections.cut, 0);
     }
 }
 
@@ -71,7 +71,7 @@ fn what_its_connections_are_at_is_done_with_no_limit_of_time() {
         assert_eq!(client.ask("c"), "c");
         eventually(|| app.waits.load(Ordering::SeqCst) == 4);
         // The end of the server is that of its endpoints.
-        assert_eq!(server.close(Duration::from_millis(50)).cut, 1);
+        assert_eq!(server.close(Duration::from_millis(50)).connections.cut, 1);
         assert_eq!(client.receive(), "");
     }
 }
