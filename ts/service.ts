@@ -112,8 +112,7 @@ export abstract class Service {
     ;(this.endpoints as Endpoint[]).splice(at, 1)
     if (typeof life === 'string') return
     const isFree = await life.native.closeEndpoint(life.number, Endpoint.number(endpoint))
-    // False also where the server has closed it meanwhile.
-    if (!isFree && this.#life === life)
+    if (!isFree)
       life.log.warn(
         `service ${this.name}: ${endpoint.asked} is not free yet: a thread is at work without a pause`,
       )
