@@ -10,11 +10,13 @@ mod admission;
 #[cfg(feature = "bench")]
 mod allocations;
 mod app;
+mod background;
 #[cfg(feature = "bench")]
 mod bench;
 mod crossing;
 mod inject;
 mod log;
+mod mailbox;
 mod options;
 mod peers;
 mod phases;

@@ -4,8 +4,9 @@ use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    ClientLimit, CloseReport, Endpoints, Ends, ListeningService, RuntimeOptions, Server, ServerApp,
-    ServerOptions, Service, StartError,
+    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
+    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
+    Shutdown, StartError,
 };
 use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Object, Result};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
+use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
@@ -26,6 +28,10 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    /// A service and one that it depends on.
+    dependencies: Mutex<Vec<(u32, u32)>>,
+    events: Events,
+    gone: Shutdown,
     batch_js_thread: bool,
 }
 
@@ -45,6 +51,7 @@ struct Planned {
 enum App {
     Proxy(Arc<ProxyApp>),
     Origin(Arc<DemoOrigin>),
+    Background(Arc<JsWork>, BackgroundOptions),
 }
 
 impl Planned {
@@ -52,6 +59,10 @@ impl Planned {
         match &self.app {
             App::Proxy(app) => self.serving(app.clone()),
             App::Origin(app) => self.serving(app.clone()),
+            App::Background(work, options) => {
+                let name = self.name.clone();
+                Box::new(BackgroundService::new(name, work.clone(), options.clone()))
+            }
         }
     }
 
@@ -75,7 +86,7 @@ impl Planned {
                     created: pool.created as f64,
                 }
             }
-            App::Origin(_) => NativePoolStats::default(),
+            App::Origin(_) | App::Background(..) => NativePoolStats::default(),
         }
     }
 }
@@ -94,9 +105,12 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
+    /// `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
+    /// With `SERVICE_FAILED`: which service.
+    pub service: Option<u32>,
 }
 
 /// What became of an endpoint that was added while its service runs.
@@ -149,12 +163,18 @@ impl NativeServer {
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = length(options.grace_ms);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
+        let (id, events) = (options.server_id, crossing.events.clone());
+        let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
+        let observer = Some(observer);
+        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), observer }));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            dependencies: Mutex::default(),
+            events: crossing.events.clone(),
+            gone: crossing.gone.clone(),
             batch_js_thread: options.batch_js_thread,
         })
     }
@@ -175,6 +195,45 @@ impl NativeServer {
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
         self.plan(app, options.runtime(), options.max_connections, None, options.name)
+    }
+
+    /// Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
+    /// its number.
+    #[napi(catch_unwind)]
+    pub fn add_background(&self, options: NativeBackgroundOptions) -> u32 {
+        let service = self.services.lock().len() as u32;
+        let (events, gone) = (self.events.clone(), self.gone.clone());
+        let work = JsWork::new(self.log.server, service, events, gone);
+        let app = App::Background(work, options.options());
+        self.plan(app, RuntimeOptions::default(), 0, None, options.name)
+    }
+
+    /// Has a service start when another is ready, and stop before it.
+    #[napi(catch_unwind)]
+    pub fn add_dependency(&self, service: u32, on: u32) {
+        self.dependencies.lock().push((service, on));
+    }
+
+    /// A background service is ready, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ready(&self, service: u32, run: u32) {
+        if let Some(work) = self.work(service) {
+            work.ready(run);
+        }
+    }
+
+    /// A background service has ended, or failed, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ended(&self, service: u32, run: u32, error: Option<String>) {
+        if let Some(work) = self.work(service) {
+            work.ended(run, error);
+        }
+    }
+
+    /// Has a start that waits for services end.
+    #[napi(catch_unwind)]
+    pub fn give_up_start(&self) {
+        self.server.give_up_start();
     }
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
@@ -244,10 +303,7 @@ impl NativeServer {
             crate::scheduling::batch();
         }
         let (deferred, promise) = env.create_deferred()?;
-        let mut added = Ok(());
-        for planned in self.services.lock().iter_mut() {
-            added = added.and_then(|()| self.server.add_service(planned.service()));
-        }
+        let added = self.add_all();
         let server = self.server.clone();
         in_background("millrace-start", move || {
             let started = added.and_then(|()| server.start());
@@ -289,6 +345,28 @@ impl NativeServer {
 }
 
 impl NativeServer {
+    fn add_all(&self) -> std::result::Result<(), StartError> {
+        let mut services = self.services.lock();
+        let services =
+            services.iter_mut().map(|planned| self.server.add_service(planned.service()));
+        let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
+        for &(service, on) in self.dependencies.lock().iter() {
+            let (service, on) = (ids.get(service as usize), ids.get(on as usize));
+            let (Some(service), Some(on)) = (service, on) else {
+                return Err(StartError::NoService);
+            };
+            self.server.add_dependency(*service, *on)?;
+        }
+        Ok(())
+    }
+
+    fn work(&self, service: u32) -> Option<Arc<JsWork>> {
+        match &self.services.lock().get(service as usize)?.app {
+            App::Background(work, _) => Some(work.clone()),
+            App::Proxy(_) | App::Origin(_) => None,
+        }
+    }
+
     fn endpoints(&self, service: u32) -> Result<Endpoints> {
         let services = self.services.lock();
         let running = services.get(service as usize).and_then(|service| service.running.clone());
@@ -321,12 +399,16 @@ impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted 
                     .iter()
                     .map(|service| service.iter().map(ToString::to_string).collect())
                     .collect();
-                NativeStarted { addresses, code: None, message: None }
+                NativeStarted { addresses, code: None, message: None, service: None }
             }
             Err(error) => NativeStarted {
                 addresses: Vec::new(),
                 code: Some(code(&error).to_owned()),
                 message: Some(error.to_string()),
+                service: match &error {
+                    StartError::Service { id, .. } => Some(id.index() as u32),
+                    _ => None,
+                },
             },
         }
     }
@@ -341,6 +423,8 @@ fn code(error: &StartError) -> &'static str {
         StartError::Bind(_) => "BIND_FAILED",
         StartError::NotRunning => "NOT_STARTED",
         StartError::Closed => "SERVER_CLOSED",
+        StartError::Service { .. } => "SERVICE_FAILED",
+        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
         _ => "START_FAILED",
     }
 }

@@ -16,6 +16,7 @@ export type {
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,
+  NativeServiceEvent,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,
