@@ -113,6 +113,13 @@ pub struct NativeStarted {
     pub service: Option<u32>,
 }
 
+/// How many ended by themselves, and how many were cut.
+#[napi(object, object_from_js = false)]
+pub struct NativeEnds {
+    pub finished: f64,
+    pub cut: f64,
+}
+
 /// What became of an endpoint that was added while its service runs.
 #[napi(object, object_from_js = false)]
 pub struct NativeListening {
@@ -122,13 +129,6 @@ pub struct NativeListening {
     /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
-}
-
-/// How many ended by themselves, and how many were cut.
-#[napi(object, object_from_js = false)]
-pub struct NativeEnds {
-    pub finished: f64,
-    pub cut: f64,
 }
 
 /// What became of the work of a server since it began to drain.
@@ -347,8 +347,8 @@ impl NativeServer {
 impl NativeServer {
     fn add_all(&self) -> std::result::Result<(), StartError> {
         let mut services = self.services.lock();
-        let services =
-            services.iter_mut().map(|planned| self.server.add_service(planned.service()));
+        let services = services.iter_mut();
+        let services = services.map(|planned| self.server.add_service(planned.service()));
         let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
         for &(service, on) in self.dependencies.lock().iter() {
             let (service, on) = (ids.get(service as usize), ids.get(on as usize));
@@ -414,6 +414,13 @@ impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted 
     }
 }
 
+impl From<CloseReport> for NativeClosed {
+    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
+        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
+        NativeClosed { requests: ends(requests), connections: ends(connections) }
+    }
+}
+
 /// How JavaScript calls an error of a start.
 fn code(error: &StartError) -> &'static str {
     match error {
@@ -446,13 +453,6 @@ fn endpoint(
 
 fn no_service() -> Error {
     Error::new(Status::InvalidArg, "no such service".to_owned())
-}
-
-impl From<CloseReport> for NativeClosed {
-    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
-        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
-        NativeClosed { requests: ends(requests), connections: ends(connections) }
-    }
 }
 
 /// Starting and closing block; neither the JS thread nor one of the few threads it shares.

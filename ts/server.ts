@@ -211,7 +211,7 @@ export class Server extends EventEmitter<ServerEvents> {
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
       const numbers = this.#services.map((service) => {
-        Service.moves(service, 'starting')
+        Service.hosted(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
           const { asked, options, tls, check } = endpoint
@@ -221,20 +221,20 @@ export class Server extends EventEmitter<ServerEvents> {
         return number
       })
       this.#connect(native)
-      const { addresses, code, message, service } = await native.start()
+      const { addresses, code, message, service: failed } = await native.start()
       if (code !== undefined) {
-        const cause = service === undefined ? undefined : this.#services[service]?.cause
+        const cause = failed === undefined ? undefined : this.#services[failed]?.cause
         throw new UsageError(code as UsageCode, message ?? code, { cause })
       }
-      for (const [at, one] of this.#services.entries()) {
-        for (const [index, endpoint] of one.endpoints.entries())
+      for (const [at, service] of this.#services.entries()) {
+        for (const [index, endpoint] of service.endpoints.entries())
           Endpoint.bound(endpoint, addresses[at]?.[index], index)
-        Service.moves(one, { native, number: numbers[at]!, log: this.#log })
+        Service.hosted(service, { native, number: numbers[at]!, log: this.#log })
       }
       this.#move('running')
     } catch (error) {
       this.#release(0)
-      for (const service of this.#services) Service.moves(service, 'planned')
+      for (const service of this.#services) Service.hosted(service, 'planned')
       this.#starting = undefined
       this.#native = undefined
       this.#move('new')
@@ -333,7 +333,7 @@ export class Server extends EventEmitter<ServerEvents> {
   #stop(report: CloseReport): void {
     if (this.#isStopped) return
     this.#isStopped = true
-    for (const service of this.#services) Service.moves(service, 'over')
+    for (const service of this.#services) Service.hosted(service, 'over')
     this.#release(LAST_WORDS_MS)
     this.#resolveStopped(report)
     this.#move('closed')

@@ -17,15 +17,15 @@ export interface Host {
   numberOf(peer: HttpPeer): number
 }
 
+/** Where a service is in its life. One that is `restarting` has failed and waits for its next start. */
+export type ServiceState = 'new' | 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped' | 'failed'
+
 /** A service that its server runs: which one it is there. */
 interface Running {
   readonly native: NativeServer
   readonly number: number
   readonly log: AnyLog
 }
-
-/** Where a service is in its life. One that is `restarting` has failed and waits for its next start. */
-export type ServiceState = 'new' | 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped' | 'failed'
 
 /** One of the things a server runs: an `HttpProxy`, a `BackgroundService`, or a `DemoOrigin`. */
 export abstract class Service {
@@ -57,7 +57,7 @@ export abstract class Service {
    * starting), SERVER_CLOSED, and where it runs ADDRESS_IN_USE, BIND_FAILED
    */
   addTcp(address: string, options: SocketOptions = {}): Endpoint {
-    const problems: OptionProblem[] = []
+    const problems = this.#problems('address', address)
     checkAddress(address, problems)
     const sockets = tcpSockets(options, problems)
     if (problems.length > 0) throw invalidOptions('addTcp', problems)
@@ -71,7 +71,7 @@ export abstract class Service {
    * @throws as `addTcp` does
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
-    const problems: OptionProblem[] = []
+    const problems = this.#problems('address', address)
     checkAddress(address, problems)
     const sockets = tcpSockets(options, problems, 'options')
     const made = makeTls(tls, this.speaksH2, problems)
@@ -87,17 +87,19 @@ export abstract class Service {
    * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM, and as `addTcp` does
    */
   addUnix(path: string, options: UnixSocketOptions = {}): Endpoint {
-    const problems: OptionProblem[] = []
+    const problems = this.#problems('path', path)
     const sockets = unixSockets(path, options, problems)
     if (problems.length > 0) throw invalidOptions('addUnix', problems)
     return this.#add(new Endpoint(`unix:${path}`, sockets, (endpoint) => this.#remove(endpoint)))
   }
 
+  /** What is wrong with an endpoint before it is looked at. */
+  #problems(path: string, found: unknown): OptionProblem[] {
+    const allowed = `no endpoint: the service ${this.name} works in the background`
+    return this.listens ? [] : [{ path, found, allowed }]
+  }
+
   #add<E extends Endpoint>(endpoint: E): E {
-    if (!this.listens) {
-      const allowed = `no endpoint: the service ${this.name} works in the background`
-      throw invalidOptions('an endpoint', [{ path: 'address', found: endpoint.asked, allowed }])
-    }
     const life = this.#life
     if (life === 'starting')
       throw new UsageError('ALREADY_STARTED', 'the server is starting: add endpoints before, or once it runs')
@@ -127,7 +129,8 @@ export abstract class Service {
     ;(this.endpoints as Endpoint[]).splice(at, 1)
     if (typeof life === 'string') return
     const isFree = await life.native.closeEndpoint(life.number, Endpoint.number(endpoint))
-    if (!isFree)
+    // False also where the server has closed it meanwhile.
+    if (!isFree && this.#life === life)
       life.log.warn(
         `service ${this.name}: ${endpoint.asked} is not free yet: a thread is at work without a pause`,
       )
@@ -145,8 +148,8 @@ export abstract class Service {
     service.#isTaken = true
   }
 
-  /** @internal Where it is on its way: what may become of its endpoints. */
-  static moves(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
+  /** @internal What may become of its endpoints. */
+  static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
     service.#life = life
   }
 
