@@ -21,4 +21,5 @@ mod routes;
 mod scheduling;
 mod server;
 mod subrequests;
+mod threads;
 mod tls;

@@ -29,6 +29,7 @@ const STATUS = {
   PHASE_RETURN: 500,
   RETRY_UNSAFE: 500,
   OVERLOADED: 503,
+  PHASES_LOST: 503,
   SERVER_CLOSED: 503,
   INTERNAL: 500,
 } as const
@@ -190,6 +191,8 @@ export type UsageCode =
   | 'BIND_FAILED'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
+  /** A module with phases could not be loaded; the message says why, and where. */
+  | 'MODULE_FAILED'
   /** `import 'millrace'`: there is no binary for this platform here. */
   | 'BINARY_NOT_FOUND'
   /** `import 'millrace'`: a binary is there, and the system did not load it. */

@@ -21,6 +21,7 @@ export type {
 } from '../index.js'
 
 export const {
+  batchThread,
   checkRoutes,
   NativeCrossing,
   NativeDial,
@@ -29,6 +30,7 @@ export const {
   NativePipe,
   NativeServer,
   NativeSubrequest,
+  NativeThread,
   NativeTls,
   peerEpoch,
   registerPeer,
@@ -42,4 +44,5 @@ export type NativePeerTls = Addon.NativePeerTls
 export type NativePipe = Addon.NativePipe
 export type NativeServer = Addon.NativeServer
 export type NativeSubrequest = Addon.NativeSubrequest
+export type NativeThread = Addon.NativeThread
 export type NativeTls = Addon.NativeTls

@@ -16,6 +16,7 @@ use super::queue::Crossing;
 use crate::inject::InjectRuntime;
 use crate::log::LogQueue;
 use crate::subrequests::Proxies;
+use crate::threads::Wiring;
 use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
@@ -60,6 +61,7 @@ pub struct CrossingStats {
 
 #[napi]
 impl NativeCrossing {
+    /// `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -71,8 +73,14 @@ impl NativeCrossing {
             Vec<String>,
             UnknownReturnValue,
         >,
+        thread: Option<u32>,
     ) -> Result<Self> {
-        let (inner, memory) = (Crossing::new(), Memory::new());
+        let wiring = match thread {
+            Some(number) => Wiring::find(number)?,
+            None => Wiring::new(false),
+        };
+        let Wiring { crossing: inner, proxies } = wiring;
+        let memory = Memory::new();
         let (crossing, area) = (inner.clone(), memory.clone());
         let batch = Mutex::new(Batch::default());
         // Weak: a running server holds the process, not its wiring.
@@ -83,9 +91,6 @@ impl NativeCrossing {
                 Ok(area.fill(&mut batch, &ended) as u32)
             },
         )?;
-        inner.set_wake(Box::new(move || {
-            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
-        }));
         let servers = Servers::default();
         // One hook for the environment: one for each server would stay behind when it has closed.
         env.add_env_cleanup_hook((inner.clone(), servers.clone()), |(inner, servers)| {
@@ -96,7 +101,10 @@ impl NativeCrossing {
             }
         })?;
         let log = LogQueue::new(logged)?;
-        let (proxies, inject) = (Proxies::default(), InjectRuntime::default());
+        let inject = InjectRuntime::default();
+        inner.attach(Box::new(move || {
+            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+        }));
         Ok(NativeCrossing { inner, log, servers, memory, proxies, inject })
     }
 
@@ -146,6 +154,11 @@ impl NativeCrossing {
 }
 
 impl NativeCrossing {
+    /// The way to its phases, and back.
+    pub(crate) fn wiring(&self) -> Wiring {
+        Wiring { crossing: self.inner.clone(), proxies: self.proxies.clone() }
+    }
+
     /// Has `server` closed when the environment goes away.
     pub(crate) fn watch(&self, server: &Arc<Server>) {
         let mut servers = self.servers.lock();

@@ -2,6 +2,7 @@ import type * as Addon from '../../index.js'
 
 /** What the binary of this version offers, by which it is known: held to index.d.ts, which the build makes. */
 const offered: Record<keyof typeof Addon, true> = {
+  batchThread: true,
   checkRoutes: true,
   NativeCrossing: true,
   NativeDial: true,
@@ -10,6 +11,7 @@ const offered: Record<keyof typeof Addon, true> = {
   NativePipe: true,
   NativeServer: true,
   NativeSubrequest: true,
+  NativeThread: true,
   NativeTls: true,
   peerEpoch: true,
   registerPeer: true,

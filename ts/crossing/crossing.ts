@@ -24,7 +24,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -57,6 +57,8 @@ export class Crossing {
   readonly log: AnyLog
   /** Where the log lines of servers go. */
   readonly logs = new Logs()
+  /** Called when the last of its phases have had their last request. */
+  whenRetired: (() => void) | undefined
   /** Promises that settled when nobody waited for them any more. */
   late = 0
   readonly #table: PeerTable
@@ -129,6 +131,11 @@ export class Crossing {
     return count
   }
 
+  /** How many sets of phases there are. */
+  get proxies(): number {
+    return this.#proxies.size
+  }
+
   addProxy(entry: ProxyEntry): void {
     this.#proxies.set(entry.id, entry)
   }
@@ -141,6 +148,12 @@ export class Crossing {
     }
     if (afterMs === 0) retire()
     else setTimeout(retire, afterMs).unref()
+  }
+
+  /** No request will come for these phases any more; some may still be in an async `logging`. */
+  #retired(id: number): void {
+    this.#proxies.delete(id)
+    if (this.#proxies.size === 0) this.whenRetired?.()
   }
 
   #dispatch(count: number): void {
@@ -184,6 +197,10 @@ export class Crossing {
     const at = item * ITEM
     const slot = items[at]!
     const kind = items[at + 2]!
+    if (kind === Kind.retired) {
+      this.#retired(items[at + 1]!)
+      return
+    }
     const seq = items[at + 3]!
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!
