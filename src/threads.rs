@@ -69,7 +69,6 @@ impl NativeThread {
     /// The thread has ended, or is given up: whoever waits for it is told, and no request comes to it.
     #[napi(catch_unwind)]
     pub fn close(&self) {
-        THREADS.lock().remove(&self.number);
         self.wiring.crossing.close();
     }
 }

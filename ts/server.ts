@@ -134,13 +134,14 @@ export class Server {
     running.add(this)
     try {
       const environment = theEnvironment()
+      this.#isWired = true
+      await Promise.all(this.#services.map((service) => service.prepare(this.#log, this.#batchJsThread)))
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
-      this.#isWired = true
       environment.crossing.logs.add(this.#id, this.#log)
       for (const service of this.#services) {
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
@@ -157,7 +158,7 @@ export class Server {
         for (const [index, endpoint] of endpoints.entries())
           Endpoint.bound(endpoint, addresses[service]?.[index])
     } catch (error) {
-      this.#release(0)
+      await this.#release(0)
       this.#starting = undefined
       this.#native = undefined
       throw error
@@ -186,18 +187,18 @@ export class Server {
   #stop(report: CloseReport): void {
     if (this.#isStopped) return
     this.#isStopped = true
-    this.#release(LAST_WORDS_MS)
-    this.#resolveStopped(report)
+    void this.#release(LAST_WORDS_MS).then(() => this.#resolveStopped(report))
   }
 
-  #release(afterMs: number): void {
-    clearInterval(this.#keepAlive)
+  async #release(afterMs: number): Promise<void> {
     running.delete(this)
-    if (!this.#isWired) return
-    this.#isWired = false
-    const { crossing } = theEnvironment()
-    crossing.logs.retire(this.#id, afterMs)
-    for (const service of this.#services) service.stopped(crossing, afterMs)
+    if (this.#isWired) {
+      this.#isWired = false
+      const { crossing } = theEnvironment()
+      crossing.logs.retire(this.#id, afterMs)
+      await Promise.all(this.#services.map((service) => service.stopped(crossing, afterMs)))
+    }
+    clearInterval(this.#keepAlive)
   }
 
   /**

@@ -115,9 +115,12 @@ export abstract class Service {
     service.#isTaken = true
   }
 
+  /** @internal What has to be done before: its server is about to start. May reject, which ends the start. */
+  prepare(_log: AnyLog, _batch: boolean): Promise<void> | void {}
+
   /** @internal Adds itself to the addon's server: its number there. */
   abstract addTo(host: Host): number
 
-  /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
-  stopped(_crossing: Crossing, _afterMs: number): void {}
+  /** @internal Its server has stopped; some of its requests may end within `afterMs`. Never rejects. */
+  stopped(_crossing: Crossing, _afterMs: number): Promise<void> | void {}
 }

@@ -100,7 +100,8 @@ export function waysOf(
   return all
 }
 
-function hasPeer({ mask, fixedPeer }: Composition): boolean {
+/** Whether phases say where requests go. */
+export function hasPeer({ mask, fixedPeer }: Composition): boolean {
   return fixedPeer !== undefined || (mask & (1 << Phase.upstreamPeer)) !== 0
 }
 

@@ -29,7 +29,11 @@ export interface ThreadPlace {
 export interface Summary {
   readonly mask: number
   readonly always: number
-  readonly filters: readonly { readonly phase: number; readonly path: string; readonly matcher: NativeMatch }[]
+  readonly filters: readonly {
+    readonly phase: number
+    readonly path: string
+    readonly matcher: NativeMatch
+  }[]
   /** The peer that stands in the place of `upstreamPeer`. */
   readonly peer: PeerRecipe | undefined
 }

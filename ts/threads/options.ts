@@ -39,13 +39,13 @@ export function workerFile(): string {
   const files = here.map((place) => (place?.startsWith('file:') ? fileURLToPath(place) : place))
   const folders = files.filter((file) => file !== undefined && isAbsolute(file)).map((file) => dirname(file!))
   const candidates = folders.flatMap((folder) => [
-    join(folder, 'threads', 'worker.mjs'),
-    join(folder, '..', '..', 'dist', 'threads', 'worker.mjs'),
+    join(folder, 'threads', 'worker.js'),
+    join(folder, '..', '..', 'dist', 'cjs', 'threads', 'worker.js'),
   ])
   for (const folder of folders) {
     try {
       const manifest = createRequire(join(folder, '_.js')).resolve('millrace/package.json')
-      candidates.push(join(dirname(manifest), 'dist', 'threads', 'worker.mjs'))
+      candidates.push(join(dirname(manifest), 'dist', 'cjs', 'threads', 'worker.js'))
     } catch {} // not installed there
   }
   const found = candidates.find((file) => existsSync(file))

@@ -31,16 +31,20 @@ port.on('message', (order: Order) => {
 })
 
 if (batch) batchThread()
-try {
-  composition = await loadPhases(module, place)
-  report({ kind: 'loaded', summary: summaryOf(composition) })
-} catch (error) {
-  const failure = failureOf(error)
+void load()
+
+async function load(): Promise<void> {
   try {
-    report({ kind: 'failed', failure })
-  } catch {
-    // What was thrown cannot be cloned.
-    report({ kind: 'failed', failure: { ...failure, cause: undefined } })
+    composition = await loadPhases(module, place)
+    report({ kind: 'loaded', summary: summaryOf(composition) })
+  } catch (error) {
+    const failure = failureOf(error)
+    try {
+      report({ kind: 'failed', failure })
+    } catch {
+      // What was thrown cannot be cloned.
+      report({ kind: 'failed', failure: { ...failure, cause: undefined } })
+    }
   }
 }
 
