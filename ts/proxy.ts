@@ -213,7 +213,7 @@ export class HttpProxy extends Service {
     this.#checked = checked
     const own = this.#module === undefined ? composed(phases as AnyPart, problems, !isOpen(values)) : UNKNOWN
     checkThreads(phases, options, problems)
-    const ofRoutes = phasesOfRoutes(values, problems)
+    const ofRoutes = this.#module === undefined ? phasesOfRoutes(values, problems) : []
     this.#waysWith = (composition, problems) =>
       waysOf(values, composition, ofRoutes, keepsEncodedSlashes, options, problems)
     const ways = this.#waysWith(own, problems)

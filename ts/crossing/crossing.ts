@@ -131,9 +131,9 @@ export class Crossing {
     return count
   }
 
-  /** How many sets of phases there are. */
-  get proxies(): number {
-    return this.#proxies.size
+  /** Whether requests may come for the phases of this number. */
+  knows(id: number): boolean {
+    return this.#proxies.has(id)
   }
 
   addProxy(entry: ProxyEntry): void {

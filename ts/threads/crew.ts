@@ -78,7 +78,8 @@ export class Crew {
       place.failures === 0 ? 0 : Math.min(BACK_OFF_MS.first * 2 ** (place.failures - 1), BACK_OFF_MS.most)
     place.failures++
     this.#log(at, `ended, and is replaced ${wait === 0 ? 'at once' : `in ${wait} ms`}: ${reason}`)
-    place.timer = setTimeout(() => void this.#replace(at, replaced), wait).unref()
+    if (wait === 0) void this.#replace(at, replaced)
+    else place.timer = setTimeout(() => void this.#replace(at, replaced), wait).unref()
   }
 
   async #replace(at: number, replaced: (at: number, number: number) => void): Promise<void> {
