@@ -23,3 +23,4 @@ mod server;
 mod subrequests;
 mod threads;
 mod tls;
+mod version;
