@@ -223,7 +223,9 @@ test('TypeScript is loaded where Node.js strips types', async () => {
     })
 })
 
-// 500 of them were run by hand: see docs/threads.md.
+/** As many as suit a run of all tests; `MILLRACE_RELOADS=500` was run by hand. */
+const RELOADS = Number(process.env.MILLRACE_RELOADS ?? 40)
+
 test('many reloads under load lose no request, and leave memory and descriptors as they were', {
   timeout: 60_000,
 }, async () => {
@@ -239,9 +241,8 @@ test('many reloads under load lose no request, and leave memory and descriptors 
     }
     await client.end()
   })
-  const count = Number(process.env.MILLRACE_RELOADS ?? 40) / 2
   const round = async () => {
-    for (let n = 0; n < count; n++) {
+    for (let n = 0; n < RELOADS / 2; n++) {
       say(`word-${n}`)
       await proxy.reload()
       const seen = answered
@@ -254,6 +255,7 @@ test('many reloads under load lose no request, and leave memory and descriptors 
   const second = await round()
   running = false
   await Promise.all(clients)
+  if (process.env.MILLRACE_RELOADS !== undefined) console.log({ answered, first, second })
   expect(wrong).toBe(0)
   expect(second.heap - first.heap).toBeLessThan(4)
   expect(second.native - first.native).toBeLessThan(40)
