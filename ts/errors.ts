@@ -179,7 +179,7 @@ export type UsageCode =
   | 'SUBREQUEST_DEPTH'
   /** Too many subrequests are under way. */
   | 'SUBREQUEST_LIMIT'
-  /** The server has not started: an endpoint has no address yet. */
+  /** The server has not started: an endpoint has no address yet, or nothing is there to reload. */
   | 'NOT_STARTED'
   /** The server has started, or the service belongs to a server already. */
   | 'ALREADY_STARTED'
