@@ -227,7 +227,7 @@ test('TypeScript is loaded where Node.js strips types', async () => {
 const RELOADS = Number(process.env.MILLRACE_RELOADS ?? 40)
 
 test('many reloads under load lose no request, and leave memory and descriptors as they were', {
-  timeout: 60_000,
+  timeout: 60_000 + RELOADS * 1_000,
 }, async () => {
   const { module, say } = nested('one')
   const { to, proxy } = await startThreads(module, { jsThreads: 1 })

@@ -417,7 +417,8 @@ function checkThreads(phases: unknown, options: HttpProxyOptions, problems: Opti
     for (const path of ['jsThreads', 'jsBlockedTimeoutMs'] as const) {
       const found = options?.[path]
       const allowed = `nothing with phases that are given as an object, only with a module: new HttpProxy(${EXAMPLE})`
-      if (found !== undefined) problems.push({ path, found, allowed })
+      if (found !== undefined && !problems.some((known) => known.path === path))
+        problems.push({ path, found, allowed })
     }
     return
   }
