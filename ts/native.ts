@@ -4,6 +4,7 @@ import { loadAddon } from './addon/load.js'
 
 export type {
   NativeAction,
+  NativeAdmissionOptions,
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
@@ -16,6 +17,7 @@ export type {
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,
+  NativeServiceEvent,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,
@@ -24,6 +26,7 @@ export type {
 export const {
   batchThread,
   checkRoutes,
+  NativeConnectionCheck,
   NativeCrossing,
   NativeDial,
   NativeInjection,
@@ -38,6 +41,7 @@ export const {
   selfSigned,
 } = loadAddon() as typeof Addon
 
+export type NativeConnectionCheck = Addon.NativeConnectionCheck
 export type NativeCrossing = Addon.NativeCrossing
 export type NativeDial = Addon.NativeDial
 export type NativeInjection = Addon.NativeInjection

@@ -17,8 +17,11 @@ import {
   integer,
   ms,
   oneOf,
+  only,
+  type Rule,
   serviceName,
   settings,
+  value,
 } from './options.js'
 import { HttpPeer } from './peer.js'
 import type { AnyPart, AnyPhases } from './phases.js'
@@ -37,8 +40,20 @@ export interface HttpProxyOptions extends RouteValues {
   threads?: number
   /** Whether its threads share their work, or each keeps its own connections. Default: true. */
   workStealing?: boolean
+  /**
+   * Linux: which processors its threads run on, each thread on one: the first on the first of a list and so on,
+   * or `spread` over all of them. Default: those that the system chooses.
+   */
+  cpus?: readonly number[] | 'spread'
   /** Client connections at once; further ones are closed. Default: 65,536. */
   maxConnections?: number
+  /** Connections that one client may have at once; further ones are closed. 0 = no limit. Default: 0. */
+  maxConnectionsPerClient?: number
+  /**
+   * How many bits of an IPv6 address tell one client from another for that, 1–128: a client has a whole
+   * network of addresses. Default: 64.
+   */
+  ipv6ClientPrefix?: number
   /** For the whole head of every request, from its first byte. Default: 10,000. */
   requestHeaderTimeoutMs?: number
   /** For an idle connection between requests. Default: 75,000. */
@@ -121,7 +136,10 @@ const proxyRules = {
   name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
+  cpus: cpuList(undefined),
   maxConnections: integer(65_536, 1, BYTES),
+  maxConnectionsPerClient: integer(0, 0, BYTES),
+  ipv6ClientPrefix: integer(64, 1, 128),
   requestHeaderTimeoutMs: ms(10_000),
   keepAliveTimeoutMs: ms(75_000),
   bodyReadTimeoutMs: ms(60_000),
@@ -151,6 +169,19 @@ const proxyRules = {
   filterOwnResponses: flag(false),
   maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
+}
+
+/** Numbers of processors, at least one. */
+function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undefined> {
+  const isCpu = (found: unknown) =>
+    Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
+  const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
+  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
+  const none: readonly number[] | 'spread' | undefined = fallback
+  return only(
+    'affinity',
+    value(none, allowed, (found) => found === 'spread' || isList(found)),
+  )
 }
 
 /** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
@@ -453,9 +484,10 @@ function wayRecipe(
 /** The options as the addon takes them, but for what belongs to phases. */
 function nativeOptions(checked: Checked<typeof proxyRules>) {
   const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
-  const { jsThreads, jsBlockedTimeoutMs, ...plain } = rest
+  const { jsThreads, jsBlockedTimeoutMs, cpus, ...plain } = rest
   return {
     ...plain,
+    ...(cpus === undefined ? {} : { cpus: cpus === 'spread' ? [] : [...cpus] }),
     upgrades: [...checked.upgrades],
     forwarding: nativeForwarding(checked.forwarding),
     threads: checked.threads ?? availableParallelism(),

@@ -5,6 +5,7 @@ const offered: Record<keyof typeof Addon, true> = {
   batchThread: true,
   builtAs: true,
   checkRoutes: true,
+  NativeConnectionCheck: true,
   NativeCrossing: true,
   NativeDial: true,
   NativeInjection: true,

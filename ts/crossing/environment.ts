@@ -26,8 +26,8 @@ export function theEnvironment(): Environment {
 export function makeEnvironment(log: AnyLog, thread?: number): Environment {
   let native: NativeCrossing | undefined
   const crossing = new Crossing(
-    (dispatch, logged) => {
-      native = new NativeCrossing(dispatch, logged, thread)
+    (dispatch, logged, told) => {
+      native = new NativeCrossing(dispatch, logged, told, thread)
       return native
     },
     table,
