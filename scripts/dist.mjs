@@ -9,12 +9,18 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
+/** What is run by its path, and cannot be imported: the thread of a module with phases. */
+const INNER = ['threads/worker']
+
 /** Writes the code. The compiler adds the types, then {@link completeTypes}. */
 export async function writeCode(root) {
   const at = (...path) => join(root, 'dist', ...path)
-  const input = Object.fromEntries(entriesOf(root).map((name) => [name, join(root, 'ts', `${name}.ts`)]))
+  const entries = entriesOf(root)
+  const input = Object.fromEntries(
+    [...entries, ...INNER].map((name) => [name, join(root, 'ts', `${name}.ts`)]),
+  )
   const output = await bundle(root, input, { cjs: at('cjs'), esm: at('esm') })
-  for (const { isEntry, name, exports } of output) if (isEntry) writeEntry(at(), name, exports)
+  for (const { name, exports } of output) if (entries.includes(name)) writeEntry(at(), name, exports)
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')
 }

@@ -28,8 +28,8 @@ impl Endpoints {
 
     /// Lets go of an endpoint. Its connections end as those of a server that drains: idle ones at once,
     /// others when what they are at is done, with no limit of time. Blocks until the address is free,
-    /// which takes a moment; false if it is not after a second, as a thread does not yield, and where
-    /// there is no such endpoint any more.
+    /// which takes a moment; false if it is not after a second, as a thread does not yield. True where there
+    /// is no such endpoint any more.
     pub fn close(&self, number: u64) -> bool {
         self.inner.close(number)
     }
@@ -158,7 +158,7 @@ impl<A: ServerApp> Changes for Listening<A> {
     fn close(&self, number: u64) -> bool {
         let mut state = self.state.lock();
         let Some(at) = state.open.iter().position(|open| open.number == number) else {
-            return false;
+            return true;
         };
         let Open { bound, accepting, .. } = state.open.remove(at);
         drop(state);
