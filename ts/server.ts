@@ -209,6 +209,7 @@ export class Server extends EventEmitter<ServerEvents> {
     running.add(this)
     this.#id = ++servers
     this.#move('starting')
+    for (const service of this.#services) Service.hosted(service, 'starting')
     try {
       const environment = theEnvironment()
       this.#isWired = true
@@ -223,7 +224,6 @@ export class Server extends EventEmitter<ServerEvents> {
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
       const numbers = this.#services.map((service) => {
-        Service.hosted(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
           const { asked, options, tls, check } = endpoint
