@@ -3,7 +3,7 @@
 
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
+  constructor(dispatch: (items: number) => void, logged: (records: NativeLogRecord[]) => void, told: (events: NativeServiceEvent[]) => void)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -92,8 +92,8 @@ export declare class NativeServer {
   addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
-  /** Ends every service; settles when all has ended. */
-  close(graceMs: number): Promise<NativeClosed>
+  /** Ends every service after a delay; settles when all has ended. */
+  close(graceMs: number, delayMs: number): Promise<NativeClosed>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -126,6 +126,9 @@ export declare class NativeTls {
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
 
+/** What it is, and its version: `millrace 1.2.3`. One string, so that it can be found in the file. */
+export declare function builtAs(): string
+
 /** Looks for what is wrong with routes. */
 export declare function checkRoutes(routes: Array<NativeRoute>, fallback: NativeRoute, keepsSlashes: boolean): Array<NativeProblem>
 
@@ -141,7 +144,12 @@ export interface CrossingStats {
   items: number
   /** Answers that nobody waited for any more. */
   late: number
+  /** Log records that were dropped, as the JS thread did not take them. */
+  droppedRecords: number
 }
+
+/** The codes of errors, in the order in which they are counted. */
+export declare function errorCodes(): Array<string>
 
 /** What becomes of a request. */
 export interface NativeAction {
@@ -184,12 +192,10 @@ export interface NativeCertificate {
   key: Buffer
 }
 
-/** How the connections of a server ended. */
+/** What became of the work of a server since it began to drain. */
 export interface NativeClosed {
-  /** Connections that ended by themselves. */
-  finished: number
-  /** Connections that were cut. */
-  cut: number
+  requests: NativeEnds
+  connections: NativeEnds
 }
 
 /** A proxy on the way to a peer, checked in ts/. */
@@ -198,6 +204,12 @@ export interface NativeConnectProxy {
   /** The names of its headers, and as many values, each character a byte. */
   names: Array<string>
   values: Array<string>
+}
+
+/** How many ended by themselves, and how many were cut. */
+export interface NativeEnds {
+  finished: number
+  cut: number
 }
 
 /** A phase that runs for some requests. */
@@ -266,6 +278,21 @@ export interface NativeInjectTls {
   serverName?: string
   /** The client's certificates in DER, its own first. */
   certificates: Array<Uint8Array>
+}
+
+/** A line of the log with what it says. */
+export interface NativeLogRecord {
+  /** The number of its server; 0: it is of none in particular. */
+  server: number
+  /** `debug`, `info`, `warn` or `error`. */
+  level: string
+  /** When, in ms since 1970. */
+  time: number
+  message: string
+  /** The names of the fields. */
+  names: Array<string>
+  /** Their values, in the same order. */
+  values: Array<string | number>
 }
 
 /** Which requests something is for. Empty lists ask for nothing. */
@@ -410,6 +437,10 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is. */
+  logLevel: number
+  /** Whether the libraries beneath are asked to say more than warnings. */
+  logsDependencies: boolean
   /** Whether the JS thread becomes a batch thread at the start. */
   batchJsThread: boolean
 }
@@ -434,7 +465,15 @@ export interface NativeServiceStats {
   name: string
   /** Connections of clients that are open. */
   connections: number
+  /** Connections that were accepted and served, and those that were closed at once. */
+  accepted: number
+  rejected: number
   pool: NativePoolStats
+  /**
+   * Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
+   * class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
+   */
+  requests?: Float64Array
 }
 
 /** The options of an endpoint's sockets. */

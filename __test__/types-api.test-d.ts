@@ -20,6 +20,7 @@ import {
   type Certificate,
   type ClientAuth,
   type CloseReport,
+  type ConnectionStats,
   type ConnectionView,
   type ConnectProxy,
   type Decision,
@@ -28,6 +29,7 @@ import {
   definePart,
   definePhases,
   type Endpoint,
+  type Ends,
   ERROR_CODES,
   type ErrorCode,
   type ErrorSource,
@@ -44,13 +46,18 @@ import {
   HttpProxy,
   type HttpProxyOptions,
   type InterimResponse,
+  type JavaScriptStats,
+  type LogFields,
   type Logger,
+  type LogLevel,
+  type LogRecord,
   type OptionProblem,
   type PeerTlsOptions,
   type Pem,
   type PHASES,
   type PhaseName,
   type Phases,
+  type PoolStats,
   ProxyError,
   type ProxyErrorOptions,
   type ProxyHttp,
@@ -59,6 +66,7 @@ import {
   type Redirect,
   type RequestHeader,
   type RequestMatch,
+  type RequestStats,
   type RequestView,
   type ResponseHeader,
   type ResponseView,
@@ -70,6 +78,7 @@ import {
   type ServerEvents,
   type ServerOptions,
   type ServerState,
+  type ServerStats,
   type Service,
   type ServiceState,
   type ServiceStats,
@@ -120,13 +129,29 @@ const compiled = (_call: () => unknown) => {}
 test('server and services', () => {
   expectTypeOf<ServerOptions>().toEqualTypeOf<{
     graceMs?: number
+    shutdownDelayMs?: number
     logger?: Logger | false
+    onLog?: (records: readonly LogRecord[]) => void
+    logLevel?: LogLevel
     batchJsThread?: boolean
   }>()
   expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
-  expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
-  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServiceStats[]>()
+  expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()
+  expectTypeOf<Ends>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
+  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServerStats>()
+  expectTypeOf<ServerStats['services']>().toEqualTypeOf<readonly ServiceStats[]>()
+  expectTypeOf<ServerStats['javascript']>().toEqualTypeOf<JavaScriptStats>()
+  expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
+  expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
+  expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()
+  expectTypeOf<RequestStats['errors']>().toEqualTypeOf<Readonly<Partial<Record<ErrorCode, number>>>>()
+  expectTypeOf<LogRecord>().toEqualTypeOf<{
+    readonly time: number
+    readonly level: LogLevel
+    readonly message: string
+    readonly fields: LogFields
+  }>()
   expectTypeOf<ServiceStats['pool']>().toExtend<Record<'open' | 'idle' | 'reused' | 'created', number>>()
   expectTypeOf<Server>().toExtend<AsyncDisposable>()
   expectTypeOf<HttpProxy>().toExtend<Service>()

@@ -18,9 +18,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Barrier, OnceCell};
 
 use crate::crossing::{Crossing, NativeCrossing};
-use crate::log::ServerLog;
 use crate::options::NativeProxyOptions;
 use crate::phases::JsPhases;
+use millrace_error::Level;
 
 /// How much is run, and when it counts.
 #[napi(object, object_to_js = false)]
@@ -37,7 +37,7 @@ pub fn bench_crossing(
     options: NativeProxyOptions,
     plan: BenchPlan,
 ) -> napi::Result<String> {
-    let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: 0 });
+    let log = crossing.log(0, Some(Level::Warn));
     let (proxy, runtime) = (options.proxy()?, options.runtime());
     let driver = Driver {
         crossing: crossing.inner.clone(),

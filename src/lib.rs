@@ -13,6 +13,7 @@ mod background;
 #[cfg(feature = "bench")]
 mod bench;
 mod crossing;
+mod dependencies_log;
 mod inject;
 mod log;
 mod mailbox;
@@ -24,3 +25,4 @@ mod scheduling;
 mod server;
 mod subrequests;
 mod tls;
+mod version;

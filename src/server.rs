@@ -2,13 +2,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use millrace_demo_origin::DemoOrigin;
+use millrace_error::Code;
 use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, ListeningService, Observer, RuntimeOptions, Server,
-    ServerApp, ServerOptions, Service, Shutdown, StartError,
+    BackgroundOptions, BackgroundService, CloseReport, Counters, Ends, ListeningService, Observer,
+    RuntimeOptions, Server, ServerApp, ServerOptions, Service, Shutdown, StartError,
 };
-use napi::bindgen_prelude::{Error, Object, Result};
+use napi::bindgen_prelude::{Error, Float64Array, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
+use crate::log::{ServerLog, least};
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
 use crate::tls::NativeTls;
 
@@ -67,6 +68,14 @@ impl Planned {
         Box::new(service.max_connections(Some(self.max_connections)))
     }
 
+    fn requests(&self) -> Option<Float64Array> {
+        let App::Proxy(app) = &self.app else { return None };
+        let stats = app.proxy.stats();
+        let first = std::iter::once(stats.total).chain(stats.active).chain(stats.ended);
+        let all = first.chain([stats.retries, stats.retried_timeouts]).chain(stats.errors);
+        Some(Float64Array::new(all.map(|count| count as f64).collect()))
+    }
+
     fn pool(&self) -> NativePoolStats {
         match &self.app {
             App::Proxy(app) => {
@@ -89,6 +98,10 @@ pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is.
+    pub log_level: u32,
+    /// Whether the libraries beneath are asked to say more than warnings.
+    pub logs_dependencies: bool,
     /// Whether the JS thread becomes a batch thread at the start.
     pub batch_js_thread: bool,
 }
@@ -105,13 +118,18 @@ pub struct NativeStarted {
     pub service: Option<u32>,
 }
 
-/// How the connections of a server ended.
+/// How many ended by themselves, and how many were cut.
+#[napi(object, object_from_js = false)]
+pub struct NativeEnds {
+    pub finished: f64,
+    pub cut: f64,
+}
+
+/// What became of the work of a server since it began to drain.
 #[napi(object, object_from_js = false)]
 pub struct NativeClosed {
-    /// Connections that ended by themselves.
-    pub finished: f64,
-    /// Connections that were cut.
-    pub cut: f64,
+    pub requests: NativeEnds,
+    pub connections: NativeEnds,
 }
 
 /// The connections of a service to its upstreams.
@@ -130,14 +148,23 @@ pub struct NativeServiceStats {
     pub name: String,
     /// Connections of clients that are open.
     pub connections: u32,
+    /// Connections that were accepted and served, and those that were closed at once.
+    pub accepted: f64,
+    pub rejected: f64,
     pub pool: NativePoolStats,
+    /// Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
+    /// class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
+    pub requests: Option<Float64Array>,
 }
 
 #[napi]
 impl NativeServer {
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
-        let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
+        let log = crossing.log(options.server_id, least(options.log_level));
+        if options.logs_dependencies {
+            crate::dependencies_log::detail();
+        }
         let grace = length(options.grace_ms);
         let (id, events) = (options.server_id, crossing.events.clone());
         let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
@@ -158,7 +185,7 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
-        let (runtimes, log) = (options.runtimes(), self.log.clone());
+        let (runtimes, log) = (options.runtimes(), self.log.of(&options.name));
         let made = options.proxy()?;
         let app =
             ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
@@ -250,15 +277,19 @@ impl NativeServer {
         Ok(promise)
     }
 
-    /// Ends every service; settles when all has ended.
+    /// Ends every service after a delay; settles when all has ended.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeClosed>")]
-    pub fn close<'env>(&self, env: &'env Env, grace_ms: u32) -> Result<Object<'env>> {
+    pub fn close<'env>(
+        &self,
+        env: &'env Env,
+        grace_ms: u32,
+        delay_ms: u32,
+    ) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         let server = self.server.clone();
         in_background("millrace-close", move || {
-            let report = server.close(length(grace_ms));
-            let closed = NativeClosed { finished: report.finished as f64, cut: report.cut as f64 };
-            deferred.resolve(move |_| Ok(closed));
+            let report = server.close_after(length(delay_ms), length(grace_ms));
+            deferred.resolve(move |_| Ok(NativeClosed::from(report)));
         })?;
         Ok(promise)
     }
@@ -268,14 +299,26 @@ impl NativeServer {
     pub fn stats(&self) -> Vec<NativeServiceStats> {
         let counters = self.server.counters();
         let services = self.services.lock();
-        let of_service = |(service, open): (&Planned, u64)| NativeServiceStats {
-            name: service.name.clone(),
-            connections: open as u32,
-            pool: service.pool(),
+        let of_service = |(at, service): (usize, &Planned)| {
+            let counters = counters.get(at).map(|(_, counters)| counters);
+            let count = |what: fn(&Counters) -> u64| counters.map_or(0, |each| what(each)) as f64;
+            NativeServiceStats {
+                name: service.name.clone(),
+                connections: counters.map_or(0, |each| each.open()) as u32,
+                accepted: count(Counters::accepted),
+                rejected: count(Counters::rejected),
+                pool: service.pool(),
+                requests: service.requests(),
+            }
         };
-        let open = counters.iter().map(|(_, counters)| counters.open() as u64);
-        services.iter().zip(open.chain(std::iter::repeat(0))).map(of_service).collect()
+        services.iter().enumerate().map(of_service).collect()
     }
+}
+
+/// The codes of errors, in the order in which they are counted.
+#[napi(catch_unwind)]
+pub fn error_codes() -> Vec<&'static str> {
+    Code::ALL.iter().map(|code| code.as_str()).collect()
 }
 
 impl NativeServer {
@@ -347,6 +390,13 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                 }
             }
         }
+    }
+}
+
+impl From<CloseReport> for NativeClosed {
+    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
+        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
+        NativeClosed { requests: ends(requests), connections: ends(connections) }
     }
 }
 

@@ -29,7 +29,7 @@ export type { ForwardingOptions } from './forwarding.js'
 export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
-export type { Logger } from './logger.js'
+export type { LogFields, Logger, LogLevel, LogRecord } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
   type AnyPart,
@@ -57,11 +57,11 @@ export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/val
 export {
   type AddServiceOptions,
   type CloseReport,
+  type Ends,
   Server,
   type ServerEvents,
   type ServerOptions,
   type ServerState,
-  type ServiceStats,
 } from './server.js'
 export { Service, type ServiceState, type SocketOptions } from './service.js'
 export type {
@@ -75,6 +75,14 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type {
+  ConnectionStats,
+  JavaScriptStats,
+  PoolStats,
+  RequestStats,
+  ServerStats,
+  ServiceStats,
+} from './stats.js'
 export type { SubrequestOptions } from './subrequest.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'

@@ -8,6 +8,7 @@ export type {
   NativeForwardingOptions,
   NativeHeaderChange,
   NativeInjectTls,
+  NativeLogRecord,
   NativeMatch,
   NativeOriginOptions,
   NativePath,
@@ -16,6 +17,7 @@ export type {
   NativeProxyOptions,
   NativeRoute,
   NativeServiceEvent,
+  NativeServiceStats,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,
@@ -23,6 +25,7 @@ export type {
 
 export const {
   checkRoutes,
+  errorCodes,
   NativeCrossing,
   NativeDial,
   NativeInjection,

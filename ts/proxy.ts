@@ -5,7 +5,7 @@ import type { ProxyEntry } from './crossing/state.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { type Http2Options, http2Rules } from './http2.js'
-import { makeLog } from './logger.js'
+import { makeLog, serviceLog } from './logger.js'
 import type { NativeProxyOptions, NativeRoute } from './native.js'
 import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
 import { type AnyPart, type AnyPhases, Phase } from './phases.js'
@@ -231,10 +231,11 @@ export class HttpProxy extends Service {
     { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
     changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
   ): NativeProxyOptions {
+    const ownLog = serviceLog(log, this.name)
     const own = changed(this.entry, this.#ways.at(-1)!.composition)
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
       const wired = entry === undefined || entry === this.entry ? own : changed(entry, composition)
-      wired.log = log
+      wired.log = ownLog
       environment.crossing.addProxy(wired)
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)

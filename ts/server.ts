@@ -3,18 +3,44 @@ import { numberOf, theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
-import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import {
+  type AnyLog,
+  isLogger,
+  LOG_LEVELS,
+  type Logger,
+  type LogLevel,
+  type LogRecord,
+  leastLevel,
+  makeLog,
+} from './logger.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
-import { checkInto, checkOptions, flag, ms, type Rule, value } from './options.js'
+import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
+import { onSignals } from './signals.js'
+import { LoopDelay, type ServerStats, serverStats } from './stats.js'
 
 /** How a server stops and where it logs. */
 export interface ServerOptions {
   /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
   graceMs?: number
+  /**
+   * How long `run()` goes on as ever after SIGTERM before it closes, in milliseconds: time for load
+   * balancers to hear of it, which else send clients to a port that is closed. Default: 0.
+   */
+  shutdownDelayMs?: number
   /** Where log lines go; `false`: nowhere. Default: warnings and errors, one line each, on stderr. */
   logger?: Logger | false
+  /**
+   * Is given what is logged as data, all that has come since the last call at once; without a `logger`
+   * nothing goes to stderr then. Default: nobody is.
+   */
+  onLog?: (records: readonly LogRecord[]) => void
+  /**
+   * The least level that is logged. `debug` given here also asks the libraries beneath to say more than
+   * warnings. Default: `warn` on stderr, that of a pino logger, `info` to `onLog` alone, else `debug`.
+   */
+  logLevel?: LogLevel
   /**
    * Linux: makes the thread of JavaScript one that the system does not hurry to switch to
    * (SCHED_BATCH), from the first start on. Requests share wake-ups better so, which saves several
@@ -46,47 +72,47 @@ export interface ServerEvents {
   error: [error: UsageError, service: Service]
 }
 
-/** How a server stopped. */
-export interface CloseReport {
-  /** Connections that ended by themselves. */
+/** How many ended, and how. */
+export interface Ends {
+  /** Those that ended by themselves. */
   readonly finished: number
-  /** Connections that were cut off at the end of the grace. */
+  /** Those that were cut off at the end of the grace. */
   readonly cut: number
 }
 
-/** Numbers of one service. */
-export interface ServiceStats {
-  /** The service's name. */
-  readonly name: string
-  /** Client connections now. */
-  readonly connections: number
-  /** Connections to origins. */
-  readonly pool: {
-    /** Open now, idle or in use. */
-    readonly open: number
-    /** Kept for later requests. */
-    readonly idle: number
-    /** How often one was used again. */
-    readonly reused: number
-    /** How often one was made. */
-    readonly created: number
-  }
+/** How a server stopped: what became of its work from when it stopped to accept. */
+export interface CloseReport {
+  /** Requests; a WebSocket or another tunnel is one. */
+  readonly requests: Ends
+  /** Connections of clients, idle ones among them. */
+  readonly connections: Ends
 }
 
 const rules = {
   graceMs: ms(30_000, 'at once'),
+  shutdownDelayMs: ms(0, 'at once'),
   logger: value<Logger | false | undefined>(
     undefined,
     'false, or an object with the functions debug, info, warn and error',
     (v) => v === false || isLogger(v),
   ),
+  onLog: value<((records: readonly LogRecord[]) => void) | undefined>(
+    undefined,
+    'a function',
+    (v) => typeof v === 'function',
+  ),
+  logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
 const isServices = (v: unknown) => Array.isArray(v) && v.every((one) => Service.is(one))
 const addRules: { dependsOn: Rule<readonly Service[]> } = {
   dependsOn: value<readonly Service[]>([], 'a list of services', isServices),
 }
-const closeRules = { graceMs: ms(0, 'at once') }
+const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
+const nothing: CloseReport = {
+  requests: { finished: 0, cut: 0 },
+  connections: { finished: 0, cut: 0 },
+}
 
 /** How long log lines and ends of requests may be on their way once a server has stopped. */
 const LAST_WORDS_MS = 1000
@@ -102,8 +128,12 @@ const running = new Set<Server>()
  */
 export class Server extends EventEmitter<ServerEvents> {
   readonly #graceMs: number
+  readonly #shutdownDelayMs: number
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
+  readonly #logLevel: number
+  readonly #logsDependencies: boolean
+  #loopDelay: LoopDelay | undefined
   readonly #services: Service[] = []
   readonly #dependencies = new Map<Service, readonly Service[]>()
   #state: ServerState = 'new'
@@ -121,10 +151,14 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
   constructor(options: ServerOptions = {}) {
     super({ captureRejections: true })
-    const { graceMs, logger, batchJsThread } = checkOptions('Server', rules, options)
+    const checked = checkOptions('Server', rules, options)
+    const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     this.#graceMs = graceMs
+    this.#shutdownDelayMs = shutdownDelayMs
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
-    this.#log = makeLog(logger)
+    this.#log = makeLog(logger, { onLog, logLevel })
+    this.#logLevel = leastLevel({ logger, onLog, logLevel })
+    this.#logsDependencies = logLevel === 'debug'
     this.#stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve
     })
@@ -183,6 +217,8 @@ export class Server extends EventEmitter<ServerEvents> {
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
+        logLevel: this.#logLevel,
+        logsDependencies: this.#logsDependencies,
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
@@ -207,6 +243,7 @@ export class Server extends EventEmitter<ServerEvents> {
       for (const [service, { endpoints }] of this.#services.entries())
         for (const [index, endpoint] of endpoints.entries())
           Endpoint.bound(endpoint, addresses[service]?.[index])
+      this.#loopDelay ??= new LoopDelay()
       this.#move('running')
     } catch (error) {
       this.#release(0)
@@ -284,23 +321,24 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Stops accepting, lets requests end for `graceMs` (default: the server's), cuts off the rest.
-   * Resolves when all has ended. It may be called several times, also at once: the shorter grace
-   * wins, and all get the same report.
+   * After `delayMs` (default: 0), in which it serves as ever: stops accepting, lets requests end for
+   * `graceMs` (default: the server's), and cuts off the rest. Resolves when all has ended, which is
+   * when the last request has. It may be called several times, also at once: the shorter times win,
+   * and all get the same report.
    *
    * @throws UsageError INVALID_OPTIONS (rejects)
    */
-  async close(options: { graceMs?: number } = {}): Promise<CloseReport> {
-    const graceMs = checkOptions('close', closeRules, {
+  async close(options: { graceMs?: number; delayMs?: number } = {}): Promise<CloseReport> {
+    const { graceMs, delayMs } = checkOptions('close', closeRules, {
       graceMs: this.#graceMs,
       ...dropAbsent(options),
-    }).graceMs
+    })
     this.#closing = true
+    if (this.#state === 'starting') this.#native?.giveUpStart()
     this.#move('closing')
-    if (!this.#isStopped) this.#native?.giveUpStart()
     await this.#starting?.catch(() => undefined)
-    if (this.#native === undefined || this.#isStopped) this.#stop({ finished: 0, cut: 0 })
-    else this.#stop(await this.#native.close(graceMs))
+    if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
+    else this.#stop(await this.#native.close(graceMs, delayMs))
     return this.#stopped
   }
 
@@ -314,6 +352,7 @@ export class Server extends EventEmitter<ServerEvents> {
 
   #release(afterMs: number): void {
     clearInterval(this.#keepAlive)
+    this.#loopDelay?.stop()
     running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
@@ -324,32 +363,41 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Starts (unless started), and stops at SIGTERM or SIGINT, with the server's grace; a second
-   * signal cuts off what is left. Resolves when stopped, also by `close()`.
+   * Starts (unless started), and stops at a signal: at SIGTERM and SIGQUIT after `shutdownDelayMs`
+   * and with the server's grace; at SIGINT, and at a second signal, at once. Resolves when stopped,
+   * also by `close()`.
    *
    * @throws as `start()` does (rejects); UsageError SERVICE_FAILED when it has stopped as a service failed (rejects)
    */
   async run(): Promise<void> {
-    let asked = false
-    const stop = () => {
-      void this.close(asked ? { graceMs: 0 } : {})
-      asked = true
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
+    const forget = onSignals({
+      graceful: () => void this.close({ delayMs: this.#shutdownDelayMs }),
+      fast: () => void this.close({ graceMs: 0 }),
+    })
     try {
       await this.start()
       await this.#stopped
       if (this.#failure !== undefined) throw this.#failure
     } finally {
-      process.removeListener('SIGTERM', stop)
-      process.removeListener('SIGINT', stop)
+      forget()
     }
   }
 
-  /** Numbers of each service, in the order added; empty before `start()`. */
-  stats(): ServiceStats[] {
-    return this.#native?.stats() ?? []
+  /** What it has done so far and does now: a snapshot, cheap enough to be taken every second. */
+  stats(): ServerStats {
+    const { crossing, native } = theEnvironment()
+    const { queued, slots, batches, items, late, droppedRecords } = native.stats()
+    const javascript = {
+      queued,
+      sessions: slots,
+      crossings: batches,
+      items,
+      late: late + crossing.late,
+      droppedLogs: droppedRecords,
+      loopDelayMs: this.#loopDelay?.read() ?? { mean: 0, p99: 0, max: 0 },
+    }
+    const told = this.#native?.stats() ?? []
+    return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)
   }
 
   /** `close({ graceMs: 0 })`. */
@@ -358,10 +406,9 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 }
 
-function dropAbsent(options: { graceMs?: number }): object {
-  if (typeof options !== 'object' || options === null || options.graceMs !== undefined) return options
-  const { graceMs: _, ...rest } = options
-  return rest
+function dropAbsent(options: object): object {
+  if (typeof options !== 'object' || options === null) return options
+  return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
 }
 
 function closed(): UsageError {

@@ -142,7 +142,12 @@ impl Server {
     /// services. Blocks until all that is done, so it must not be called on a thread of a
     /// runtime. Called again, also at once, it waits for the same end; the shorter grace wins.
     pub fn close(&self, grace: Duration) -> CloseReport {
-        self.bell.shorten(grace);
+        self.close_after(Duration::ZERO, grace)
+    }
+
+    /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
+    pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
+        self.bell.shorten(delay, grace);
         let mut life = self.life.lock();
         let slots = loop {
             match &mut *life {
@@ -169,6 +174,8 @@ impl Server {
 
     fn bring_down(&self, mut slots: Slots) -> CloseReport {
         let (bell, counters) = (&self.bell, self.counters());
+        bell.wait_for_delay();
+        counters.iter().for_each(|(_, counters)| counters.drain());
         self.trigger.drain();
         for wave in slots.waves_down() {
             slots.drain(&wave);
@@ -181,8 +188,10 @@ impl Server {
             slots.stop(&wave, bell.remaining().max(LAST_WORDS));
         }
         self.trigger.cut();
-        let sum = |what: fn(&Counters) -> u64| counters.iter().map(|(_, each)| what(each)).sum();
-        CloseReport { finished: sum(Counters::finished), cut: sum(Counters::cut) }
+        CloseReport {
+            requests: counters.iter().map(|(_, each)| each.requests()).sum(),
+            connections: counters.iter().map(|(_, each)| each.connections()).sum(),
+        }
     }
 }
 
