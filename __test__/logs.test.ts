@@ -15,7 +15,7 @@ import { leastLevel, makeLog } from '../ts/logger.js'
 import { program } from './support/child.js'
 import { get, once } from './support/client.js'
 import { DEAD } from './support/origin.js'
-import { until } from './support/proxy.js'
+import { deferred, until } from './support/proxy.js'
 
 const dead = new HttpPeer(DEAD)
 
@@ -217,12 +217,15 @@ test('background services say which they are', async () => {
   onTestFinished(async () => {
     await server.close({ graceMs: 0 })
   })
+  const fail = deferred()
   const work = async ({ ready }: { ready(): void }) => {
     ready()
+    await fail.promise
     throw new Error('no more')
   }
   server.addService(new BackgroundService('db', work, { onFailure: 'continue' }))
   await server.start()
+  fail.resolve()
   await until(() => records.length === 1)
   expect(records[0]).toMatchObject({ level: 'error', fields: { service: 'db' } })
   expect(records[0]!.message).toMatch(/^service db: it failed: Error: no more/)

@@ -96,11 +96,7 @@ const rules = {
     'false, or an object with the functions debug, info, warn and error',
     (v) => v === false || isLogger(v),
   ),
-  onLog: value<((records: readonly LogRecord[]) => void) | undefined>(
-    undefined,
-    'a function',
-    (v) => typeof v === 'function',
-  ),
+  onLog: value<ServerOptions['onLog']>(undefined, 'a function', (v) => typeof v === 'function'),
   logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
