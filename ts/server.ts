@@ -100,14 +100,14 @@ const rules = {
   logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
-const isServices = (v: unknown) => Array.isArray(v) && v.every((one) => Service.is(one))
-const addRules: { dependsOn: Rule<readonly Service[]> } = {
-  dependsOn: value<readonly Service[]>([], 'a list of services', isServices),
-}
 const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
 const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
   connections: { finished: 0, cut: 0 },
+}
+const isServices = (v: unknown) => Array.isArray(v) && v.every((one) => Service.is(one))
+const addRules: { dependsOn: Rule<readonly Service[]> } = {
+  dependsOn: value<readonly Service[]>([], 'a list of services', isServices),
 }
 
 /** How long log lines and ends of requests may be on their way once a server has stopped. */
