@@ -18,7 +18,7 @@ import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './op
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
-import { LoopDelay, type ServerStats, serverStats } from './stats.js'
+import { loopDelay, type ServerStats, serverStats } from './stats.js'
 
 /** How a server stops and where it logs. */
 export interface ServerOptions {
@@ -129,7 +129,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #log: AnyLog
   readonly #logLevel: number
   readonly #logsDependencies: boolean
-  #loopDelay: LoopDelay | undefined
+  #unwatch = () => {}
   readonly #services: Service[] = []
   readonly #dependencies = new Map<Service, readonly Service[]>()
   #state: ServerState = 'new'
@@ -239,7 +239,7 @@ export class Server extends EventEmitter<ServerEvents> {
       for (const [service, { endpoints }] of this.#services.entries())
         for (const [index, endpoint] of endpoints.entries())
           Endpoint.bound(endpoint, addresses[service]?.[index])
-      this.#loopDelay ??= new LoopDelay()
+      this.#unwatch = loopDelay.watch()
       this.#move('running')
     } catch (error) {
       this.#release(0)
@@ -348,7 +348,8 @@ export class Server extends EventEmitter<ServerEvents> {
 
   #release(afterMs: number): void {
     clearInterval(this.#keepAlive)
-    this.#loopDelay?.stop()
+    this.#unwatch()
+    this.#unwatch = () => {}
     running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
@@ -390,7 +391,7 @@ export class Server extends EventEmitter<ServerEvents> {
       items,
       late: late + crossing.late,
       droppedLogs: droppedRecords,
-      loopDelayMs: this.#loopDelay?.read() ?? { mean: 0, p99: 0, max: 0 },
+      loopDelayMs: loopDelay.read(),
     }
     const told = this.#native?.stats() ?? []
     return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)

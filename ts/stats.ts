@@ -149,43 +149,50 @@ export function serverStats(
 }
 
 const WINDOW_MS = 1_000
+const RESOLUTION_MS = 20
+const PUNCTUAL = { mean: 0, p99: 0, max: 0 }
 
-/** Watches how late the event loop is. */
-export class LoopDelay {
-  readonly #histogram: IntervalHistogram | undefined
+/** Watches how late the event loop is, for as long as a server runs. All share it: one takes 100 KiB. */
+class LoopDelay {
+  #histogram: IntervalHistogram | undefined
+  #watchers = 0
   #since = 0
-  #last = { mean: 0, p99: 0, max: 0 }
+  #last = PUNCTUAL
 
-  constructor() {
-    try {
-      this.#histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
-      this.#histogram.enable()
-    } catch {
-      // Not all runtimes have it.
+  /** Another server runs: what is called when it does not any more. */
+  watch(): () => void {
+    if (this.#watchers++ === 0) {
+      try {
+        this.#histogram ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+        this.#histogram.enable()
+      } catch {
+        // Not all runtimes have it.
+      }
+      this.#histogram?.reset()
+      this.#since = performance.now()
+      this.#last = PUNCTUAL
     }
-    this.#since = performance.now()
+    return () => {
+      if (--this.#watchers === 0) this.#histogram?.disable()
+    }
   }
 
   /** In the last second or since the last look, whichever is longer. */
   read(): JavaScriptStats['loopDelayMs'] {
     const histogram = this.#histogram
     const now = performance.now()
-    if (histogram === undefined || now - this.#since < WINDOW_MS) return this.#last
+    if (histogram === undefined || this.#watchers === 0 || now - this.#since < WINDOW_MS) return this.#last
     this.#since = now
     // It measures the time from one of its timers to the next.
-    const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS) || 0
+    const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS)
     const { mean, max } = histogram
-    const seen = max > 0 && Number.isFinite(mean)
-    this.#last = seen
-      ? { mean: late(mean), p99: late(histogram.percentile(99)), max: late(max) }
-      : { mean: 0, p99: 0, max: 0 }
+    // Of nothing there is no mean.
+    this.#last =
+      mean > 0 ? { mean: late(mean), p99: late(histogram.percentile(99)), max: late(max) } : PUNCTUAL
     histogram.reset()
     return this.#last
   }
-
-  stop(): void {
-    this.#histogram?.disable()
-  }
 }
 
-const RESOLUTION_MS = 20
+/** That of this thread. */
+export const loopDelay = new LoopDelay()
