@@ -1,6 +1,14 @@
 /// <reference types="node" />
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
+/** A function of JavaScript that says of connections whether they are taken. */
+export declare class NativeConnectionCheck {
+  /** `ask` gets each question; `answer` has to bring an answer to each. */
+  constructor(ask: (question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void)
+  /** The answer to a question; none if nothing can be said. */
+  answer(question: number, isTaken?: boolean | undefined | null): void
+}
+
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (records: NativeLogRecord[]) => void, told: (events: NativeServiceEvent[]) => void)
@@ -89,11 +97,19 @@ export declare class NativeServer {
   /** Has a start that waits for services end. */
   giveUpStart(): void
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
-  addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
+  addEndpoint(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): number
+  /** The same for a service that runs: it listens from now on. A failure is in the result. */
+  listen(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): NativeListening
+  /** Lets go of an endpoint of a service that runs; whether its address is free now. */
+  closeEndpoint(service: number, number: number): Promise<boolean>
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
   close(graceMs: number, delayMs: number): Promise<NativeClosed>
+  /** Whether it has taken over from another process. */
+  hasSucceeded(): boolean
+  /** Whether another process has taken over, once it has or the server has ended. */
+  handedOver(): Promise<boolean>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -164,6 +180,19 @@ export interface NativeAction {
   /** `name\0value\n` for each field of an answer. */
   fields: string
   body?: Uint8Array
+}
+
+/** Whose connections an endpoint takes. Checked and completed in ts/. */
+export interface NativeAdmissionOptions {
+  /** Proxies that name their clients; absent: there are none. */
+  proxies?: Array<string>
+  othersDirect: boolean
+  proxyTimeoutMs: number
+  /** Absent: everybody. */
+  allow?: Array<string>
+  deny: Array<string>
+  checkTimeoutMs: number
+  acceptsUnchecked: boolean
 }
 
 /** How a background service runs. */
@@ -280,6 +309,16 @@ export interface NativeInjectTls {
   certificates: Array<Uint8Array>
 }
 
+/** What became of an endpoint that was added while its service runs. */
+export interface NativeListening {
+  /** Its number within the service. */
+  number: number
+  address?: string
+  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`. */
+  code?: string
+  message?: string
+}
+
 /** A line of the log with what it says. */
 export interface NativeLogRecord {
   /** The number of its server; 0: it is of none in particular. */
@@ -341,6 +380,8 @@ export interface NativePeer {
   h2MaxStreams: number
   h2PingIntervalMs: number
   connectProxy?: NativeConnectProxy
+  /** `v1` or `v2`. */
+  proxyProtocol?: string
 }
 
 /** How handshakes with an origin are done, in PEM. */
@@ -385,6 +426,9 @@ export interface NativeProxyOptions {
   fallback: NativeRoute
   keepsEncodedSlashes: boolean
   maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
   requestHeaderTimeoutMs: number
   keepAliveTimeoutMs: number
   bodyReadTimeoutMs: number
@@ -441,6 +485,11 @@ export interface NativeServerOptions {
   logLevel: number
   /** Whether the libraries beneath are asked to say more than warnings. */
   logsDependencies: boolean
+  /** The path of the upgrade socket; empty: none. */
+  upgradeSocket: string
+  /** Whether to take over from the process there. */
+  upgrade: boolean
+  upgradeTimeoutMs: number
   /** Whether the JS thread becomes a batch thread at the start. */
   batchJsThread: boolean
 }
@@ -486,14 +535,20 @@ export interface NativeSocketOptions {
   keepaliveCount?: number
   recvBuffer?: number
   sendBuffer?: number
+  fastOpen?: number
+  /** Of the file of a Unix socket. */
+  mode?: number
+  uid?: number
+  gid?: number
+  admission?: NativeAdmissionOptions
 }
 
 /** What became of a start: the bound addresses by service and endpoint, or why there are none. */
 export interface NativeStarted {
   addresses: Array<Array<string>>
   /**
-   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
-   * `START_FAILED`.
+   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
+   * `DEPENDENCY_CYCLE` or `START_FAILED`.
    */
   code?: string
   message?: string
@@ -553,6 +608,12 @@ export interface NativeTlsOptions {
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
 }
+
+/**
+ * Tells a service manager, which has named this socket, how the process is: what went wrong, if
+ * anything did.
+ */
+export declare function notifyManager(socket: string, state: string): string | null
 
 /** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
 export declare function peerEpoch(): number

@@ -191,6 +191,28 @@ test('levels: what is off is not made', async () => {
   expect(records.map(({ level, fields }) => [level, fields.service])).toEqual([['error', 'front']])
 })
 
+test.each([
+  ['debug', true],
+  ['info', false],
+])('with logLevel %s the libraries beneath speak: %s', async (logLevel, speaks) => {
+  const { line } = program(`
+    import { connect } from 'node:http2'
+    const records = []
+    const server = new Server({ onLog: (batch) => records.push(...batch), logLevel: '${logLevel}' })
+    const proxy = server.addService(new HttpProxy({}, { threads: 1, respond: { status: 200 } }))
+    const http = proxy.addTcp('127.0.0.1:0')
+    await server.start()
+    const session = connect(http.url)
+    const stream = session.request({ ':path': '/' })
+    stream.resume()
+    await new Promise((resolve) => stream.on('close', resolve))
+    await new Promise((resolve) => session.close(resolve))
+    await server.close()
+    const theirs = records.filter(({ fields }) => fields.module?.startsWith('h2'))
+    console.log(JSON.stringify([theirs.length > 0, theirs.every(({ level }) => level === 'debug')]))`)
+  expect(JSON.parse(await line())).toEqual([speaks, true])
+})
+
 test('which level is the least, where nobody says', () => {
   const log = () => {}
   const own = { debug: log, info: log, warn: log, error: log }

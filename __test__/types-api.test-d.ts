@@ -5,6 +5,7 @@ import {
   type ActingOptions,
   type Address,
   type AddServiceOptions,
+  type AdmissionOptions,
   type Answer,
   type AnyPart,
   type AnyPhases,
@@ -20,6 +21,8 @@ import {
   type Certificate,
   type ClientAuth,
   type CloseReport,
+  type ConnectionCheck,
+  type ConnectionFilterOptions,
   type ConnectionStats,
   type ConnectionView,
   type ConnectProxy,
@@ -45,6 +48,7 @@ import {
   type HttpPeerOptions,
   HttpProxy,
   type HttpProxyOptions,
+  type IncomingConnection,
   type InterimResponse,
   type JavaScriptStats,
   type LogFields,
@@ -62,6 +66,7 @@ import {
   type ProxyErrorOptions,
   type ProxyHttp,
   type ProxyPart,
+  type ProxyProtocolOptions,
   type ReadBodyOptions,
   type Redirect,
   type RequestHeader,
@@ -84,6 +89,7 @@ import {
   type ServiceStats,
   type Session,
   type SocketOptions,
+  type SocketOwner,
   type StreamTransform,
   type SubrequestOptions,
   selfSigned,
@@ -94,6 +100,8 @@ import {
   type TlsView,
   type Transform,
   type TransformOptions,
+  type UnixSocketOptions,
+  type UpgradeOptions,
   type UpstreamView,
   type UsageCode,
   type UsageError,
@@ -130,11 +138,15 @@ test('server and services', () => {
   expectTypeOf<ServerOptions>().toEqualTypeOf<{
     graceMs?: number
     shutdownDelayMs?: number
+    upgradeSocket?: string
+    upgrade?: boolean
+    upgradeTimeoutMs?: number
     logger?: Logger | false
     onLog?: (records: readonly LogRecord[]) => void
     logLevel?: LogLevel
     batchJsThread?: boolean
   }>()
+  expectTypeOf<ServerOptions>().toExtend<UpgradeOptions>()
   expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
   expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()
@@ -172,6 +184,31 @@ test('server and services', () => {
   expectTypeOf<TlsEndpoint['updateCertificates']>()
     .parameter(0)
     .toEqualTypeOf<Certificate | readonly Certificate[]>()
+  expectTypeOf<HttpProxy['addUnix']>().parameters.toEqualTypeOf<
+    [path: string, options?: UnixSocketOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addUnix']>().returns.toEqualTypeOf<Endpoint>()
+  expectTypeOf<Endpoint['close']>().toEqualTypeOf<() => Promise<void>>()
+  expectTypeOf<UnixSocketOptions['owner']>().toEqualTypeOf<SocketOwner | undefined>()
+  expectTypeOf<SocketOwner>().toEqualTypeOf<{ uid?: number; gid?: number }>()
+  expectTypeOf<SocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<UnixSocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<AdmissionOptions['proxyProtocol']>().toEqualTypeOf<ProxyProtocolOptions | undefined>()
+  expectTypeOf<AdmissionOptions['connectionFilter']>().toEqualTypeOf<
+    ConnectionFilterOptions | ConnectionCheck | undefined
+  >()
+  expectTypeOf<ConnectionCheck>().toEqualTypeOf<
+    (connection: IncomingConnection) => boolean | PromiseLike<boolean>
+  >()
+  expectTypeOf<IncomingConnection>().toEqualTypeOf<{ readonly client: Address; readonly server: Address }>()
+  compiled(() => {
+    // @ts-expect-error who is believed has to be said
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { proxyProtocol: {} })
+    // @ts-expect-error a Unix socket has no port to share
+    new HttpProxy({ upstreamPeer: peer }).addUnix('/a', { reusePort: true })
+    // @ts-expect-error a check says true or false
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { connectionFilter: () => 'yes' })
+  })
   expectTypeOf<SocketOptions['tcpKeepalive']>().toEqualTypeOf<TcpKeepalive | undefined>()
   compiled(() => {
     // @ts-expect-error a service is made by a class of millrace

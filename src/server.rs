@@ -1,24 +1,27 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use millrace_demo_origin::DemoOrigin;
 use millrace_error::Code;
-use millrace_listeners::Endpoint;
+use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, CloseReport, Counters, Ends, ListeningService, Observer,
-    RuntimeOptions, Server, ServerApp, ServerOptions, Service, Shutdown, StartError,
+    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Counters, Endpoints, Ends,
+    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
+    Shutdown, StartError, UpgradeOptions,
 };
+use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Float64Array, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::{ServerLog, least};
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::succession::Succession;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -27,6 +30,7 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    succession: Succession,
     /// A service and one that it depends on.
     dependencies: Mutex<Vec<(u32, u32)>>,
     events: Events,
@@ -40,7 +44,10 @@ struct Planned {
     app: App,
     runtime: RuntimeOptions,
     max_connections: usize,
+    client_limit: Option<ClientLimit>,
     endpoints: Vec<Endpoint>,
+    /// What changes its endpoints once it runs.
+    running: Option<Endpoints>,
 }
 
 /// The app of a service.
@@ -51,10 +58,10 @@ enum App {
 }
 
 impl Planned {
-    fn service(&self) -> Box<dyn Service> {
+    fn service(&mut self) -> Box<dyn Service> {
         match &self.app {
-            App::Proxy(app) => self.serving(app),
-            App::Origin(app) => self.serving(app),
+            App::Proxy(app) => self.serving(app.clone()),
+            App::Origin(app) => self.serving(app.clone()),
             App::Background(work, options) => {
                 let name = self.name.clone();
                 Box::new(BackgroundService::new(name, work.clone(), options.clone()))
@@ -62,10 +69,13 @@ impl Planned {
         }
     }
 
-    fn serving<A: ServerApp>(&self, app: &Arc<A>) -> Box<dyn Service> {
+    fn serving<A: ServerApp>(&mut self, app: Arc<A>) -> Box<dyn Service> {
         let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
-        let service = ListeningService::new(name, app.clone(), endpoints, self.runtime.clone());
-        Box::new(service.max_connections(Some(self.max_connections)))
+        let service = ListeningService::new(name, app, endpoints, self.runtime.clone())
+            .max_connections(Some(self.max_connections))
+            .client_limit(self.client_limit);
+        self.running = Some(service.endpoints());
+        Box::new(service)
     }
 
     fn requests(&self) -> Option<Float64Array> {
@@ -102,6 +112,11 @@ pub struct NativeServerOptions {
     pub log_level: u32,
     /// Whether the libraries beneath are asked to say more than warnings.
     pub logs_dependencies: bool,
+    /// The path of the upgrade socket; empty: none.
+    pub upgrade_socket: String,
+    /// Whether to take over from the process there.
+    pub upgrade: bool,
+    pub upgrade_timeout_ms: u32,
     /// Whether the JS thread becomes a batch thread at the start.
     pub batch_js_thread: bool,
 }
@@ -110,8 +125,8 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
-    /// `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
+    /// `DEPENDENCY_CYCLE` or `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
     /// With `SERVICE_FAILED`: which service.
@@ -123,6 +138,17 @@ pub struct NativeStarted {
 pub struct NativeEnds {
     pub finished: f64,
     pub cut: f64,
+}
+
+/// What became of an endpoint that was added while its service runs.
+#[napi(object, object_from_js = false)]
+pub struct NativeListening {
+    /// Its number within the service.
+    pub number: u32,
+    pub address: Option<String>,
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
+    pub code: Option<String>,
+    pub message: Option<String>,
 }
 
 /// What became of the work of a server since it began to drain.
@@ -166,15 +192,25 @@ impl NativeServer {
             crate::dependencies_log::detail();
         }
         let grace = length(options.grace_ms);
+        let succession = Succession::default();
+        let on_handed_over = succession.clone();
+        let upgrade = (!options.upgrade_socket.is_empty()).then(|| UpgradeOptions {
+            take_over: options.upgrade,
+            timeout: length(options.upgrade_timeout_ms),
+            on_handed_over: Some(Arc::new(move || on_handed_over.settle(true))),
+            ..UpgradeOptions::at(options.upgrade_socket)
+        });
         let (id, events) = (options.server_id, crossing.events.clone());
         let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
         let observer = Some(observer);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), observer }));
+        let settings = ServerOptions { grace, log: log.clone(), observer, upgrade };
+        let server = Arc::new(Server::new(settings));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            succession,
             dependencies: Mutex::default(),
             events: crossing.events.clone(),
             gone: crossing.gone.clone(),
@@ -189,14 +225,15 @@ impl NativeServer {
         let made = options.proxy()?;
         let app =
             ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
-        Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
+        let (runtime, limit) = (options.runtime(), options.client_limit());
+        Ok(self.plan(App::Proxy(app), runtime, options.max_connections, limit, options.name))
     }
 
     /// Adds a service with the demo's origin; its number.
     #[napi(catch_unwind)]
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
-        self.plan(app, options.runtime(), options.max_connections, options.name)
+        self.plan(app, options.runtime(), options.max_connections, None, options.name)
     }
 
     /// Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
@@ -207,7 +244,7 @@ impl NativeServer {
         let (events, gone) = (self.events.clone(), self.gone.clone());
         let work = JsWork::new(self.log.server, service, events, gone);
         let app = App::Background(work, options.options());
-        self.plan(app, RuntimeOptions::default(), 0, options.name)
+        self.plan(app, RuntimeOptions::default(), 0, None, options.name)
     }
 
     /// Has a service start when another is ready, and stop before it.
@@ -240,25 +277,62 @@ impl NativeServer {
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
     #[napi(catch_unwind)]
-    pub fn add_tcp(
+    pub fn add_endpoint(
         &self,
         service: u32,
         address: String,
         options: NativeSocketOptions,
         tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
     ) -> Result<u32> {
-        let invalid = |_| Error::new(Status::InvalidArg, format!("not an address: {address}"));
-        let address: SocketAddr = address.parse().map_err(invalid)?;
+        let endpoint = endpoint(&address, &options, tls, check)?;
         let mut services = self.services.lock();
-        let Some(service) = services.get_mut(service as usize) else {
-            return Err(Error::new(Status::InvalidArg, "no such service".to_owned()));
-        };
-        let endpoint = options.endpoint(address);
-        service.endpoints.push(match tls {
-            Some(tls) => endpoint.tls(tls.tls.clone()),
-            None => endpoint,
-        });
+        let Some(service) = services.get_mut(service as usize) else { return Err(no_service()) };
+        service.endpoints.push(endpoint);
         Ok((service.endpoints.len() - 1) as u32)
+    }
+
+    /// The same for a service that runs: it listens from now on. A failure is in the result.
+    #[napi(catch_unwind)]
+    pub fn listen(
+        &self,
+        service: u32,
+        address: String,
+        options: NativeSocketOptions,
+        tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
+    ) -> Result<NativeListening> {
+        let endpoint = endpoint(&address, &options, tls, check)?;
+        let added = self.endpoints(service)?.add(&endpoint);
+        let none = NativeListening { number: 0, address: None, code: None, message: None };
+        Ok(match added {
+            Ok((number, address)) => {
+                let address = Some(address.to_string());
+                NativeListening { number: number as u32, address, ..none }
+            }
+            Err(error) => NativeListening {
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                ..none
+            },
+        })
+    }
+
+    /// Lets go of an endpoint of a service that runs; whether its address is free now.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn close_endpoint<'env>(
+        &self,
+        env: &'env Env,
+        service: u32,
+        number: u32,
+    ) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        let endpoints = self.endpoints(service)?;
+        in_background("millrace-close", move || {
+            let is_free = endpoints.close(number.into());
+            deferred.resolve(move |_| Ok(is_free));
+        })?;
+        Ok(promise)
     }
 
     /// Binds every endpoint and starts every service. Never rejects: a failure is in the result.
@@ -286,12 +360,25 @@ impl NativeServer {
         delay_ms: u32,
     ) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
-        let server = self.server.clone();
+        let (server, succession) = (self.server.clone(), self.succession.clone());
         in_background("millrace-close", move || {
             let report = server.close_after(length(delay_ms), length(grace_ms));
+            succession.settle(false);
             deferred.resolve(move |_| Ok(NativeClosed::from(report)));
         })?;
         Ok(promise)
+    }
+
+    /// Whether it has taken over from another process.
+    #[napi(catch_unwind)]
+    pub fn has_succeeded(&self) -> bool {
+        self.server.has_succeeded()
+    }
+
+    /// Whether another process has taken over, once it has or the server has ended.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn handed_over<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        self.succession.promise(env)
     }
 
     /// Numbers of each service.
@@ -323,8 +410,9 @@ pub fn error_codes() -> Vec<&'static str> {
 
 impl NativeServer {
     fn add_all(&self) -> std::result::Result<(), StartError> {
-        let services = self.services.lock();
-        let services = services.iter().map(|planned| self.server.add_service(planned.service()));
+        let mut services = self.services.lock();
+        let services = services.iter_mut();
+        let services = services.map(|planned| self.server.add_service(planned.service()));
         let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
         for &(service, on) in self.dependencies.lock().iter() {
             let (service, on) = (ids.get(service as usize), ids.get(on as usize));
@@ -343,21 +431,32 @@ impl NativeServer {
         }
     }
 
-    fn plan(&self, app: App, runtime: RuntimeOptions, max_connections: u32, name: String) -> u32 {
-        let max_connections = max_connections as usize;
-        let planned = Planned { name, app, runtime, max_connections, endpoints: Vec::new() };
+    fn endpoints(&self, service: u32) -> Result<Endpoints> {
+        let services = self.services.lock();
+        let running = services.get(service as usize).and_then(|service| service.running.clone());
+        running.ok_or_else(no_service)
+    }
+
+    fn plan(
+        &self,
+        app: App,
+        runtime: RuntimeOptions,
+        max_connections: u32,
+        client_limit: Option<ClientLimit>,
+        name: String,
+    ) -> u32 {
+        let (max_connections, endpoints) = (max_connections as usize, Vec::new());
+        let running = None;
+        let planned =
+            Planned { name, app, runtime, max_connections, client_limit, endpoints, running };
         let mut services = self.services.lock();
         services.push(planned);
         (services.len() - 1) as u32
     }
 }
 
-impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>>
-    for NativeStarted
-{
-    fn from(
-        started: std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>,
-    ) -> Self {
+impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted {
+    fn from(started: std::result::Result<Vec<Vec<Address>>, StartError>) -> Self {
         match started {
             Ok(services) => {
                 let addresses = services
@@ -366,29 +465,15 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                     .collect();
                 NativeStarted { addresses, code: None, message: None, service: None }
             }
-            Err(error) => {
-                let code = match &error {
-                    StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
-                        "ADDRESS_IN_USE"
-                    }
-                    StartError::Bind(_) => "BIND_FAILED",
-                    StartError::Closed => "SERVER_CLOSED",
-                    StartError::Service { .. } => "SERVICE_FAILED",
-                    StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
-                    _ => "START_FAILED",
-                };
-                let message = error.to_string();
-                let service = match &error {
+            Err(error) => NativeStarted {
+                addresses: Vec::new(),
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                service: match &error {
                     StartError::Service { id, .. } => Some(id.index() as u32),
                     _ => None,
-                };
-                NativeStarted {
-                    addresses: Vec::new(),
-                    code: Some(code.to_owned()),
-                    message: Some(message),
-                    service,
-                }
-            }
+                },
+            },
         }
     }
 }
@@ -398,6 +483,44 @@ impl From<CloseReport> for NativeClosed {
         let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
         NativeClosed { requests: ends(requests), connections: ends(connections) }
     }
+}
+
+/// How JavaScript calls an error of a start.
+fn code(error: &StartError) -> &'static str {
+    match error {
+        StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
+            "ADDRESS_IN_USE"
+        }
+        StartError::Bind(_) => "BIND_FAILED",
+        StartError::Upgrade { io, .. } if io.kind() == std::io::ErrorKind::AddrInUse => {
+            "ADDRESS_IN_USE"
+        }
+        StartError::Upgrade { .. } => "UPGRADE_FAILED",
+        StartError::NotRunning => "NOT_STARTED",
+        StartError::Closed => "SERVER_CLOSED",
+        StartError::Service { .. } => "SERVICE_FAILED",
+        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
+        _ => "START_FAILED",
+    }
+}
+
+fn endpoint(
+    address: &str,
+    options: &NativeSocketOptions,
+    tls: Option<&NativeTls>,
+    check: Option<&NativeConnectionCheck>,
+) -> Result<Endpoint> {
+    let invalid = |error: InvalidAddress| Error::new(Status::InvalidArg, error.to_string());
+    let check = check.map(|check| check.asked.clone() as Arc<dyn ConnectionCheck>);
+    let endpoint = options.endpoint(address.parse().map_err(invalid)?, check)?;
+    Ok(match tls {
+        Some(tls) => endpoint.tls(tls.tls.clone()),
+        None => endpoint,
+    })
+}
+
+fn no_service() -> Error {
+    Error::new(Status::InvalidArg, "no such service".to_owned())
 }
 
 /// Starting and closing block; neither the JS thread nor one of the few threads it shares.
@@ -410,4 +533,17 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()>
         })
         .map(drop)
         .map_err(|error| Error::from_reason(format!("no thread: {error}")))
+}
+
+/// Tells a service manager, which has named this socket, how the process is: what went wrong, if
+/// anything did.
+#[napi(catch_unwind)]
+pub fn notify_manager(socket: String, state: String) -> Option<String> {
+    #[cfg(unix)]
+    let told = millrace_server::notify_manager(&socket, &state);
+    #[cfg(not(unix))]
+    let told = Err::<(), _>(std::io::Error::from(std::io::ErrorKind::Unsupported));
+    #[cfg(not(unix))]
+    drop((socket, state));
+    told.err().map(|error| error.to_string())
 }

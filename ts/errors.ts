@@ -180,7 +180,7 @@ export type UsageCode =
   | 'SUBREQUEST_LIMIT'
   /** The server has not started: an endpoint has no address yet. */
   | 'NOT_STARTED'
-  /** The server has started, or the service belongs to a server already. */
+  /** The server has started, or is starting, or the service belongs to a server already. */
   | 'ALREADY_STARTED'
   /** The server is closed. */
   | 'SERVER_CLOSED'
@@ -188,6 +188,8 @@ export type UsageCode =
   | 'ADDRESS_IN_USE'
   /** An address cannot be listened on. */
   | 'BIND_FAILED'
+  /** Taking over from the process at `upgradeSocket` failed; that one goes on. */
+  | 'UPGRADE_FAILED'
   /** A service failed: before it was ready, which fails the start, or after. `cause` is what it threw. */
   | 'SERVICE_FAILED'
   /** Services depend on each other; the message has the way round. */

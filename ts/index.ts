@@ -1,6 +1,7 @@
 /// <reference types="node" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
+export type { AdmissionOptions, ConnectionFilterOptions, ProxyProtocolOptions } from './admission.js'
 export type { Answer } from './answer.js'
 export {
   type BackgroundContext,
@@ -13,6 +14,7 @@ export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
+export type { ConnectionCheck, IncomingConnection } from './connection-check.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
@@ -63,7 +65,7 @@ export {
   type ServerOptions,
   type ServerState,
 } from './server.js'
-export { Service, type ServiceState, type SocketOptions } from './service.js'
+export { Service, type ServiceState } from './service.js'
 export type {
   Address,
   ConnectionView,
@@ -75,6 +77,7 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
 export type {
   ConnectionStats,
   JavaScriptStats,
@@ -88,3 +91,4 @@ export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'
 export { type SelfSigned, selfSigned } from './tls/self-signed.js'
+export type { UpgradeOptions } from './upgrade.js'

@@ -4,6 +4,7 @@ import { loadAddon } from './addon/load.js'
 
 export type {
   NativeAction,
+  NativeAdmissionOptions,
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
@@ -26,6 +27,7 @@ export type {
 export const {
   checkRoutes,
   errorCodes,
+  NativeConnectionCheck,
   NativeCrossing,
   NativeDial,
   NativeInjection,
@@ -34,11 +36,13 @@ export const {
   NativeServer,
   NativeSubrequest,
   NativeTls,
+  notifyManager,
   peerEpoch,
   registerPeer,
   selfSigned,
 } = loadAddon() as typeof Addon
 
+export type NativeConnectionCheck = Addon.NativeConnectionCheck
 export type NativeCrossing = Addon.NativeCrossing
 export type NativeDial = Addon.NativeDial
 export type NativeInjection = Addon.NativeInjection

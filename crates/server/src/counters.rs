@@ -1,6 +1,7 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::clients::Seat;
 use crate::{Bell, Ends, Shutdown};
 
 /// What a service has done so far. Readable at any time, also after its end.
@@ -10,8 +11,9 @@ pub struct Counters {
     acceptors: AtomicUsize,
     accepted: AtomicU64,
     rejected: AtomicU64,
+    refused: AtomicU64,
     panicked: AtomicU64,
-    is_draining: AtomicBool,
+    shutdown: OnceLock<Shutdown>,
     finished: AtomicU64,
     cut: AtomicU64,
     requests_finished: AtomicU64,
@@ -34,6 +36,12 @@ impl Counters {
         self.rejected.load(Ordering::Relaxed)
     }
 
+    /// Connections closed before they were served, because of who their clients are, of how many the client
+    /// has, or of what a proxy said of them.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Panics that were kept to a connection, which ended with it, or to one request of several on a
     /// connection.
     pub fn panicked(&self) -> u64 {
@@ -53,17 +61,18 @@ impl Counters {
     }
 
     /// For apps that serve requests: one has ended, by itself or `cut` with its connection. Before
-    /// the server drains that costs a load.
+    /// the server drains that costs a load. [`OpenRequest`] does it by itself.
     pub fn request_ended(&self, cut: bool) {
-        if self.is_draining.load(Ordering::Relaxed) {
+        if self.shutdown.get().is_some_and(Shutdown::is_draining) {
             let count = if cut { &self.requests_cut } else { &self.requests_finished };
             count.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// From now on it is counted how requests end.
-    pub(crate) fn drain(&self) {
-        self.is_draining.store(true, Ordering::SeqCst);
+    /// Which server's end is the one to count from.
+    pub(crate) fn follow(&self, shutdown: &Shutdown) {
+        // A service is started by one server, if perhaps more than once.
+        let _ = self.shutdown.set(shutdown.clone());
     }
 
     /// Whether nothing is served and nothing more will be accepted once draining has begun.
@@ -71,6 +80,10 @@ impl Counters {
         // An acceptor opens its connections before it ends: looked at in this order, none of
         // them can slip between the two.
         self.acceptors.load(Ordering::SeqCst) == 0 && self.open() == 0
+    }
+
+    pub(crate) fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_panic(&self) {
@@ -91,7 +104,7 @@ impl Tally {
     pub(crate) fn open(&self, limit: usize) -> Option<OpenConnection> {
         let before = self.counters.open.fetch_add(1, Ordering::SeqCst);
         // Dropped on the way out, this counts it back.
-        let mut open = OpenConnection { tally: self.clone(), end: End::Rejected };
+        let mut open = OpenConnection { tally: self.clone(), end: End::Rejected, seat: None };
         if before >= limit {
             return None;
         }
@@ -116,6 +129,7 @@ impl Tally {
 
 enum End {
     Rejected,
+    Refused,
     Cut,
     Finished,
 }
@@ -124,15 +138,20 @@ enum End {
 pub(crate) struct OpenConnection {
     tally: Tally,
     end: End,
+    /// Its place among those of its client.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl OpenConnection {
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(crate) fn refused(&mut self) {
+        self.end = End::Refused;
     }
 
+    /// It ended by itself; what has been refused stays so.
     pub(crate) fn finished(&mut self) {
-        self.end = End::Finished;
+        if !matches!(self.end, End::Refused) {
+            self.end = End::Finished;
+        }
     }
 }
 
@@ -141,6 +160,7 @@ impl Drop for OpenConnection {
         let Tally { counters, shutdown, .. } = &self.tally;
         match self.end {
             End::Rejected => counters.rejected.fetch_add(1, Ordering::Relaxed),
+            End::Refused => counters.refused.fetch_add(1, Ordering::Relaxed),
             End::Cut => counters.cut.fetch_add(1, Ordering::SeqCst),
             End::Finished if shutdown.is_draining() => {
                 counters.finished.fetch_add(1, Ordering::SeqCst)
@@ -150,6 +170,32 @@ impl Drop for OpenConnection {
         if counters.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.tally.ring_if_draining();
         }
+    }
+}
+
+/// A request being served, of an app that has requests. Dropped before it has finished, it counts as
+/// cut with its connection.
+#[derive(Debug)]
+pub struct OpenRequest {
+    counters: Arc<Counters>,
+    is_cut: bool,
+}
+
+impl OpenRequest {
+    /// One of a service that counts here.
+    pub fn new(counters: &Arc<Counters>) -> Self {
+        OpenRequest { counters: counters.clone(), is_cut: true }
+    }
+
+    /// It has ended by itself, well or not.
+    pub fn finish(mut self) {
+        self.is_cut = false;
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.counters.request_ended(self.is_cut);
     }
 }
 
