@@ -16,14 +16,7 @@ export interface RequestStats {
   /** Under way, with the head of the response on its way to the client; tunnels among them. */
   readonly responding: number
   /** Ended, by the class of the status that the client got; `none` got no response. */
-  readonly statuses: {
-    readonly '1xx': number
-    readonly '2xx': number
-    readonly '3xx': number
-    readonly '4xx': number
-    readonly '5xx': number
-    readonly none: number
-  }
+  readonly statuses: Readonly<Record<'1xx' | '2xx' | '3xx' | '4xx' | '5xx' | 'none', number>>
   /** Further tries of an upstream. */
   readonly retries: number
   /** Tries and requests that ended because something took too long. */
@@ -84,7 +77,7 @@ export interface JavaScriptStats {
    * How late its event loop was, in milliseconds, in the last second or since the last look, whichever is
    * longer; 0 where the runtime does not say.
    */
-  readonly loopDelayMs: { readonly mean: number; readonly p99: number; readonly max: number }
+  readonly loopDelayMs: Readonly<Record<'mean' | 'p99' | 'max', number>>
 }
 
 /** Numbers of a server at one moment. Counts go up from the start on; they are never reset. */
