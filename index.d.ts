@@ -12,7 +12,7 @@ export declare class NativeConnectionCheck {
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   /** `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own. */
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void, thread?: number | undefined | null)
+  constructor(dispatch: (items: number) => void, logged: (records: NativeLogRecord[]) => void, told: (events: NativeServiceEvent[]) => void, thread?: number | undefined | null)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -185,7 +185,12 @@ export interface CrossingStats {
   items: number
   /** Answers that nobody waited for any more. */
   late: number
+  /** Log records that were dropped, as the JS thread did not take them. */
+  droppedRecords: number
 }
+
+/** The codes of errors, in the order in which they are counted. */
+export declare function errorCodes(): Array<string>
 
 /** What becomes of a request. */
 export interface NativeAction {
@@ -337,6 +342,21 @@ export interface NativeListening {
   /** `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`. */
   code?: string
   message?: string
+}
+
+/** A line of the log with what it says. */
+export interface NativeLogRecord {
+  /** The number of its server; 0: it is of none in particular. */
+  server: number
+  /** `debug`, `info`, `warn` or `error`. */
+  level: string
+  /** When, in ms since 1970. */
+  time: number
+  message: string
+  /** The names of the fields. */
+  names: Array<string>
+  /** Their values, in the same order. */
+  values: Array<string | number>
 }
 
 /** Which requests something is for. Empty lists ask for nothing. */
@@ -497,6 +517,10 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is. */
+  logLevel: number
+  /** Whether the libraries beneath are asked to say more than warnings. */
+  logsDependencies: boolean
   /** The path of the upgrade socket; empty: none. */
   upgradeSocket: string
   /** Whether to take over from the process there. */
@@ -526,7 +550,15 @@ export interface NativeServiceStats {
   name: string
   /** Connections of clients that are open. */
   connections: number
+  /** Connections that were accepted and served, and those that were closed at once. */
+  accepted: number
+  rejected: number
   pool: NativePoolStats
+  /**
+   * Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
+   * class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
+   */
+  requests?: Float64Array
 }
 
 /** The options of an endpoint's sockets. */

@@ -119,7 +119,7 @@ test.skipIf(!linux)('threads and name: so many threads bear the name', async () 
     const { server, to } = await listen('127.0.0.1:0', {}, own, { threads, workStealing, name })
     await until(() => count(name) === threads)
     expect((await once(to, get('/'))).status).toBe(200)
-    expect(server.stats()[0]?.name).toBe(name)
+    expect(server.stats().services[0]?.name).toBe(name)
     await server.close()
     await until(() => count(name) === 0)
   }

@@ -23,6 +23,7 @@ import {
   type CloseReport,
   type ConnectionCheck,
   type ConnectionFilterOptions,
+  type ConnectionStats,
   type ConnectionView,
   type ConnectProxy,
   type Decision,
@@ -49,13 +50,18 @@ import {
   type HttpProxyOptions,
   type IncomingConnection,
   type InterimResponse,
+  type JavaScriptStats,
+  type LogFields,
   type Logger,
+  type LogLevel,
+  type LogRecord,
   type OptionProblem,
   type PeerTlsOptions,
   type Pem,
   type PHASES,
   type PhaseName,
   type Phases,
+  type PoolStats,
   ProxyError,
   type ProxyErrorOptions,
   type ProxyHttp,
@@ -65,6 +71,7 @@ import {
   type Redirect,
   type RequestHeader,
   type RequestMatch,
+  type RequestStats,
   type RequestView,
   type ResponseHeader,
   type ResponseView,
@@ -76,6 +83,7 @@ import {
   type ServerEvents,
   type ServerOptions,
   type ServerState,
+  type ServerStats,
   type Service,
   type ServiceState,
   type ServiceStats,
@@ -135,6 +143,8 @@ test('server and services', () => {
     upgrade?: boolean
     upgradeTimeoutMs?: number
     logger?: Logger | false
+    onLog?: (records: readonly LogRecord[]) => void
+    logLevel?: LogLevel
     batchJsThread?: boolean
   }>()
   expectTypeOf<ServerOptions>().toExtend<UpgradeOptions>()
@@ -142,7 +152,19 @@ test('server and services', () => {
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
   expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()
   expectTypeOf<Ends>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
-  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServiceStats[]>()
+  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServerStats>()
+  expectTypeOf<ServerStats['services']>().toEqualTypeOf<readonly ServiceStats[]>()
+  expectTypeOf<ServerStats['javascript']>().toEqualTypeOf<JavaScriptStats>()
+  expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
+  expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
+  expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()
+  expectTypeOf<RequestStats['errors']>().toEqualTypeOf<Readonly<Partial<Record<ErrorCode, number>>>>()
+  expectTypeOf<LogRecord>().toEqualTypeOf<{
+    readonly time: number
+    readonly level: LogLevel
+    readonly message: string
+    readonly fields: LogFields
+  }>()
   expectTypeOf<ServiceStats['pool']>().toExtend<Record<'open' | 'idle' | 'reused' | 'created', number>>()
   expectTypeOf<Server>().toExtend<AsyncDisposable>()
   expectTypeOf<HttpProxy>().toExtend<Service>()

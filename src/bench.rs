@@ -17,8 +17,9 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::sync::{Barrier, OnceCell};
 
+use millrace_error::Level;
+
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
 use crate::options::NativeProxyOptions;
 use crate::phases::{Dispatcher, JsPhases, Seats};
 use crate::threads::Wiring;
@@ -38,7 +39,7 @@ pub fn bench_crossing(
     options: NativeProxyOptions,
     plan: BenchPlan,
 ) -> napi::Result<String> {
-    let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: 0 });
+    let log = crossing.log(0, Some(Level::Warn));
     let (proxy, runtime) = (options.proxy()?, options.runtime());
     let driver = Driver {
         wiring: crossing.wiring(),

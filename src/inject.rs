@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
 use crate::options::NativeProxyOptions;
 
 /// What a way holds that nobody has read, as the buffers of sockets do.
@@ -103,7 +102,7 @@ impl NativeInjection {
         options: NativeInjectOptions,
     ) -> Result<Self> {
         let runtime = crossing.inject.handle()?;
-        let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
+        let log = crossing.log(options.server_id, Some(Level::Debug));
         let (sender, dials) = mpsc::channel(BACKLOG);
         let (options_of_proxy, log_of_proxy) = (proxy.proxy()?, log.clone());
         let (wirings, routing) = (vec![crossing.wiring()], proxy.routing()?);

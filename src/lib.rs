@@ -14,6 +14,7 @@ mod background;
 #[cfg(feature = "bench")]
 mod bench;
 mod crossing;
+mod dependencies_log;
 mod inject;
 mod log;
 mod mailbox;

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
 use millrace_demo_origin::DemoOrigin;
+use millrace_error::Code;
 use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
+    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Counters, Endpoints, Ends,
     ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
     Shutdown, StartError, UpgradeOptions,
 };
 use millrace_transport::{Address, InvalidAddress};
-use napi::bindgen_prelude::{Error, Object, Result};
+use napi::bindgen_prelude::{Error, Float64Array, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
+use crate::log::{ServerLog, least};
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
 use crate::routes::NativeRoute;
 use crate::succession::Succession;
@@ -79,6 +80,14 @@ impl Planned {
         Box::new(service)
     }
 
+    fn requests(&self) -> Option<Float64Array> {
+        let App::Proxy(app) = &self.app else { return None };
+        let stats = app.proxy.stats();
+        let first = std::iter::once(stats.total).chain(stats.active).chain(stats.ended);
+        let all = first.chain([stats.retries, stats.retried_timeouts]).chain(stats.errors);
+        Some(Float64Array::new(all.map(|count| count as f64).collect()))
+    }
+
     fn pool(&self) -> NativePoolStats {
         match &self.app {
             App::Proxy(app) => {
@@ -101,6 +110,10 @@ pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is.
+    pub log_level: u32,
+    /// Whether the libraries beneath are asked to say more than warnings.
+    pub logs_dependencies: bool,
     /// The path of the upgrade socket; empty: none.
     pub upgrade_socket: String,
     /// Whether to take over from the process there.
@@ -173,14 +186,23 @@ pub struct NativeServiceStats {
     pub name: String,
     /// Connections of clients that are open.
     pub connections: u32,
+    /// Connections that were accepted and served, and those that were closed at once.
+    pub accepted: f64,
+    pub rejected: f64,
     pub pool: NativePoolStats,
+    /// Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
+    /// class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
+    pub requests: Option<Float64Array>,
 }
 
 #[napi]
 impl NativeServer {
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
-        let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
+        let log = crossing.log(options.server_id, least(options.log_level));
+        if options.logs_dependencies {
+            crate::dependencies_log::detail();
+        }
         let grace = length(options.grace_ms);
         let succession = Succession::default();
         let on_handed_over = succession.clone();
@@ -211,7 +233,7 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
-        let (runtimes, log) = (options.runtimes(), self.log.clone());
+        let (runtimes, log) = (options.runtimes(), self.log.of(&options.name));
         let (made, routing) = (options.proxy()?, options.routing()?);
         let wirings = crate::options::wirings(&options.js_threads, crossing)?;
         let app = ProxyApp::new(wirings, &options, routing, |phases| {
@@ -405,14 +427,26 @@ impl NativeServer {
     pub fn stats(&self) -> Vec<NativeServiceStats> {
         let counters = self.server.counters();
         let services = self.services.lock();
-        let of_service = |(service, open): (&Planned, u64)| NativeServiceStats {
-            name: service.name.clone(),
-            connections: open as u32,
-            pool: service.pool(),
+        let of_service = |(at, service): (usize, &Planned)| {
+            let counters = counters.get(at).map(|(_, counters)| counters);
+            let count = |what: fn(&Counters) -> u64| counters.map_or(0, |each| what(each)) as f64;
+            NativeServiceStats {
+                name: service.name.clone(),
+                connections: counters.map_or(0, |each| each.open()) as u32,
+                accepted: count(Counters::accepted),
+                rejected: count(Counters::rejected),
+                pool: service.pool(),
+                requests: service.requests(),
+            }
         };
-        let open = counters.iter().map(|(_, counters)| counters.open() as u64);
-        services.iter().zip(open.chain(std::iter::repeat(0))).map(of_service).collect()
+        services.iter().enumerate().map(of_service).collect()
     }
+}
+
+/// The codes of errors, in the order in which they are counted.
+#[napi(catch_unwind)]
+pub fn error_codes() -> Vec<&'static str> {
+    Code::ALL.iter().map(|code| code.as_str()).collect()
 }
 
 impl NativeServer {

@@ -31,7 +31,7 @@ export type { ForwardingOptions } from './forwarding.js'
 export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
-export type { Logger } from './logger.js'
+export type { LogFields, Logger, LogLevel, LogRecord } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
   type AnyPart,
@@ -64,7 +64,6 @@ export {
   type ServerEvents,
   type ServerOptions,
   type ServerState,
-  type ServiceStats,
 } from './server.js'
 export { Service, type ServiceState } from './service.js'
 export type {
@@ -79,6 +78,14 @@ export type {
   UpstreamView,
 } from './session.js'
 export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
+export type {
+  ConnectionStats,
+  JavaScriptStats,
+  PoolStats,
+  RequestStats,
+  ServerStats,
+  ServiceStats,
+} from './stats.js'
 export type { SubrequestOptions } from './subrequest.js'
 export type { ThreadPlace } from './threads/messages.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'

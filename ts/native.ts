@@ -9,6 +9,7 @@ export type {
   NativeForwardingOptions,
   NativeHeaderChange,
   NativeInjectTls,
+  NativeLogRecord,
   NativeMatch,
   NativeOriginOptions,
   NativePath,
@@ -18,6 +19,7 @@ export type {
   NativeProxyOptions,
   NativeRoute,
   NativeServiceEvent,
+  NativeServiceStats,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,
@@ -26,6 +28,7 @@ export type {
 export const {
   batchThread,
   checkRoutes,
+  errorCodes,
   NativeConnectionCheck,
   NativeCrossing,
   NativeDial,

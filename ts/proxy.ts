@@ -6,7 +6,7 @@ import { entryOf, nextEntry } from './entry.js'
 import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { type Http2Options, http2Rules } from './http2.js'
-import type { AnyLog } from './logger.js'
+import { type AnyLog, serviceLog } from './logger.js'
 import type { NativePhases, NativeProxyOptions, NativeRoute } from './native.js'
 import {
   type Checked,
@@ -412,11 +412,12 @@ export class HttpProxy extends Service {
     { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
     changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
   ): NativePhases {
+    const ownLog = serviceLog(log, this.name)
     const { entry: last, composition: own } = this.#ways.at(-1)!
     const lastWired = changed(last, own)
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
       const wired = entry === last ? lastWired : changed(entry, composition)
-      wired.log = log
+      wired.log = ownLog
       if (this.#module === undefined) environment.crossing.addProxy(wired)
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)

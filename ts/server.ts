@@ -3,13 +3,23 @@ import { numberOf, theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
-import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import {
+  type AnyLog,
+  isLogger,
+  LOG_LEVELS,
+  type Logger,
+  type LogLevel,
+  type LogRecord,
+  leastLevel,
+  makeLog,
+} from './logger.js'
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
-import { checkInto, checkOptions, flag, ms, type Rule, value } from './options.js'
+import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
+import { loopDelay, type ServerStats, serverStats } from './stats.js'
 import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
 /** How a server stops, is replaced, and where it logs. */
@@ -23,6 +33,16 @@ export interface ServerOptions extends UpgradeOptions {
   shutdownDelayMs?: number
   /** Where log lines go; `false`: nowhere. Default: warnings and errors, one line each, on stderr. */
   logger?: Logger | false
+  /**
+   * Is given what is logged as data, all that has come since the last call at once; without a `logger`
+   * nothing goes to stderr then. Default: nobody is.
+   */
+  onLog?: (records: readonly LogRecord[]) => void
+  /**
+   * The least level that is logged. `debug` given here also asks the libraries beneath to say more than
+   * warnings. Default: `warn` on stderr, that of a pino logger, `info` to `onLog` alone, else `debug`.
+   */
+  logLevel?: LogLevel
   /**
    * Linux: makes the thread of JavaScript one that the system does not hurry to switch to
    * (SCHED_BATCH), from the first start on. Requests share wake-ups better so, which saves several
@@ -70,25 +90,6 @@ export interface CloseReport {
   readonly connections: Ends
 }
 
-/** Numbers of one service. */
-export interface ServiceStats {
-  /** The service's name. */
-  readonly name: string
-  /** Client connections now. */
-  readonly connections: number
-  /** Connections to origins. */
-  readonly pool: {
-    /** Open now, idle or in use. */
-    readonly open: number
-    /** Kept for later requests. */
-    readonly idle: number
-    /** How often one was used again. */
-    readonly reused: number
-    /** How often one was made. */
-    readonly created: number
-  }
-}
-
 const rules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
@@ -98,6 +99,8 @@ const rules = {
     'false, or an object with the functions debug, info, warn and error',
     (v) => v === false || isLogger(v),
   ),
+  onLog: value<ServerOptions['onLog']>(undefined, 'a function', (v) => typeof v === 'function'),
+  logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
 const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
@@ -128,6 +131,9 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #upgrade: Upgrade
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
+  readonly #logLevel: number
+  readonly #logsDependencies: boolean
+  #unwatch = () => {}
   readonly #services: Service[] = []
   readonly #dependencies = new Map<Service, readonly Service[]>()
   #state: ServerState = 'new'
@@ -147,7 +153,7 @@ export class Server extends EventEmitter<ServerEvents> {
   constructor(options: ServerOptions = {}) {
     super({ captureRejections: true })
     const checked = checkOptions('Server', rules, options)
-    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checked
+    const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
     const problems = upgradeProblems(upgrade, upgradeSocket)
     if (problems.length > 0) throw invalidOptions('Server', problems)
@@ -155,7 +161,9 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#shutdownDelayMs = shutdownDelayMs
     this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
-    this.#log = makeLog(logger)
+    this.#log = makeLog(logger, { onLog, logLevel })
+    this.#logLevel = leastLevel({ logger, onLog, logLevel })
+    this.#logsDependencies = logLevel === 'debug'
     this.#stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve
     })
@@ -217,6 +225,8 @@ export class Server extends EventEmitter<ServerEvents> {
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
+        logLevel: this.#logLevel,
+        logsDependencies: this.#logsDependencies,
         ...this.#upgrade,
         batchJsThread: this.#batchJsThread,
       })
@@ -247,6 +257,7 @@ export class Server extends EventEmitter<ServerEvents> {
         void native.handedOver().then((isOver) => {
           if (isOver) void this.close()
         })
+      this.#unwatch = loopDelay.watch()
       this.#move('running')
     } catch (error) {
       await this.#release(0)
@@ -345,8 +356,8 @@ export class Server extends EventEmitter<ServerEvents> {
       ...dropAbsent(options),
     })
     this.#closing = true
+    if (this.#state === 'starting') this.#native?.giveUpStart()
     this.#move('closing')
-    if (!this.#isStopped) this.#native?.giveUpStart()
     await this.#starting?.catch(() => undefined)
     if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
     else this.#stop(await this.#native.close(graceMs, delayMs))
@@ -364,6 +375,8 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   async #release(afterMs: number): Promise<void> {
+    this.#unwatch()
+    this.#unwatch = () => {}
     clearTimeout(this.#quitting)
     running.delete(this)
     if (this.#isWired) {
@@ -419,9 +432,21 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#quitting.unref()
   }
 
-  /** Numbers of each service, in the order added; empty before `start()`. */
-  stats(): ServiceStats[] {
-    return this.#native?.stats() ?? []
+  /** What it has done so far and does now: a snapshot, cheap enough to be taken every second. */
+  stats(): ServerStats {
+    const { crossing, native } = theEnvironment()
+    const { queued, slots, batches, items, late, droppedRecords } = native.stats()
+    const javascript = {
+      queued,
+      sessions: slots,
+      crossings: batches,
+      items,
+      late: late + crossing.late,
+      droppedLogs: droppedRecords,
+      loopDelayMs: loopDelay.read(),
+    }
+    const told = this.#native?.stats() ?? []
+    return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)
   }
 
   /** `close({ graceMs: 0 })`. */

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use millrace_error::Level;
 use millrace_server::{Server, Shutdown};
 use napi::bindgen_prelude::{
     Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
@@ -15,7 +16,7 @@ use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::background::{Events, NativeServiceEvent};
 use crate::inject::InjectRuntime;
-use crate::log::LogQueue;
+use crate::log::{LogQueue, NativeLogRecord, ServerLog};
 use crate::mailbox::Mailbox;
 use crate::subrequests::Proxies;
 use crate::threads::Wiring;
@@ -62,6 +63,8 @@ pub struct CrossingStats {
     pub items: f64,
     /// Answers that nobody waited for any more.
     pub late: f64,
+    /// Log records that were dropped, as the JS thread did not take them.
+    pub dropped_records: f64,
 }
 
 #[napi]
@@ -74,8 +77,8 @@ impl NativeCrossing {
             u32,
             UnknownReturnValue,
         >,
-        #[napi(ts_arg_type = "(lines: string[]) => void")] logged: Function<
-            Vec<String>,
+        #[napi(ts_arg_type = "(records: NativeLogRecord[]) => void")] logged: Function<
+            Vec<NativeLogRecord>,
             UnknownReturnValue,
         >,
         #[napi(ts_arg_type = "(events: NativeServiceEvent[]) => void")] told: Function<
@@ -162,6 +165,7 @@ impl NativeCrossing {
             batches: count(&self.inner.batches),
             items: count(&self.inner.items),
             late: count(&self.inner.late),
+            dropped_records: self.log.dropped() as f64,
         }
     }
 }
@@ -170,6 +174,11 @@ impl NativeCrossing {
     /// The way to its phases, and back.
     pub(crate) fn wiring(&self) -> Wiring {
         Wiring { crossing: self.inner.clone(), proxies: self.proxies.clone() }
+    }
+
+    /// The log of a server, of what is at least of this level.
+    pub(crate) fn log(&self, server: u32, least: Option<Level>) -> Arc<ServerLog> {
+        Arc::new(ServerLog { queue: self.log.clone(), server, least, service: None })
     }
 
     /// Has `server` closed when the environment goes away.

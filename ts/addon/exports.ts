@@ -5,6 +5,7 @@ const offered: Record<keyof typeof Addon, true> = {
   batchThread: true,
   builtAs: true,
   checkRoutes: true,
+  errorCodes: true,
   NativeConnectionCheck: true,
   NativeCrossing: true,
   NativeDial: true,

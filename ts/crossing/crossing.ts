@@ -1,7 +1,12 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeServiceEvent, NativeSubrequest, NativeSubrequestOptions } from '../native.js'
+import type {
+  NativeLogRecord,
+  NativeServiceEvent,
+  NativeSubrequest,
+  NativeSubrequestOptions,
+} from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { Hook, PHASES, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
@@ -45,7 +50,7 @@ const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
   dispatch: (items: number) => void,
-  logged: (lines: string[]) => void,
+  logged: (records: NativeLogRecord[]) => void,
   told: (events: NativeServiceEvent[]) => void,
 ) => CrossingLike
 
@@ -108,7 +113,7 @@ export class Crossing {
     this.log = log
     this.native = make(
       (items) => this.#dispatch(items),
-      (lines) => this.logs.take(lines),
+      (records) => this.logs.take(records),
       (events) => this.services.take(events),
     )
     const { input, items, numbers, records } = this.native.buffers()

@@ -1,36 +1,39 @@
-import type { Logger } from '../logger.js'
-import type { LogLine } from './messages.js'
+import type { AnyLog, LogFields, LogLevel, LogRecord } from '../logger.js'
 
-/** Lines that wait at most; further ones are counted and dropped. */
+/** Records that wait at most; further ones are counted and dropped. */
 const MOST = 1_024
 
-/** Sends log lines on in batches, one at a time, so that few wait where nobody takes them. */
+/** Sends what is logged on in batches, one at a time, so that little waits where nobody takes it. */
 export class Lines {
-  readonly #send: (lines: LogLine[]) => void
-  #waiting: LogLine[] = []
+  readonly #send: (records: LogRecord[]) => void
+  #waiting: LogRecord[] = []
   #dropped = 0
   #isUnderWay = false
 
-  constructor(send: (lines: LogLine[]) => void) {
+  constructor(send: (records: LogRecord[]) => void) {
     this.#send = send
   }
 
-  /** A logger whose lines go this way. */
-  logger(): Logger {
-    const to = (level: LogLine[0]) => (line: string) => this.#add([level, line])
-    return { debug: to('debug'), info: to('info'), warn: to('warn'), error: to('error') }
+  /** A log whose lines go this way. */
+  log(): AnyLog {
+    const to =
+      (level: LogLevel) =>
+      (message: string, fields: LogFields = {}) =>
+        this.#add(recordOf(level, message, fields))
+    const take = (records: readonly LogRecord[]) => records.forEach((record) => this.#add(record))
+    return { debug: to('debug'), info: to('info'), warn: to('warn'), error: to('error'), take }
   }
 
-  #add(line: LogLine): void {
+  #add(record: LogRecord): void {
     if (this.#waiting.length >= MOST) {
       this.#dropped++
       return
     }
-    this.#waiting.push(line)
+    this.#waiting.push(record)
     if (!this.#isUnderWay) this.#flush()
   }
 
-  /** The lines that were sent last have been taken. */
+  /** What was sent last has been taken. */
   taken(): void {
     this.#isUnderWay = false
     if (this.#waiting.length > 0) this.#flush()
@@ -38,10 +41,15 @@ export class Lines {
 
   #flush(): void {
     this.#isUnderWay = true
-    const lines = this.#waiting
+    const records = this.#waiting
     this.#waiting = []
-    if (this.#dropped > 0) lines.push(['warn', `${this.#dropped} log lines of a thread were dropped`])
+    if (this.#dropped > 0)
+      records.push(recordOf('warn', `${this.#dropped} log lines of a thread were dropped`, {}))
     this.#dropped = 0
-    this.#send(lines)
+    this.#send(records)
   }
+}
+
+function recordOf(level: LogLevel, message: string, fields: LogFields): LogRecord {
+  return { time: Date.now(), level, message, fields }
 }

@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
+import type { LogRecord } from '../logger.js'
 import type { NativeMatch } from '../native.js'
 import type { PeerRecipe } from '../peer.js'
 
@@ -56,9 +57,6 @@ export interface Failure {
   readonly cause: unknown
 }
 
-/** A line for the log of the server. */
-export type LogLine = readonly ['debug' | 'info' | 'warn' | 'error', string]
-
 /** To a thread. */
 export type Order =
   | { readonly kind: 'serve'; readonly ways: readonly WayRecipe[] }
@@ -76,4 +74,4 @@ export type Report =
   | { readonly kind: 'serving' }
   /** All of its requests are over, and none will come. */
   | { readonly kind: 'over' }
-  | { readonly kind: 'log'; readonly lines: readonly LogLine[] }
+  | { readonly kind: 'log'; readonly records: readonly LogRecord[] }

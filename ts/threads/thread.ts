@@ -114,7 +114,7 @@ export class Thread {
 
   #take(message: Report): void {
     if (message.kind === 'log') {
-      for (const [level, line] of message.lines) this.#plan.log[level](line)
+      this.#plan.log.take(message.records)
       this.#send({ kind: 'logged' })
     } else if (message.kind === 'over') {
       this.#isOver = true

@@ -14,8 +14,8 @@ const LOOK_MS = 5
 
 const { module, place, thread, batch, port, beat } = (workerData as { millrace: Task }).millrace
 const beats = new Int32Array(beat)
-const lines = new Lines((batch) => report({ kind: 'log', lines: batch }))
-const log = lines.logger()
+const lines = new Lines((records) => report({ kind: 'log', records }))
+const log = lines.log()
 let composition: Composition | undefined
 let environment: Environment | undefined
 

@@ -25,6 +25,11 @@ macro_rules! codes {
                 match self { $(Code::$name => Source::$source,)* }
             }
 
+            /// Whether it is that something took too long.
+            pub fn is_timeout(self) -> bool {
+                self.as_str().ends_with("_TIMEOUT") || self == Code::RequestExpired
+            }
+
             /// The code with this name.
             pub fn from_name(name: &str) -> Option<Code> {
                 match name { $($text => Some(Code::$name),)* _ => None }

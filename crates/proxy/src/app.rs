@@ -14,13 +14,17 @@ use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::time::Instant;
 
+use crate::exchange::clipped;
 use crate::forwarding::{Chain, ClientConnection};
 use crate::h1::{Arrived, H1Connection, Wait};
 use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
+use crate::stats::{Counting, Stage};
 use crate::timer::within;
-use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Routing, Timings};
+use crate::{
+    Downstream, Exchange, Interims, ProxyOptions, RequestBody, RequestStats, Routing, Timings,
+};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -52,6 +56,7 @@ pub struct HttpProxy<P> {
     pub(crate) straight_options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) counting: Arc<Counting>,
     /// What it holds of its clients' requests over HTTP/2.
     pub(crate) unread: Arc<Unread>,
     /// The one that serves new requests in its place.
@@ -106,6 +111,7 @@ impl Arrival {
             upstream: None,
             response: None,
             response_started: false,
+            stage: Stage::default(),
             attempt: 0,
             timings: self.timings,
             received: 0,
@@ -150,6 +156,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             connector: Arc::new(connector),
             log,
             successor: ArcSwapOption::empty(),
+            counting: Arc::default(),
         }
     }
 
@@ -164,6 +171,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             connector: self.connector.clone(),
             log: self.log.clone(),
             unread: self.unread.clone(),
+            counting: self.counting.clone(),
             successor: ArcSwapOption::empty(),
         });
         self.successor.store(Some(successor.clone()));
@@ -179,6 +187,11 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// [`crate::Http2Options::max_unread_bytes`].
     pub fn unread_bytes(&self) -> u64 {
         self.unread.held()
+    }
+
+    /// What it has done so far with its requests.
+    pub fn stats(&self) -> RequestStats {
+        self.counting.read()
     }
 
     /// The phases.
@@ -203,6 +216,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             ex.body = RequestBody::new(down.body_size());
         }
         let ctx = self.phases.new_ctx(&ex);
+        self.counting.begin();
         let mut record = Record { proxy: self, down, ex, ctx, logged: false, is_cut: false };
         let asks_phase = refused.is_none();
         let outcome = match refused {
@@ -280,6 +294,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let proxy = successor.as_deref().unwrap_or(self);
         let (mut ex, error) = arrival.begin(next_request(), &proxy.options, &nobody);
         let ctx = proxy.phases.new_ctx(&ex);
+        self.counting.begin();
         ex.received = received;
         proxy.tell(&mut ex, error.as_ref(), &ctx);
     }
@@ -287,6 +302,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// The end of a request: a line in the log if it failed, and the last phase.
     fn tell(&self, ex: &mut Exchange, error: Option<&Error>, ctx: &P::Ctx) {
         ex.timings.total = Some(ex.timings.start.elapsed());
+        self.counting.end(ex, error);
         // That clients leave is nothing to warn of.
         let level = |error: &Error| match error.code() {
             Code::ClientAborted => Level::Info,
@@ -297,11 +313,36 @@ impl<P: ProxyHttp> HttpProxy<P> {
             && !self.phases.suppress_error_log(ex, error, ctx)
         {
             let summary = self.phases.request_summary(ex, ctx);
-            let (status, client) = (error.status(), &ex.client);
-            let line = format!("{status} {summary}, client {client}: {error}");
-            self.log.log(level(error), &line);
+            self.tell_failure(level(error), ex, error, &summary);
         }
         self.phases.logging(ex, error, ctx);
+    }
+}
+
+impl<P: ProxyHttp> HttpProxy<P> {
+    fn tell_failure(&self, level: Level, ex: &Exchange, error: &Error, summary: &str) {
+        let (status, client) = (error.status(), ex.client.to_string());
+        let line = format!("{status} {summary}, client {client}: {error}");
+        let (request, connection) = (ex.id.to_string(), ex.connection.id.to_string());
+        let (target, host) = (clipped(&ex.request.target), clipped(ex.request.host().as_bytes()));
+        let method = clipped(ex.request.method.as_str().as_bytes());
+        let peer = ex.upstream.as_ref().map(|upstream| upstream.address.to_string());
+        let fields = [
+            ("request", request.as_str().into()),
+            ("connection", connection.as_str().into()),
+            ("client", client.as_str().into()),
+            ("method", method.as_str().into()),
+            ("target", target.as_str().into()),
+            ("host", host.as_str().into()),
+            ("status", u32::from(status).into()),
+            ("code", error.code().as_str().into()),
+            ("source", error.source().as_str().into()),
+            ("attempt", ex.attempt.into()),
+            ("upstream", peer.as_deref().unwrap_or_default().into()),
+        ];
+        // Last, so that it can be left out where there was none.
+        let known = if peer.is_some() { &fields[..] } else { &fields[..fields.len() - 1] };
+        self.log.log_with(level, &line, known);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::downstream::{forbids_body, opens_tunnel};
 use crate::filter::Filter;
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed, poll_flush_error};
+use crate::stats::Stage;
 use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy};
 
 impl<P: ProxyHttp> HttpProxy<P> {
@@ -55,6 +56,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         down.send_head(&mut head, size, false);
         ex.response = Some(head);
         ex.response_started = true;
+        self.counting.advance(&mut ex.stage, Stage::Responding);
         let mut sent = body.len() as u64;
         if !body.is_empty() {
             down.send_data(body);

@@ -193,6 +193,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             straight_options: self.straight_options.clone(),
             connector: self.connector.clone(),
             log: self.log.clone(),
+            counting: self.counting.clone(),
             unread: self.unread.clone(),
             successor: ArcSwapOption::empty(),
         }
