@@ -379,10 +379,13 @@ export class HttpProxy extends Service {
   protected override readonly speaksH2 = true
 
   /** @internal */
-  override async prepare(log: AnyLog, batch: boolean): Promise<void> {
+  override prepare(log: AnyLog, batch: boolean): Promise<void> | void {
     this.#batch = batch
     this.#isStopped = false
-    if (this.#module !== undefined) this.#crew = await this.#load(log)
+    if (this.#module === undefined) return undefined
+    return this.#load(log).then((crew) => {
+      this.#crew = crew
+    })
   }
 
   /** @internal */

@@ -202,7 +202,10 @@ export class Server extends EventEmitter<ServerEvents> {
     try {
       const environment = theEnvironment()
       this.#isWired = true
-      await this.#prepare()
+      for (const service of this.#services) Service.hosted(service, 'starting')
+      const preparing = this.#prepare()
+      if (preparing.length > 0) await allOf(preparing)
+      if (this.#closing) throw closed()
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
@@ -212,7 +215,6 @@ export class Server extends EventEmitter<ServerEvents> {
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
       const numbers = this.#services.map((service) => {
-        Service.hosted(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
           const { asked, options, tls, check } = endpoint
@@ -243,11 +245,9 @@ export class Server extends EventEmitter<ServerEvents> {
     }
   }
 
-  /** All come to an end, so that each can be stopped, before the first failure is told. */
-  async #prepare(): Promise<void> {
-    const preparing = this.#services.map(async (one) => one.prepare(this.#log, this.#batchJsThread))
-    const failed = (await Promise.allSettled(preparing)).find(({ status }) => status === 'rejected')
-    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
+  /** What some services have to do first. */
+  #prepare(): Promise<void>[] {
+    return this.#services.flatMap((one) => one.prepare(this.#log, this.#batchJsThread) ?? [])
   }
 
   /** Tells the addon which services depend on which. */
@@ -395,6 +395,12 @@ export class Server extends EventEmitter<ServerEvents> {
 function dropAbsent(options: object): object {
   if (typeof options !== 'object' || options === null) return options
   return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
+}
+
+/** All come to an end, so that each can be stopped, before the first failure is told. */
+async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected')
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
 }
 
 function closed(): UsageError {
