@@ -37,8 +37,17 @@ const phases = {
   body: { upstreamPeer: peer, requestBodyFilter() {}, responseBodyFilter() {} },
 }
 
+const [, jsThreads] = /^costly-(\d+)$/.exec(variant) ?? []
+const module = new URL('./costly.mjs', import.meta.url)
+if (variant === 'costly') phases.costly = (await import(module)).default
+
+const options = { threads: 1, workStealing: false }
 const server = new Server()
-const proxy = server.addService(new HttpProxy(phases[variant], { threads: 1, workStealing: false }))
+const proxy = server.addService(
+  jsThreads === undefined
+    ? new HttpProxy(phases[variant], options)
+    : new HttpProxy(module, { ...options, jsThreads: Number(jsThreads) }),
+)
 const address = '127.0.0.1:0'
 const endpoint =
   cert === undefined
