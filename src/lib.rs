@@ -24,6 +24,7 @@ mod routes;
 mod scheduling;
 mod server;
 mod subrequests;
+mod succession;
 mod threads;
 mod tls;
 mod version;

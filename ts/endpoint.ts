@@ -21,6 +21,7 @@ export class Endpoint {
   readonly #remove: (endpoint: Endpoint) => Promise<void>
   #bound: Address | undefined
   #number = 0
+  #closing: Promise<void> | undefined
 
   /** @internal */
   constructor(
@@ -62,7 +63,11 @@ export class Endpoint {
    * @throws UsageError ALREADY_STARTED (rejects) while the server is starting
    */
   close(): Promise<void> {
-    return this.#remove(this)
+    this.#closing ??= this.#remove(this).catch((error: unknown) => {
+      this.#closing = undefined
+      throw error
+    })
+    return this.#closing
   }
 
   /** @internal */

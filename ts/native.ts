@@ -36,6 +36,7 @@ export const {
   NativeSubrequest,
   NativeThread,
   NativeTls,
+  notifyManager,
   peerEpoch,
   registerPeer,
   selfSigned,

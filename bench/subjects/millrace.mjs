@@ -1,4 +1,4 @@
-// millrace with as much JavaScript as its second argument says.
+// millrace with as much JavaScript as its second argument says, or with none and so many threads of a kind.
 import { readFileSync } from 'node:fs'
 import { HttpPeer, HttpProxy, Server } from 'millrace'
 import { cert, key, origin, protocol, serveUntilAbandoned, variant } from './subject.mjs'
@@ -41,11 +41,13 @@ const [, jsThreads] = /^costly-(\d+)$/.exec(variant) ?? []
 const module = new URL('./costly.mjs', import.meta.url)
 if (variant === 'costly') phases.costly = (await import(module)).default
 
-const options = { threads: 1, workStealing: false }
+const [, kind = 'isolated', threads = '1'] = /^(isolated|stealing)-(\d+)$/.exec(variant) ?? []
+const options = { threads: Number(threads), workStealing: kind === 'stealing' }
+
 const server = new Server()
 const proxy = server.addService(
   jsThreads === undefined
-    ? new HttpProxy(phases[variant], options)
+    ? new HttpProxy(phases[variant] ?? phases.none, options)
     : new HttpProxy(module, { ...options, jsThreads: Number(jsThreads) }),
 )
 const address = '127.0.0.1:0'

@@ -15,6 +15,7 @@ const offered: Record<keyof typeof Addon, true> = {
   NativeSubrequest: true,
   NativeThread: true,
   NativeTls: true,
+  notifyManager: true,
   peerEpoch: true,
   registerPeer: true,
   selfSigned: true,

@@ -3,14 +3,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-use millrace_listeners::{BindError, Bound, Endpoint, TransportStack};
+use millrace_listeners::{BindError, Bound, Endpoint, Inherited, TransportStack};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
 use crate::runtime::LAST_WORDS;
-use crate::{ServerApp, ShutdownTrigger, StartError};
+use crate::{ServerApp, SharedSocket, ShutdownTrigger, StartError};
 
 /// The endpoints of a service while it runs: more can be added, and each can be closed by itself. Cheap to
 /// clone; the clones are about the same.
@@ -28,8 +28,8 @@ impl Endpoints {
 
     /// Lets go of an endpoint. Its connections end as those of a server that drains: idle ones at once,
     /// others when what they are at is done, with no limit of time. Blocks until the address is free,
-    /// which takes a moment; false if it is not after a second, as a thread does not yield, and where
-    /// there is no such endpoint any more.
+    /// which takes a moment; false if it is not after a second, as a thread does not yield. True where there
+    /// is no such endpoint any more.
     pub fn close(&self, number: u64) -> bool {
         self.inner.close(number)
     }
@@ -86,8 +86,13 @@ impl<A: ServerApp> Listening<A> {
     }
 
     /// Binds all of them, or none.
-    pub(crate) fn bind(&self, endpoints: &[Endpoint]) -> Result<Vec<Address>, BindError> {
-        let bound = endpoints.iter().map(Endpoint::bind).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn bind(
+        &self,
+        endpoints: &[Endpoint],
+        inherited: &Inherited,
+    ) -> Result<Vec<Address>, BindError> {
+        let bind = |endpoint: &Endpoint| endpoint.bind_or_inherit(inherited);
+        let bound = endpoints.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let addresses = bound.iter().map(|bound| bound.address().clone()).collect();
         let mut state = self.state.lock();
         state.next = bound.len() as u64;
@@ -111,6 +116,13 @@ impl<A: ServerApp> Listening<A> {
             }
         }
         state.acceptors = Some(acceptors.clone());
+    }
+
+    /// The sockets of all that are open, for another process.
+    pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let state = self.state.lock();
+        let bound = state.open.iter().map(|open| &open.bound);
+        bound.map(|bound| Ok((bound.share()?, bound.sharing()))).collect()
     }
 
     /// Lets go of all of them; no more can be added.
@@ -146,7 +158,7 @@ impl<A: ServerApp> Changes for Listening<A> {
     fn close(&self, number: u64) -> bool {
         let mut state = self.state.lock();
         let Some(at) = state.open.iter().position(|open| open.number == number) else {
-            return false;
+            return true;
         };
         let Open { bound, accepting, .. } = state.open.remove(at);
         drop(state);
