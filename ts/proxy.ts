@@ -227,6 +227,8 @@ export class HttpProxy extends Service {
    */
   constructor(phases: AnyPhases | readonly AnyPart[], options?: HttpProxyOptions)
   /**
+   * With the phases of a module, which run in threads of its own.
+   *
    * @param module a module whose default export is the phases, or a function or a class that makes them. It is
    * loaded when the server starts, in `jsThreads` threads of its own; see `docs/threads.md`.
    */
