@@ -227,6 +227,8 @@ export class HttpProxy extends Service {
    */
   constructor(phases: AnyPhases | readonly AnyPart[], options?: HttpProxyOptions)
   /**
+   * With the phases of a module, which run in threads of its own.
+   *
    * @param module a module whose default export is the phases, or a function or a class that makes them. It is
    * loaded when the server starts, in `jsThreads` threads of its own; see `docs/threads.md`.
    */
@@ -379,10 +381,13 @@ export class HttpProxy extends Service {
   protected override readonly speaksH2 = true
 
   /** @internal */
-  override async prepare(log: AnyLog, batch: boolean): Promise<void> {
+  override prepare(log: AnyLog, batch: boolean): Promise<void> | void {
     this.#batch = batch
     this.#isStopped = false
-    if (this.#module !== undefined) this.#crew = await this.#load(log)
+    if (this.#module === undefined) return undefined
+    return this.#load(log).then((crew) => {
+      this.#crew = crew
+    })
   }
 
   /** @internal */

@@ -221,7 +221,10 @@ export class Server extends EventEmitter<ServerEvents> {
     try {
       const environment = theEnvironment()
       this.#isWired = true
-      await this.#prepare()
+      for (const service of this.#services) Service.hosted(service, 'starting')
+      const preparing = this.#prepare()
+      if (preparing.length > 0) await allOf(preparing)
+      if (this.#closing) throw closed()
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
@@ -269,11 +272,9 @@ export class Server extends EventEmitter<ServerEvents> {
     }
   }
 
-  /** All come to an end, so that each can be stopped, before the first failure is told. */
-  async #prepare(): Promise<void> {
-    const preparing = this.#services.map(async (one) => one.prepare(this.#log, this.#batchJsThread))
-    const failed = (await Promise.allSettled(preparing)).find(({ status }) => status === 'rejected')
-    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
+  /** What some services have to do first. */
+  #prepare(): Promise<void>[] {
+    return this.#services.flatMap((one) => one.prepare(this.#log, this.#batchJsThread) ?? [])
   }
 
   /** Tells the addon which services depend on which. */
@@ -458,6 +459,12 @@ export class Server extends EventEmitter<ServerEvents> {
 function dropAbsent(options: object): object {
   if (typeof options !== 'object' || options === null) return options
   return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
+}
+
+/** All come to an end, so that each can be stopped, before the first failure is told. */
+async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected')
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
 }
 
 function closed(): UsageError {
