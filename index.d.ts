@@ -79,8 +79,8 @@ export declare class NativeServer {
   addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
-  /** Ends every service; settles when all has ended. */
-  close(graceMs: number): Promise<NativeClosed>
+  /** Ends every service after a delay; settles when all has ended. */
+  close(graceMs: number, delayMs: number): Promise<NativeClosed>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -163,12 +163,10 @@ export interface NativeCertificate {
   key: Buffer
 }
 
-/** How the connections of a server ended. */
+/** What became of the work of a server since it began to drain. */
 export interface NativeClosed {
-  /** Connections that ended by themselves. */
-  finished: number
-  /** Connections that were cut. */
-  cut: number
+  requests: NativeEnds
+  connections: NativeEnds
 }
 
 /** A proxy on the way to a peer, checked in ts/. */
@@ -177,6 +175,12 @@ export interface NativeConnectProxy {
   /** The names of its headers, and as many values, each character a byte. */
   names: Array<string>
   values: Array<string>
+}
+
+/** How many ended by themselves, and how many were cut. */
+export interface NativeEnds {
+  finished: number
+  cut: number
 }
 
 /** A phase that runs for some requests. */

@@ -25,12 +25,16 @@ use super::request::{content_length, head_size, request_head};
 use super::shared::Shared;
 use super::stream::H2Stream;
 use crate::app::Arrival;
+use crate::h1::LAST_CHANCE;
 use crate::phases::ProxyHttp;
 use crate::timer::{Timer, within};
 use crate::{ClientConnection, HttpProxy, ProxyOptions, Timings};
 
 /// How long saying goodbye may take, once no stream is left.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// How long a client without a stream has for the answer to our goodbye, behind which no request of
+/// its can be.
+const IDLE_CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// Serves a connection until it ends. All its streams end with it.
 pub(crate) async fn serve_connection<P: ProxyHttp>(
@@ -47,9 +51,17 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     let deadline = after(conn.accepted, options.request_header_timeout);
     let mut draining = pin!(shutdown.draining());
     let mut handshake = pin!(builder(&options).handshake::<_, Bytes>(io));
+    let mut timer = Timer::default();
     let handshake = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(h2) => Poll::Ready(Some(h2)),
-        Poll::Pending => draining.as_mut().poll(cx).map(|()| None),
+        Poll::Pending if draining.as_mut().poll(cx).is_ready() => {
+            let last_chance = Some(conn.accepted + LAST_CHANCE);
+            match shutdown.is_cut() || timer.poll(cx, last_chance).is_ready() {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        }
+        Poll::Pending => Poll::Pending,
     });
     let mut h2 = match within(deadline, handshake).await.flatten() {
         Some(Ok(h2)) => h2,
@@ -73,6 +85,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
         requests: 0,
         idle_since: Instant::now(),
         closing: None,
+        shutdown: shutdown.clone(),
         is_final: false,
         fault: Fault::default(),
         timer: Timer::default(),
@@ -110,8 +123,9 @@ pub(super) struct H2Connection<P: ProxyHttp> {
     /// Requests accepted so far.
     requests: u32,
     pub(super) idle_since: Instant,
-    /// Set once no more requests are taken: when the connection is cut, if it is final.
+    /// Set once no more requests are taken: when the connection is cut, if it is final or idle.
     pub(super) closing: Option<Instant>,
+    pub(super) shutdown: Shutdown,
     /// The connection ends now, whatever is open.
     pub(super) is_final: bool,
     fault: Fault,
@@ -213,13 +227,12 @@ impl<P: ProxyHttp> H2Connection<P> {
         any
     }
 
-    /// Takes no more requests; those that are served go on.
+    /// Takes no more requests but those that are on their way; those that are served go on.
     fn go_away(&mut self, h2: &mut Server) {
         self.shared.close();
-        self.closing = after(Instant::now(), Some(CLOSE_TIME));
-        if !self.is_idle(h2) {
-            h2.graceful_shutdown();
-        }
+        self.closing = after(Instant::now(), Some(IDLE_CLOSE_TIME));
+        self.shared.frames.lock().closes_at_once = self.is_idle(h2);
+        h2.graceful_shutdown();
     }
 
     /// Ends the connection and all its streams.
@@ -266,6 +279,9 @@ impl<P: ProxyHttp> H2Connection<P> {
             return self.refuse(id, respond);
         }
         self.requests = self.requests.saturating_add(1);
+        if self.closing.is_some() {
+            self.shared.frames.lock().closes_at_once = false;
+        }
         if self.requests == limit {
             self.go_away(h2);
         }
