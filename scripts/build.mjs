@@ -50,10 +50,20 @@ const addon = {
 
 const dist = {
   name: 'dist',
-  inputs: () => under('ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.types.json', 'scripts/dist.mjs'),
+  inputs: () =>
+    under(
+      'ts',
+      'index.d.ts',
+      'tsconfig.json',
+      'tsconfig.types.json',
+      'scripts/dist.mjs',
+      'scripts/schema.mjs',
+    ),
   extra: () => [
     versionOf('typescript'),
     versionOf('rolldown'),
+    versionOf('yaml'),
+    versionOf('amaro'),
     JSON.stringify(json('package.json')?.exports),
   ],
   outputs: () => under('dist'),
@@ -63,6 +73,7 @@ const dist = {
     await tool('typescript', 'tsc', ['-p', 'tsconfig.types.json'])
     completeTypes(root)
     await writeCode(root)
+    await run(process.execPath, [join(root, 'scripts/schema.mjs')])
   },
 }
 

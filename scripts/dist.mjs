@@ -3,6 +3,8 @@
 //   dist/cjs       the code that Node runs, and all types
 //   dist/NAME.js   what `import` gets: the names of dist/cjs, so that there is one of each class either way
 //   dist/esm       the same code as modules, for bundlers (condition `module`)
+//   dist/cjs/cli   the command, which is not for import; what it needs of other packages is in dist/ too, so that
+//                  the package depends on none
 //
 // CommonJS is what Node runs, as `require` of a module warns on Node 22.12. Few files, as each that is loaded
 // costs a third of a millisecond.
@@ -13,10 +15,26 @@ import { dirname, join } from 'node:path'
 export async function writeCode(root) {
   const at = (...path) => join(root, 'dist', ...path)
   const input = Object.fromEntries(entriesOf(root).map((name) => [name, join(root, 'ts', `${name}.ts`)]))
-  const output = await bundle(root, input, { cjs: at('cjs'), esm: at('esm') })
-  for (const { isEntry, name, exports } of output) if (isEntry) writeEntry(at(), name, exports)
+  const command = (name) => ({ [name]: join(root, 'ts', `${name}.ts`) })
+  const output = await bundle(root, { ...input, ...command('cli/index') }, { cjs: at('cjs') })
+  await bundle(root, { ...input, ...command('cli/hooks') }, { esm: at('esm') })
+  for (const { isEntry, name, exports } of output)
+    if (isEntry && name in input) writeEntry(at(), name, exports)
+  copyFileSync(join(root, 'node_modules/amaro/dist/index.js'), at('amaro.cjs'))
+  writeFileSync(at('LICENSES.txt'), licences(root))
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')
+}
+
+/** The licences of what of other packages is in dist/. */
+function licences(root) {
+  const files = { yaml: ['LICENSE'], amaro: ['LICENSE.md', 'dist/LICENSE'] }
+  const texts = Object.entries(files).map(([name, list]) => {
+    const { version } = JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8'))
+    const read = (file) => readFileSync(join(root, 'node_modules', name, file), 'utf8')
+    return `${name} ${version}\n\n${list.map(read).join('\n')}`
+  })
+  return texts.join('\n----\n\n')
 }
 
 /** Bundles the modules of `input` into a folder for each format, with what they share in files of its own. */

@@ -8,6 +8,7 @@ import { type Http2Options, http2Rules } from './http2.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions, NativeRoute } from './native.js'
 import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
+import { overridden } from './overrides.js'
 import { type AnyPart, type AnyPhases, Phase } from './phases.js'
 import { type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
@@ -91,7 +92,8 @@ export interface HttpProxyOptions extends RouteValues {
 
 const BYTES = 2 ** 31 - 1
 
-const proxyRules = {
+/** @internal The rules of {@link HttpProxyOptions}. */
+export const proxyRules = {
   name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
@@ -184,8 +186,9 @@ export class HttpProxy extends Service {
   constructor(phases: AnyPhases | readonly AnyPart[], options?: HttpProxyOptions)
   /** Without `upstreamPeer` where values say what becomes of requests; any other gets a 404. */
   constructor(phases: AnyPart, options: HttpProxyOptions & ActingOptions)
-  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[], options: HttpProxyOptions = {}) {
+  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[], given: HttpProxyOptions = {}) {
     super()
+    const options = overridden.proxy(given)
     const problems: OptionProblem[] = []
     const checked = checkInto(proxyRules, options, problems)
     const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked

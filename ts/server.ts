@@ -4,6 +4,7 @@ import { invalidOptions, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
 import { NativeServer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
+import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service } from './service.js'
 import { onSignals } from './signals.js'
@@ -63,7 +64,8 @@ export interface ServiceStats {
   }
 }
 
-const rules = {
+/** @internal The rules of {@link ServerOptions}. */
+export const serverRules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
   logger: value<Logger | false | undefined>(
@@ -109,7 +111,11 @@ export class Server {
 
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
   constructor(options: ServerOptions = {}) {
-    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions('Server', rules, options)
+    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions(
+      'Server',
+      serverRules,
+      overridden.server(options),
+    )
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
@@ -137,6 +143,11 @@ export class Server {
     return service
   }
 
+  /** @internal The services of a server; undefined for what is none. */
+  static servicesOf(server: unknown): readonly Service[] | undefined {
+    return typeof server === 'object' && server !== null && #services in server ? server.#services : undefined
+  }
+
   /**
    * Binds every endpoint and starts every service. If one fails nothing stays bound, and it may
    * be called again. While it runs or after it, further calls return the same promise.
@@ -145,6 +156,8 @@ export class Server {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
+    if (overridden.isCheck())
+      return Promise.reject(new UsageError('START_FAILED', 'this is a check, in which no server starts'))
     this.#starting ??= this.#start()
     return this.#starting
   }

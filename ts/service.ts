@@ -27,7 +27,8 @@ export interface SocketOptions {
 
 const BYTES = 2 ** 31 - 1
 
-const socketRules = {
+/** @internal The rules of {@link SocketOptions}. */
+export const socketRules = {
   backlog: integer(1_024, 1, 65_535),
   reusePort: flag(false, 'reusePort'),
   ipv6Only: flag<boolean | undefined>(undefined),
@@ -106,6 +107,11 @@ export abstract class Service {
   /** @internal */
   static is(value: unknown): value is Service {
     return typeof value === 'object' && value !== null && #isTaken in value
+  }
+
+  /** @internal What it was told to listen on is forgotten. */
+  static forgetEndpoints(service: Service): void {
+    ;(service.endpoints as Endpoint[]).length = 0
   }
 
   /** @internal It belongs to a server from now on. */

@@ -1,0 +1,57 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { UsageError } from '../errors.js'
+import { setOverrides } from '../overrides.js'
+import type { Service } from '../service.js'
+import type { RunArgs } from './args.js'
+import { type Runnable, runnable } from './exported.js'
+import { Failure } from './failure.js'
+import { listen } from './listen.js'
+import { loadModule, told } from './load.js'
+import { settingsOf } from './settings.js'
+
+/** Runs a module until it is told to stop; with `--test` only checks it. @throws Failure */
+export async function run(args: RunArgs, say: (line: string) => void): Promise<void> {
+  const { module, test } = args
+  const settings = settingsOf(args, process.env)
+  setOverrides(settings.overrides)
+  const exported = await loadModule(module)
+  let made: Runnable
+  try {
+    made = await runnable(exported, module)
+  } catch (error) {
+    throw error instanceof Failure ? error : new Failure(told(module, error))
+  }
+  listen(made.services, settings, module)
+  if (test) say(`${module}: ok: ${summary(made.services)}`)
+  else await serve(made, module, say)
+}
+
+async function serve(
+  { server, services }: Runnable,
+  module: string,
+  say: (line: string) => void,
+): Promise<void> {
+  // Signals are listened to from before the start on.
+  const ended = server.run()
+  ended.catch(() => undefined)
+  try {
+    await server.start()
+    for (const { name, endpoints } of services)
+      for (const { url } of endpoints) say(`${name}: listening on ${url}`)
+    await ended
+  } catch (error) {
+    // One that was told to stop before it had started has not failed.
+    if (!(error instanceof UsageError && error.code === 'SERVER_CLOSED'))
+      throw new Failure(told(module, error))
+  }
+  // What was logged last goes out first.
+  await turn()
+}
+
+function summary(services: readonly Service[]): string {
+  return services
+    .map(
+      ({ name, endpoints }) => `${name} on ${endpoints.map(({ asked }) => asked).join(', ') || 'no address'}`,
+    )
+    .join('; ')
+}
