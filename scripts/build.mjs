@@ -14,7 +14,7 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { bundle, completeTypes, writeCode } from './dist.mjs'
+import { bundle, completeTypes, hasCommand, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
 import { NAPI_BUILD } from './napi.mjs'
@@ -73,7 +73,7 @@ const dist = {
     await tool('typescript', 'tsc', ['-p', 'tsconfig.types.json'])
     completeTypes(root)
     await writeCode(root)
-    await run(process.execPath, [join(root, 'scripts/schema.mjs')])
+    if (hasCommand(root)) await run(process.execPath, [join(root, 'scripts/schema.mjs')])
   },
 }
 

@@ -8,23 +8,27 @@
 //
 // CommonJS is what Node runs, as `require` of a module warns on Node 22.12. Few files, as each that is loaded
 // costs a third of a millisecond.
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 /** Writes the code. The compiler adds the types, then {@link completeTypes}. */
 export async function writeCode(root) {
   const at = (...path) => join(root, 'dist', ...path)
   const input = Object.fromEntries(entriesOf(root).map((name) => [name, join(root, 'ts', `${name}.ts`)]))
-  const command = (name) => ({ [name]: join(root, 'ts', `${name}.ts`) })
+  const command = (name) => (hasCommand(root) ? { [name]: join(root, 'ts', `${name}.ts`) } : {})
   const output = await bundle(root, { ...input, ...command('cli/index') }, { cjs: at('cjs') })
   await bundle(root, { ...input, ...command('cli/hooks') }, { esm: at('esm') })
   for (const { isEntry, name, exports } of output)
     if (isEntry && name in input) writeEntry(at(), name, exports)
-  copyFileSync(join(root, 'node_modules/amaro/dist/index.js'), at('amaro.cjs'))
-  writeFileSync(at('LICENSES.txt'), licences(root))
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')
+  if (!hasCommand(root)) return
+  copyFileSync(join(root, 'node_modules/amaro/dist/index.js'), at('amaro.cjs'))
+  writeFileSync(at('LICENSES.txt'), licences(root))
 }
+
+/** Whether this is a checkout of all of it. */
+export const hasCommand = (root) => existsSync(join(root, 'ts/cli/index.ts'))
 
 /** The licences of what of other packages is in dist/. */
 function licences(root) {

@@ -64,8 +64,7 @@ export interface ServiceStats {
   }
 }
 
-/** @internal The rules of {@link ServerOptions}. */
-export const serverRules = {
+const rules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
   logger: value<Logger | false | undefined>(
@@ -75,6 +74,10 @@ export const serverRules = {
   ),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
+
+/** @internal The rules of {@link ServerOptions}. */
+export { rules as serverRules }
+
 const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
 const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
@@ -113,7 +116,7 @@ export class Server {
   constructor(options: ServerOptions = {}) {
     const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions(
       'Server',
-      serverRules,
+      rules,
       overridden.server(options),
     )
     this.#graceMs = graceMs
