@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { UsageError } from '../errors.js'
 import { setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
+import { onSignals } from '../signals.js'
 import type { RunArgs } from './args.js'
 import { type Runnable, runnable } from './exported.js'
 import { Failure } from './failure.js'
@@ -14,6 +15,9 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   const { module, test } = args
   const settings = settingsOf(args, process.env)
   setOverrides(settings.overrides)
+  // The first process of a container has to listen, or a signal is nothing to it.
+  const stop = () => process.exit(test ? 1 : 0)
+  const early = onSignals({ graceful: stop, fast: stop })
   const exported = await loadModule(module)
   let made: Runnable
   try {
@@ -23,16 +27,18 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   }
   listen(made.services, settings, module)
   if (test) say(`${module}: ok: ${summary(made.services)}`)
-  else await serve(made, module, say)
+  else await serve(made, module, say, early)
 }
 
 async function serve(
   { server, services }: Runnable,
   module: string,
   say: (line: string) => void,
+  early: () => void,
 ): Promise<void> {
-  // Signals are listened to from before the start on.
+  // From now on it listens to signals.
   const ended = server.run()
+  early()
   ended.catch(() => undefined)
   try {
     await server.start()
