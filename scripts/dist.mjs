@@ -30,10 +30,12 @@ export async function writeCode(root) {
 /** Whether this is a checkout of all of it. */
 export const hasCommand = (root) => existsSync(join(root, 'ts/cli/index.ts'))
 
+/** The packages that dist/ has parts of, and their licences. They are development dependencies here. */
+export const BUILT_IN = { yaml: ['LICENSE'], amaro: ['LICENSE.md', 'dist/LICENSE'] }
+
 /** The licences of what of other packages is in dist/. */
 function licences(root) {
-  const files = { yaml: ['LICENSE'], amaro: ['LICENSE.md', 'dist/LICENSE'] }
-  const texts = Object.entries(files).map(([name, list]) => {
+  const texts = Object.entries(BUILT_IN).map(([name, list]) => {
     const { version } = JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8'))
     const read = (file) => readFileSync(join(root, 'node_modules', name, file), 'utf8')
     return `${name} ${version}\n\n${list.map(read).join('\n')}`
