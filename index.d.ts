@@ -3,7 +3,7 @@
 
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)
+  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -75,6 +75,19 @@ export declare class NativeServer {
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
+  /**
+   * Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
+   * its number.
+   */
+  addBackground(options: NativeBackgroundOptions): number
+  /** Has a service start when another is ready, and stop before it. */
+  addDependency(service: number, on: number): void
+  /** A background service is ready, in the start of this number. */
+  backgroundReady(service: number, run: number): void
+  /** A background service has ended, or failed, in the start of this number. */
+  backgroundEnded(service: number, run: number, error?: string | undefined | null): void
+  /** Has a start that waits for services end. */
+  giveUpStart(): void
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
   addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
@@ -146,6 +159,17 @@ export interface NativeAction {
   /** `name\0value\n` for each field of an answer. */
   fields: string
   body?: Uint8Array
+}
+
+/** How a background service runs. */
+export interface NativeBackgroundOptions {
+  name: string
+  /** 0 is forever. */
+  readyTimeoutMs: number
+  /** Whether it is started again when it fails. */
+  restarts: boolean
+  restartDelayMs: number
+  maxRestartDelayMs: number
 }
 
 /** Views over memory of the addon that only the JS thread touches. */
@@ -397,6 +421,21 @@ export interface NativeServerOptions {
   batchJsThread: boolean
 }
 
+/** Something that JavaScript is told of a service. */
+export interface NativeServiceEvent {
+  /** The number of its server. */
+  server: number
+  /** Its number within the server. */
+  service: number
+  /** `start` or `stop` its work, or the `state` it is in now. */
+  kind: string
+  /** Which of its starts. */
+  run: number
+  state: string
+  /** Why it has failed. */
+  error?: string
+}
+
 /** Numbers of a service. */
 export interface NativeServiceStats {
   name: string
@@ -420,9 +459,14 @@ export interface NativeSocketOptions {
 /** What became of a start: the bound addresses by service and endpoint, or why there are none. */
 export interface NativeStarted {
   addresses: Array<Array<string>>
-  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
+  /**
+   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
+   * `START_FAILED`.
+   */
   code?: string
   message?: string
+  /** With `SERVICE_FAILED`: which service. */
+  service?: number
 }
 
 /** The head of a response, or why there is none. */

@@ -69,6 +69,7 @@ const OPTIONS = [
   ['TLS of a peer', 'ts/tls/peer-tls.ts', 'PeerTlsOptions', 'peerTlsRules'],
   ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],
   ['tcpKeepalive', 'ts/peer.ts', 'TcpKeepalive', 'keepaliveRules'],
+  ['BackgroundService', 'ts/background.ts', 'BackgroundServiceOptions', 'rules'],
   ['DemoOrigin', 'ts/demo-origin.ts', 'DemoOriginOptions', 'rules'],
 ] as const
 

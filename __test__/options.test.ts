@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type AnyPhases,
+  BackgroundService,
   HttpPeer,
   HttpProxy,
   type HttpProxyOptions,
@@ -71,6 +72,7 @@ describe('what is not an option is refused', () => {
     ['Server', (options) => new Server(options)],
     ['HttpProxy', (options) => new HttpProxy({ upstreamPeer: peer }, options)],
     ['addTcp', (options) => new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', options)],
+    ['BackgroundService', (options) => new BackgroundService('a', () => {}, options)],
     ['HttpPeer', (options) => new HttpPeer(DEAD, options)],
     ['tcpKeepalive', (options) => new HttpPeer(DEAD, { tcpKeepalive: options })],
   ]

@@ -4,10 +4,16 @@ import { expectTypeOf, test } from 'vitest'
 import {
   type ActingOptions,
   type Address,
+  type AddServiceOptions,
   type Answer,
   type AnyPart,
   type AnyPhases,
   type Awaitable,
+  type BackgroundContext,
+  type BackgroundFunction,
+  BackgroundService,
+  type BackgroundServiceOptions,
+  type BackgroundWork,
   type BodyEnd,
   type BodyResult,
   type BodySource,
@@ -62,8 +68,11 @@ import {
   type RouteValues,
   type SelfSigned,
   Server,
+  type ServerEvents,
   type ServerOptions,
+  type ServerState,
   type Service,
+  type ServiceState,
   type ServiceStats,
   type Session,
   type SocketOptions,
@@ -300,6 +309,47 @@ test('the session and what it gives', () => {
     upstream.peer
     // @ts-expect-error not a status
     ;(null as unknown as Session).respond('no')
+  })
+})
+
+test('background services, dependencies and events', () => {
+  expectTypeOf<BackgroundService>().toExtend<Service>()
+  expectTypeOf<ConstructorParameters<typeof BackgroundService>>().toEqualTypeOf<
+    [name: string, work: BackgroundFunction | BackgroundWork, options?: BackgroundServiceOptions | undefined]
+  >()
+  expectTypeOf<BackgroundServiceOptions['onFailure']>().toEqualTypeOf<
+    'close' | 'restart' | 'continue' | undefined
+  >()
+  expectTypeOf<AddServiceOptions>().toEqualTypeOf<{ dependsOn?: readonly Service[] }>()
+  expectTypeOf<Parameters<BackgroundFunction>[0]>().toEqualTypeOf<BackgroundContext & { ready(): void }>()
+  expectTypeOf<Service['state']>().toEqualTypeOf<ServiceState>()
+  expectTypeOf<Server['state']>().toEqualTypeOf<ServerState>()
+  compiled(() => {
+    const server = new Server()
+    const work = server.addService(
+      new BackgroundService('a', ({ signal, ready }) => {
+        expectTypeOf(signal).toEqualTypeOf<AbortSignal>()
+        ready()
+      }),
+      {
+        dependsOn: [
+          new BackgroundService('b', {
+            async start({ signal }) {
+              expectTypeOf(signal).toEqualTypeOf<AbortSignal>()
+            },
+          }),
+        ],
+      },
+    )
+    expectTypeOf(work).toEqualTypeOf<BackgroundService>()
+    server.on('state', (state) => expectTypeOf(state).toEqualTypeOf<ServerState>())
+    server.on('service', (...given) => expectTypeOf(given).toEqualTypeOf<ServerEvents['service']>())
+    server.on('error', (error, service) => {
+      expectTypeOf(error).toEqualTypeOf<UsageError>()
+      expectTypeOf(service).toEqualTypeOf<Service>()
+    })
+    // @ts-expect-error what is to be ready is said in start or by ready()
+    new BackgroundService('c', { ready() {} })
   })
 })
 

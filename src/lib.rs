@@ -9,11 +9,13 @@
 #[cfg(feature = "bench")]
 mod allocations;
 mod app;
+mod background;
 #[cfg(feature = "bench")]
 mod bench;
 mod crossing;
 mod inject;
 mod log;
+mod mailbox;
 mod options;
 mod peers;
 mod phases;

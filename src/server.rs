@@ -5,8 +5,8 @@ use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    CloseReport, Ends, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    StartError,
+    BackgroundOptions, BackgroundService, CloseReport, Ends, ListeningService, Observer,
+    RuntimeOptions, Server, ServerApp, ServerOptions, Service, Shutdown, StartError,
 };
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
@@ -14,6 +14,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use crate::app::ProxyApp;
+use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
@@ -25,6 +26,10 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    /// A service and one that it depends on.
+    dependencies: Mutex<Vec<(u32, u32)>>,
+    events: Events,
+    gone: Shutdown,
     batch_js_thread: bool,
 }
 
@@ -41,6 +46,7 @@ struct Planned {
 enum App {
     Proxy(Arc<ProxyApp>),
     Origin(Arc<DemoOrigin>),
+    Background(Arc<JsWork>, BackgroundOptions),
 }
 
 impl Planned {
@@ -48,6 +54,10 @@ impl Planned {
         match &self.app {
             App::Proxy(app) => self.serving(app),
             App::Origin(app) => self.serving(app),
+            App::Background(work, options) => {
+                let name = self.name.clone();
+                Box::new(BackgroundService::new(name, work.clone(), options.clone()))
+            }
         }
     }
 
@@ -68,7 +78,7 @@ impl Planned {
                     created: pool.created as f64,
                 }
             }
-            App::Origin(_) => NativePoolStats::default(),
+            App::Origin(_) | App::Background(..) => NativePoolStats::default(),
         }
     }
 }
@@ -87,9 +97,12 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
+    /// `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
+    /// With `SERVICE_FAILED`: which service.
+    pub service: Option<u32>,
 }
 
 /// How many ended by themselves, and how many were cut.
@@ -131,12 +144,18 @@ impl NativeServer {
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = length(options.grace_ms);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
+        let (id, events) = (options.server_id, crossing.events.clone());
+        let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
+        let observer = Some(observer);
+        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), observer }));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            dependencies: Mutex::default(),
+            events: crossing.events.clone(),
+            gone: crossing.gone.clone(),
             batch_js_thread: options.batch_js_thread,
         })
     }
@@ -156,6 +175,45 @@ impl NativeServer {
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
         self.plan(app, options.runtime(), options.max_connections, options.name)
+    }
+
+    /// Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
+    /// its number.
+    #[napi(catch_unwind)]
+    pub fn add_background(&self, options: NativeBackgroundOptions) -> u32 {
+        let service = self.services.lock().len() as u32;
+        let (events, gone) = (self.events.clone(), self.gone.clone());
+        let work = JsWork::new(self.log.server, service, events, gone);
+        let app = App::Background(work, options.options());
+        self.plan(app, RuntimeOptions::default(), 0, options.name)
+    }
+
+    /// Has a service start when another is ready, and stop before it.
+    #[napi(catch_unwind)]
+    pub fn add_dependency(&self, service: u32, on: u32) {
+        self.dependencies.lock().push((service, on));
+    }
+
+    /// A background service is ready, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ready(&self, service: u32, run: u32) {
+        if let Some(work) = self.work(service) {
+            work.ready(run);
+        }
+    }
+
+    /// A background service has ended, or failed, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ended(&self, service: u32, run: u32, error: Option<String>) {
+        if let Some(work) = self.work(service) {
+            work.ended(run, error);
+        }
+    }
+
+    /// Has a start that waits for services end.
+    #[napi(catch_unwind)]
+    pub fn give_up_start(&self) {
+        self.server.give_up_start();
     }
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
@@ -188,10 +246,7 @@ impl NativeServer {
             crate::scheduling::batch();
         }
         let (deferred, promise) = env.create_deferred()?;
-        let mut added = Ok(());
-        for planned in self.services.lock().iter() {
-            added = added.and_then(|()| self.server.add_service(planned.service()));
-        }
+        let added = self.add_all();
         let server = self.server.clone();
         in_background("millrace-start", move || {
             let started = added.and_then(|()| server.start());
@@ -233,6 +288,27 @@ impl NativeServer {
 }
 
 impl NativeServer {
+    fn add_all(&self) -> std::result::Result<(), StartError> {
+        let services = self.services.lock();
+        let services = services.iter().map(|planned| self.server.add_service(planned.service()));
+        let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
+        for &(service, on) in self.dependencies.lock().iter() {
+            let (service, on) = (ids.get(service as usize), ids.get(on as usize));
+            let (Some(service), Some(on)) = (service, on) else {
+                return Err(StartError::NoService);
+            };
+            self.server.add_dependency(*service, *on)?;
+        }
+        Ok(())
+    }
+
+    fn work(&self, service: u32) -> Option<Arc<JsWork>> {
+        match &self.services.lock().get(service as usize)?.app {
+            App::Background(work, _) => Some(work.clone()),
+            App::Proxy(_) | App::Origin(_) => None,
+        }
+    }
+
     fn plan(&self, app: App, runtime: RuntimeOptions, max_connections: u32, name: String) -> u32 {
         let max_connections = max_connections as usize;
         let planned = Planned { name, app, runtime, max_connections, endpoints: Vec::new() };
@@ -254,7 +330,7 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                     .iter()
                     .map(|service| service.iter().map(ToString::to_string).collect())
                     .collect();
-                NativeStarted { addresses, code: None, message: None }
+                NativeStarted { addresses, code: None, message: None, service: None }
             }
             Err(error) => {
                 let code = match &error {
@@ -263,13 +339,20 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                     }
                     StartError::Bind(_) => "BIND_FAILED",
                     StartError::Closed => "SERVER_CLOSED",
+                    StartError::Service { .. } => "SERVICE_FAILED",
+                    StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
                     _ => "START_FAILED",
                 };
                 let message = error.to_string();
+                let service = match &error {
+                    StartError::Service { id, .. } => Some(id.index() as u32),
+                    _ => None,
+                };
                 NativeStarted {
                     addresses: Vec::new(),
                     code: Some(code.to_owned()),
                     message: Some(message),
+                    service,
                 }
             }
         }

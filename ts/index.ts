@@ -2,6 +2,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export {
+  type BackgroundContext,
+  type BackgroundFunction,
+  BackgroundService,
+  type BackgroundServiceOptions,
+  type BackgroundWork,
+} from './background.js'
 export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
@@ -47,8 +54,17 @@ export { type ActingOptions, HttpProxy, type HttpProxyOptions } from './proxy.js
 export type { RequestMatch } from './routes/match.js'
 export type { Route } from './routes/routes.js'
 export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
-export { type CloseReport, type Ends, Server, type ServerOptions, type ServiceStats } from './server.js'
-export { Service, type SocketOptions } from './service.js'
+export {
+  type AddServiceOptions,
+  type CloseReport,
+  type Ends,
+  Server,
+  type ServerEvents,
+  type ServerOptions,
+  type ServerState,
+  type ServiceStats,
+} from './server.js'
+export { Service, type ServiceState, type SocketOptions } from './service.js'
 export type {
   Address,
   ConnectionView,

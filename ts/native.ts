@@ -15,6 +15,7 @@ export type {
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,
+  NativeServiceEvent,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTlsInfo,

@@ -45,17 +45,28 @@ export interface Host {
   numberOf(peer: HttpPeer): number
 }
 
-/** One of the things a server runs: an `HttpProxy`, or a `DemoOrigin`. */
+/** Where a service is in its life. One that is `restarting` has failed and waits for its next start. */
+export type ServiceState = 'new' | 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped' | 'failed'
+
+/** One of the things a server runs: an `HttpProxy`, a `BackgroundService`, or a `DemoOrigin`. */
 export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
   #isTaken = false
+  #state: ServiceState = 'new'
 
   /** Its name, in the log and of its threads. */
   abstract get name(): string
 
+  /** Where it is in its life: `ready` when it serves. A server emits `service` when that changes. */
+  get state(): ServiceState {
+    return this.#state
+  }
+
   /** @internal Whether it can be offered by ALPN. */
   protected abstract readonly speaksH2: boolean
+  /** @internal Whether it can have endpoints. */
+  protected readonly listens: boolean = true
 
   /**
    * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
@@ -87,6 +98,10 @@ export abstract class Service {
   #check(address: unknown, options: unknown, path: string, problems: OptionProblem[]): NativeSocketOptions {
     if (Object.isFrozen(this.endpoints))
       throw new UsageError('ALREADY_STARTED', 'the server has started: add endpoints before')
+    if (!this.listens) {
+      const allowed = `no endpoint: the service ${this.name} works in the background`
+      throw invalidOptions('addTcp', [{ path: 'address', found: address, allowed }])
+    }
     if (typeof address !== 'string' || splitAddress(address) === undefined)
       problems.push({
         path: 'address',
@@ -123,6 +138,27 @@ export abstract class Service {
 
   /** @internal Adds itself to the addon's server: its number there. */
   abstract addTo(host: Host): number
+
+  /** @internal It has come to another state. */
+  static moved(service: Service, state: ServiceState): void {
+    service.#state = state
+  }
+
+  /** @internal Whether its failure closes the server. */
+  get closesServer(): boolean {
+    return true
+  }
+
+  /** @internal What it threw last. */
+  get cause(): unknown {
+    return undefined
+  }
+
+  /** @internal Its work is to begin, for the so many-th time; only work in the background is told. */
+  begin(_run: number, _native: NativeServer, _number: number): void {}
+
+  /** @internal Its work is to end. */
+  end(_run: number): void {}
 
   /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
   stopped(_crossing: Crossing, _afterMs: number): void {}

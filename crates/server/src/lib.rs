@@ -1,14 +1,16 @@
 //! Server, services, runtimes and termination. Knows no protocol.
 //!
-//! A [`Server`] binds and starts its [`Service`]s together and ends them together. A
-//! [`ListeningService`] hands each connection of its endpoints to its [`ServerApp`], on runtimes
-//! of its own. How it ends is told through [`Shutdown`]: running, draining, cut.
+//! A [`Server`] binds and starts its [`Service`]s together and ends them together, each behind those
+//! it depends on. A [`ListeningService`] hands each connection of its endpoints to its [`ServerApp`],
+//! a [`BackgroundService`] does its [`Background`] work, each on runtimes of its own. How it ends is told through [`Shutdown`]: running, draining, cut.
 
 mod accept;
 mod app;
+mod background;
 mod bell;
 mod connection;
 mod counters;
+mod dependencies;
 mod error;
 mod isolated;
 mod listening;
@@ -17,8 +19,11 @@ mod runtime;
 mod server;
 mod service;
 mod shutdown;
+mod slots;
+mod status;
 
 pub use app::{ConnInfo, ServerApp};
+pub use background::{Background, BackgroundOptions, BackgroundService, OnFailure, Ready};
 pub use bell::Bell;
 pub use counters::Counters;
 pub use error::StartError;
@@ -26,5 +31,6 @@ pub use listening::ListeningService;
 pub use options::{CloseReport, Ends, ServerOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;
-pub use service::{Service, ServiceContext};
+pub use service::{Readiness, Service, ServiceContext, ServiceId};
 pub use shutdown::{Reached, Shutdown, ShutdownTrigger};
+pub use status::{Observer, ServiceError, ServiceEvent, ServiceState, Status};

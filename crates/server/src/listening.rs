@@ -108,7 +108,7 @@ impl<A: ServerApp> Service for ListeningService<A> {
         let runtimes = Runtimes::start(&self.options)?;
         let stacks = self.stacks(runtimes.handles())?;
         self.tell_app(runtimes.handles())?;
-        let ServiceContext { shutdown, log, bell } = context.clone();
+        let ServiceContext { shutdown, log, bell, .. } = context.clone();
         let counters = self.counters.clone();
         let acceptors = Arc::new(Acceptors {
             name: self.name.clone(),
