@@ -129,7 +129,7 @@ describe('what goes before what', () => {
     const all = await folder.run([...args, 'all.yaml'])
     expect([all.code, all.err]).toEqual([
       1,
-      expect.stringContaining('all.yaml:2:9: gateway.js has 2 services'),
+      expect.stringContaining('all.yaml:2:9: gateway.js has 2 services that listen'),
     ])
     const each = await folder.run([...args, 'each.yaml'])
     expect(each).toMatchObject({ code: 0, out: expect.stringContaining('front on 127.0.0.7:0; ') })
@@ -137,6 +137,20 @@ describe('what goes before what', () => {
     expect(none.err).toMatch(
       /^millrace: none\.yaml:2:10: services\.frond: gateway\.js has no service of this name, it has front, /,
     )
+  })
+
+  test('a service in the background is told nothing', async () => {
+    const code = `import { BackgroundService, HttpPeer, HttpProxy, Server } from 'millrace'
+      const server = new Server()
+      server.addService(new BackgroundService('clock', ({ ready, signal }) => {
+        ready()
+        return new Promise((resolve) => signal.addEventListener('abort', () => resolve()))
+      }))
+      server.addService(new HttpProxy({ upstreamPeer: new HttpPeer('http://127.0.0.1:1') }))
+      export default server`
+    const args = ['run', 'gateway.js', '--test', '--listen', '127.0.0.8:0']
+    const { code: rc, out } = await new Folder({ 'gateway.js': code }).run(args)
+    expect([rc, out]).toEqual([0, 'millrace: gateway.js: ok: clock; proxy on 127.0.0.8:0\n'])
   })
 })
 

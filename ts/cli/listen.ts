@@ -14,17 +14,18 @@ export function listen(services: readonly Service[], settings: Settings, module:
         `${place}services.${name}: ${module} has no service of this name, it has ${names.join(', ')}`,
       )
   const { listenFirst, listenOf } = settings
+  const listening = services.filter((service) => Service.isListening(service))
   const all = listenFirst ?? settings.listen
-  if (all !== undefined && services.length !== 1)
+  if (all !== undefined && listening.length !== 1)
     throw new Failure(
-      `${all.source('listen')}${module} has ${services.length} services: say it of each, as services.NAME.listen in a configuration file`,
+      `${all.source('listen')}${module} has ${listening.length} services that listen: say it of each, as services.NAME.listen in a configuration file`,
     )
-  for (const service of services) {
+  for (const service of listening) {
     const own = listenFirst === undefined ? listenOf.get(service.name) : undefined
     if (own !== undefined) bind(service, own, `services.${service.name}.listen`)
     else if (all !== undefined) bind(service, all, 'listen')
   }
-  if (services.every(({ endpoints }) => endpoints.length === 0))
+  if (listening.length > 0 && listening.every(({ endpoints }) => endpoints.length === 0))
     throw new Failure(
       `${module}: nothing says where to listen: --listen 127.0.0.1:8080, MILLRACE_LISTEN, listen in a configuration file, or addTcp in the module`,
     )

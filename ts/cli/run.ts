@@ -56,8 +56,9 @@ async function serve(
 
 function summary(services: readonly Service[]): string {
   return services
-    .map(
-      ({ name, endpoints }) => `${name} on ${endpoints.map(({ asked }) => asked).join(', ') || 'no address'}`,
-    )
+    .map(({ name, endpoints }) => {
+      const places = endpoints.map(({ asked }) => asked).join(', ')
+      return places === '' ? name : `${name} on ${places}`
+    })
     .join('; ')
 }
