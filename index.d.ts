@@ -1,6 +1,14 @@
 /// <reference types="node" />
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
+/** A function of JavaScript that says of connections whether they are taken. */
+export declare class NativeConnectionCheck {
+  /** `ask` gets each question; `answer` has to bring an answer to each. */
+  constructor(ask: (question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void)
+  /** The answer to a question; none if nothing can be said. */
+  answer(question: number, isTaken?: boolean | undefined | null): void
+}
+
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
@@ -89,7 +97,11 @@ export declare class NativeServer {
   /** Has a start that waits for services end. */
   giveUpStart(): void
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
-  addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
+  addEndpoint(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): number
+  /** The same for a service that runs: it listens from now on. A failure is in the result. */
+  listen(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): NativeListening
+  /** Lets go of an endpoint of a service that runs; whether its address is free now. */
+  closeEndpoint(service: number, number: number): Promise<boolean>
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
@@ -159,6 +171,19 @@ export interface NativeAction {
   /** `name\0value\n` for each field of an answer. */
   fields: string
   body?: Uint8Array
+}
+
+/** Whose connections an endpoint takes. Checked and completed in ts/. */
+export interface NativeAdmissionOptions {
+  /** Proxies that name their clients; absent: there are none. */
+  proxies?: Array<string>
+  othersDirect: boolean
+  proxyTimeoutMs: number
+  /** Absent: everybody. */
+  allow?: Array<string>
+  deny: Array<string>
+  checkTimeoutMs: number
+  acceptsUnchecked: boolean
 }
 
 /** How a background service runs. */
@@ -275,6 +300,16 @@ export interface NativeInjectTls {
   certificates: Array<Uint8Array>
 }
 
+/** What became of an endpoint that was added while its service runs. */
+export interface NativeListening {
+  /** Its number within the service. */
+  number: number
+  address?: string
+  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`. */
+  code?: string
+  message?: string
+}
+
 /** Which requests something is for. Empty lists ask for nothing. */
 export interface NativeMatch {
   hosts: Array<string>
@@ -321,6 +356,8 @@ export interface NativePeer {
   h2MaxStreams: number
   h2PingIntervalMs: number
   connectProxy?: NativeConnectProxy
+  /** `v1` or `v2`. */
+  proxyProtocol?: string
 }
 
 /** How handshakes with an origin are done, in PEM. */
@@ -365,6 +402,9 @@ export interface NativeProxyOptions {
   fallback: NativeRoute
   keepsEncodedSlashes: boolean
   maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
   requestHeaderTimeoutMs: number
   keepAliveTimeoutMs: number
   bodyReadTimeoutMs: number
@@ -454,6 +494,12 @@ export interface NativeSocketOptions {
   keepaliveCount?: number
   recvBuffer?: number
   sendBuffer?: number
+  fastOpen?: number
+  /** Of the file of a Unix socket. */
+  mode?: number
+  uid?: number
+  gid?: number
+  admission?: NativeAdmissionOptions
 }
 
 /** What became of a start: the bound addresses by service and endpoint, or why there are none. */

@@ -196,6 +196,21 @@ describe('a file', () => {
     expect(said(text)[0]).toContain(first)
   })
 
+  test.skipIf(process.platform === 'win32')('may name Unix sockets, with their options', async () => {
+    const folder = new Folder({ 'gateway.js': GATEWAY })
+    const path = join(folder.path, 's.sock')
+    folder.write({ 'conf.yaml': `listen:\n  - unix:${path}\n  - address: unix:${path}2\n    mode: 0o600\n` })
+    const args = ['--config', 'conf.yaml']
+    expect(await holds(folder, args)).toMatchObject({ on: `unix:${path}, unix:${path}2` })
+    expect(said('listen:\n  - address: unix:/a\n    mode: 0o1000\n')[0]).toContain(
+      'conf.yaml:3:11: listen[0].mode: found 512',
+    )
+    expect(said('listen:\n  - address: unix:/a\n    reusePort: true\n')[0]).toContain(
+      'listen[0].reusePort: found true, allowed: no such',
+    )
+    expect(said('listen: [unix:a]\n')[0]).toContain('conf.yaml:1:10: listen[0]: found "unix:a"')
+  })
+
   test('tells all of it at once', () => {
     expect(said('proxy:\n  threads: 0\n  maxQueued: 0\nserver:\n  graceMs: -1\n')).toHaveLength(3)
   })
@@ -219,6 +234,14 @@ describe('the environment', () => {
     expect(names).toContain('MILLRACE_SERVER_GRACE_MS')
     expect(names).toContain('MILLRACE_PROXY_FORWARDING_TRUSTED_PROXIES')
     expect(new Set(names).size).toBe(names.length)
+  })
+
+  test('has processors as numbers, or spread', () => {
+    expect(fromEnvironment({ MILLRACE_PROXY_CPUS: '0,1' }).proxy).toEqual({ cpus: [0, 1] })
+    expect(fromEnvironment({ MILLRACE_PROXY_CPUS: 'spread' }).proxy).toEqual({ cpus: 'spread' })
+    expect(() => fromEnvironment({ MILLRACE_PROXY_CPUS: 'all' })).toThrow(
+      'MILLRACE_PROXY_CPUS: proxy.cpus: found "all"',
+    )
   })
 
   test('is read as what the option is', () => {

@@ -59,7 +59,11 @@ describe('docs/errors.md', () => {
 const OPTIONS = [
   ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
-  ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
+  ['addTcp', 'ts/socket-options.ts', 'SocketOptions', 'socketRules'],
+  ['addUnix', 'ts/socket-options.ts', 'UnixSocketOptions', 'unixRules'],
+  ['owner', 'ts/socket-options.ts', 'SocketOwner', 'ownerRules'],
+  ['Admission', 'ts/admission.ts', 'AdmissionOptions', 'admissionRules'],
+  ['connectionFilter', 'ts/admission.ts', 'ConnectionFilterOptions', 'filterRules'],
   ['http2', 'ts/http2.ts', 'Http2Options', 'http2Rules'],
   ['forwarding', 'ts/forwarding.ts', 'ForwardingOptions', 'forwardingRules'],
   ['Values', 'ts/routes/values.ts', 'RouteValues', 'valueRules'],

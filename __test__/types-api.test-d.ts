@@ -5,6 +5,7 @@ import {
   type ActingOptions,
   type Address,
   type AddServiceOptions,
+  type AdmissionOptions,
   type Answer,
   type AnyPart,
   type AnyPhases,
@@ -20,6 +21,8 @@ import {
   type Certificate,
   type ClientAuth,
   type CloseReport,
+  type ConnectionCheck,
+  type ConnectionFilterOptions,
   type ConnectionView,
   type ConnectProxy,
   type Decision,
@@ -44,6 +47,7 @@ import {
   type HttpPeerOptions,
   HttpProxy,
   type HttpProxyOptions,
+  type IncomingConnection,
   type InterimResponse,
   type Logger,
   type OptionProblem,
@@ -56,6 +60,7 @@ import {
   type ProxyErrorOptions,
   type ProxyHttp,
   type ProxyPart,
+  type ProxyProtocolOptions,
   type ReadBodyOptions,
   type Redirect,
   type RequestHeader,
@@ -76,6 +81,7 @@ import {
   type ServiceStats,
   type Session,
   type SocketOptions,
+  type SocketOwner,
   type StreamTransform,
   type SubrequestOptions,
   selfSigned,
@@ -86,6 +92,7 @@ import {
   type TlsView,
   type Transform,
   type TransformOptions,
+  type UnixSocketOptions,
   type UpstreamView,
   type UsageCode,
   type UsageError,
@@ -151,6 +158,31 @@ test('server and services', () => {
   expectTypeOf<TlsEndpoint['updateCertificates']>()
     .parameter(0)
     .toEqualTypeOf<Certificate | readonly Certificate[]>()
+  expectTypeOf<HttpProxy['addUnix']>().parameters.toEqualTypeOf<
+    [path: string, options?: UnixSocketOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addUnix']>().returns.toEqualTypeOf<Endpoint>()
+  expectTypeOf<Endpoint['close']>().toEqualTypeOf<() => Promise<void>>()
+  expectTypeOf<UnixSocketOptions['owner']>().toEqualTypeOf<SocketOwner | undefined>()
+  expectTypeOf<SocketOwner>().toEqualTypeOf<{ uid?: number; gid?: number }>()
+  expectTypeOf<SocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<UnixSocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<AdmissionOptions['proxyProtocol']>().toEqualTypeOf<ProxyProtocolOptions | undefined>()
+  expectTypeOf<AdmissionOptions['connectionFilter']>().toEqualTypeOf<
+    ConnectionFilterOptions | ConnectionCheck | undefined
+  >()
+  expectTypeOf<ConnectionCheck>().toEqualTypeOf<
+    (connection: IncomingConnection) => boolean | PromiseLike<boolean>
+  >()
+  expectTypeOf<IncomingConnection>().toEqualTypeOf<{ readonly client: Address; readonly server: Address }>()
+  compiled(() => {
+    // @ts-expect-error who is believed has to be said
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { proxyProtocol: {} })
+    // @ts-expect-error a Unix socket has no port to share
+    new HttpProxy({ upstreamPeer: peer }).addUnix('/a', { reusePort: true })
+    // @ts-expect-error a check says true or false
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { connectionFilter: () => 'yes' })
+  })
   expectTypeOf<SocketOptions['tcpKeepalive']>().toEqualTypeOf<TcpKeepalive | undefined>()
   compiled(() => {
     // @ts-expect-error a service is made by a class of millrace

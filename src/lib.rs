@@ -6,6 +6,7 @@
 // In tests that macro exports nothing; what is unused is found in every other build.
 #![cfg_attr(test, allow(dead_code))]
 
+mod admission;
 #[cfg(feature = "bench")]
 mod allocations;
 mod app;

@@ -1,18 +1,20 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use millrace_demo_origin::DemoOrigin;
-use millrace_listeners::Endpoint;
+use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, CloseReport, Ends, ListeningService, Observer,
-    RuntimeOptions, Server, ServerApp, ServerOptions, Service, Shutdown, StartError,
+    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
+    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
+    Shutdown, StartError,
 };
+use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
@@ -39,7 +41,10 @@ struct Planned {
     app: App,
     runtime: RuntimeOptions,
     max_connections: usize,
+    client_limit: Option<ClientLimit>,
     endpoints: Vec<Endpoint>,
+    /// What changes its endpoints once it runs.
+    running: Option<Endpoints>,
 }
 
 /// The app of a service.
@@ -50,10 +55,10 @@ enum App {
 }
 
 impl Planned {
-    fn service(&self) -> Box<dyn Service> {
+    fn service(&mut self) -> Box<dyn Service> {
         match &self.app {
-            App::Proxy(app) => self.serving(app),
-            App::Origin(app) => self.serving(app),
+            App::Proxy(app) => self.serving(app.clone()),
+            App::Origin(app) => self.serving(app.clone()),
             App::Background(work, options) => {
                 let name = self.name.clone();
                 Box::new(BackgroundService::new(name, work.clone(), options.clone()))
@@ -61,10 +66,13 @@ impl Planned {
         }
     }
 
-    fn serving<A: ServerApp>(&self, app: &Arc<A>) -> Box<dyn Service> {
+    fn serving<A: ServerApp>(&mut self, app: Arc<A>) -> Box<dyn Service> {
         let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
-        let service = ListeningService::new(name, app.clone(), endpoints, self.runtime.clone());
-        Box::new(service.max_connections(Some(self.max_connections)))
+        let service = ListeningService::new(name, app, endpoints, self.runtime.clone())
+            .max_connections(Some(self.max_connections))
+            .client_limit(self.client_limit);
+        self.running = Some(service.endpoints());
+        Box::new(service)
     }
 
     fn pool(&self) -> NativePoolStats {
@@ -110,6 +118,17 @@ pub struct NativeStarted {
 pub struct NativeEnds {
     pub finished: f64,
     pub cut: f64,
+}
+
+/// What became of an endpoint that was added while its service runs.
+#[napi(object, object_from_js = false)]
+pub struct NativeListening {
+    /// Its number within the service.
+    pub number: u32,
+    pub address: Option<String>,
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
+    pub code: Option<String>,
+    pub message: Option<String>,
 }
 
 /// What became of the work of a server since it began to drain.
@@ -167,14 +186,15 @@ impl NativeServer {
         let made = options.proxy()?;
         let app =
             ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
-        Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
+        let (runtime, limit) = (options.runtime(), options.client_limit());
+        Ok(self.plan(App::Proxy(app), runtime, options.max_connections, limit, options.name))
     }
 
     /// Adds a service with the demo's origin; its number.
     #[napi(catch_unwind)]
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
-        self.plan(app, options.runtime(), options.max_connections, options.name)
+        self.plan(app, options.runtime(), options.max_connections, None, options.name)
     }
 
     /// Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
@@ -185,7 +205,7 @@ impl NativeServer {
         let (events, gone) = (self.events.clone(), self.gone.clone());
         let work = JsWork::new(self.log.server, service, events, gone);
         let app = App::Background(work, options.options());
-        self.plan(app, RuntimeOptions::default(), 0, options.name)
+        self.plan(app, RuntimeOptions::default(), 0, None, options.name)
     }
 
     /// Has a service start when another is ready, and stop before it.
@@ -218,25 +238,62 @@ impl NativeServer {
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
     #[napi(catch_unwind)]
-    pub fn add_tcp(
+    pub fn add_endpoint(
         &self,
         service: u32,
         address: String,
         options: NativeSocketOptions,
         tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
     ) -> Result<u32> {
-        let invalid = |_| Error::new(Status::InvalidArg, format!("not an address: {address}"));
-        let address: SocketAddr = address.parse().map_err(invalid)?;
+        let endpoint = endpoint(&address, &options, tls, check)?;
         let mut services = self.services.lock();
-        let Some(service) = services.get_mut(service as usize) else {
-            return Err(Error::new(Status::InvalidArg, "no such service".to_owned()));
-        };
-        let endpoint = options.endpoint(address);
-        service.endpoints.push(match tls {
-            Some(tls) => endpoint.tls(tls.tls.clone()),
-            None => endpoint,
-        });
+        let Some(service) = services.get_mut(service as usize) else { return Err(no_service()) };
+        service.endpoints.push(endpoint);
         Ok((service.endpoints.len() - 1) as u32)
+    }
+
+    /// The same for a service that runs: it listens from now on. A failure is in the result.
+    #[napi(catch_unwind)]
+    pub fn listen(
+        &self,
+        service: u32,
+        address: String,
+        options: NativeSocketOptions,
+        tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
+    ) -> Result<NativeListening> {
+        let endpoint = endpoint(&address, &options, tls, check)?;
+        let added = self.endpoints(service)?.add(&endpoint);
+        let none = NativeListening { number: 0, address: None, code: None, message: None };
+        Ok(match added {
+            Ok((number, address)) => {
+                let address = Some(address.to_string());
+                NativeListening { number: number as u32, address, ..none }
+            }
+            Err(error) => NativeListening {
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                ..none
+            },
+        })
+    }
+
+    /// Lets go of an endpoint of a service that runs; whether its address is free now.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn close_endpoint<'env>(
+        &self,
+        env: &'env Env,
+        service: u32,
+        number: u32,
+    ) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        let endpoints = self.endpoints(service)?;
+        in_background("millrace-close", move || {
+            let is_free = endpoints.close(number.into());
+            deferred.resolve(move |_| Ok(is_free));
+        })?;
+        Ok(promise)
     }
 
     /// Binds every endpoint and starts every service. Never rejects: a failure is in the result.
@@ -289,8 +346,9 @@ impl NativeServer {
 
 impl NativeServer {
     fn add_all(&self) -> std::result::Result<(), StartError> {
-        let services = self.services.lock();
-        let services = services.iter().map(|planned| self.server.add_service(planned.service()));
+        let mut services = self.services.lock();
+        let services = services.iter_mut();
+        let services = services.map(|planned| self.server.add_service(planned.service()));
         let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
         for &(service, on) in self.dependencies.lock().iter() {
             let (service, on) = (ids.get(service as usize), ids.get(on as usize));
@@ -309,21 +367,32 @@ impl NativeServer {
         }
     }
 
-    fn plan(&self, app: App, runtime: RuntimeOptions, max_connections: u32, name: String) -> u32 {
-        let max_connections = max_connections as usize;
-        let planned = Planned { name, app, runtime, max_connections, endpoints: Vec::new() };
+    fn endpoints(&self, service: u32) -> Result<Endpoints> {
+        let services = self.services.lock();
+        let running = services.get(service as usize).and_then(|service| service.running.clone());
+        running.ok_or_else(no_service)
+    }
+
+    fn plan(
+        &self,
+        app: App,
+        runtime: RuntimeOptions,
+        max_connections: u32,
+        client_limit: Option<ClientLimit>,
+        name: String,
+    ) -> u32 {
+        let (max_connections, endpoints) = (max_connections as usize, Vec::new());
+        let running = None;
+        let planned =
+            Planned { name, app, runtime, max_connections, client_limit, endpoints, running };
         let mut services = self.services.lock();
         services.push(planned);
         (services.len() - 1) as u32
     }
 }
 
-impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>>
-    for NativeStarted
-{
-    fn from(
-        started: std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>,
-    ) -> Self {
+impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted {
+    fn from(started: std::result::Result<Vec<Vec<Address>>, StartError>) -> Self {
         match started {
             Ok(services) => {
                 let addresses = services
@@ -332,29 +401,15 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                     .collect();
                 NativeStarted { addresses, code: None, message: None, service: None }
             }
-            Err(error) => {
-                let code = match &error {
-                    StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
-                        "ADDRESS_IN_USE"
-                    }
-                    StartError::Bind(_) => "BIND_FAILED",
-                    StartError::Closed => "SERVER_CLOSED",
-                    StartError::Service { .. } => "SERVICE_FAILED",
-                    StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
-                    _ => "START_FAILED",
-                };
-                let message = error.to_string();
-                let service = match &error {
+            Err(error) => NativeStarted {
+                addresses: Vec::new(),
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                service: match &error {
                     StartError::Service { id, .. } => Some(id.index() as u32),
                     _ => None,
-                };
-                NativeStarted {
-                    addresses: Vec::new(),
-                    code: Some(code.to_owned()),
-                    message: Some(message),
-                    service,
-                }
-            }
+                },
+            },
         }
     }
 }
@@ -364,6 +419,40 @@ impl From<CloseReport> for NativeClosed {
         let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
         NativeClosed { requests: ends(requests), connections: ends(connections) }
     }
+}
+
+/// How JavaScript calls an error of a start.
+fn code(error: &StartError) -> &'static str {
+    match error {
+        StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
+            "ADDRESS_IN_USE"
+        }
+        StartError::Bind(_) => "BIND_FAILED",
+        StartError::NotRunning => "NOT_STARTED",
+        StartError::Closed => "SERVER_CLOSED",
+        StartError::Service { .. } => "SERVICE_FAILED",
+        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
+        _ => "START_FAILED",
+    }
+}
+
+fn endpoint(
+    address: &str,
+    options: &NativeSocketOptions,
+    tls: Option<&NativeTls>,
+    check: Option<&NativeConnectionCheck>,
+) -> Result<Endpoint> {
+    let invalid = |error: InvalidAddress| Error::new(Status::InvalidArg, error.to_string());
+    let check = check.map(|check| check.asked.clone() as Arc<dyn ConnectionCheck>);
+    let endpoint = options.endpoint(address.parse().map_err(invalid)?, check)?;
+    Ok(match tls {
+        Some(tls) => endpoint.tls(tls.tls.clone()),
+        None => endpoint,
+    })
+}
+
+fn no_service() -> Error {
+    Error::new(Status::InvalidArg, "no such service".to_owned())
 }
 
 /// Starting and closing block; neither the JS thread nor one of the few threads it shares.

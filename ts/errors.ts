@@ -180,7 +180,7 @@ export type UsageCode =
   | 'SUBREQUEST_LIMIT'
   /** The server has not started: an endpoint has no address yet. */
   | 'NOT_STARTED'
-  /** The server has started, or the service belongs to a server already. */
+  /** The server has started, or is starting, or the service belongs to a server already. */
   | 'ALREADY_STARTED'
   /** The server is closed. */
   | 'SERVER_CLOSED'

@@ -1,6 +1,7 @@
 /// <reference types="node" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
+export type { AdmissionOptions, ConnectionFilterOptions, ProxyProtocolOptions } from './admission.js'
 export type { Answer } from './answer.js'
 export {
   type BackgroundContext,
@@ -13,6 +14,7 @@ export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
+export type { ConnectionCheck, IncomingConnection } from './connection-check.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
@@ -64,7 +66,7 @@ export {
   type ServerState,
   type ServiceStats,
 } from './server.js'
-export { Service, type ServiceState, type SocketOptions } from './service.js'
+export { Service, type ServiceState } from './service.js'
 export type {
   Address,
   ConnectionView,
@@ -76,6 +78,7 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
 export type { SubrequestOptions } from './subrequest.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'

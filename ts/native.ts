@@ -4,6 +4,7 @@ import { loadAddon } from './addon/load.js'
 
 export type {
   NativeAction,
+  NativeAdmissionOptions,
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
@@ -23,6 +24,7 @@ export type {
 
 export const {
   checkRoutes,
+  NativeConnectionCheck,
   NativeCrossing,
   NativeDial,
   NativeInjection,
@@ -36,6 +38,7 @@ export const {
   selfSigned,
 } = loadAddon() as typeof Addon
 
+export type NativeConnectionCheck = Addon.NativeConnectionCheck
 export type NativeCrossing = Addon.NativeCrossing
 export type NativeDial = Addon.NativeDial
 export type NativeInjection = Addon.NativeInjection

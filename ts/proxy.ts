@@ -7,7 +7,19 @@ import { type ForwardingOptions, forwardingRules, nativeForwarding } from './for
 import { type Http2Options, http2Rules } from './http2.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions, NativeRoute } from './native.js'
-import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
+import {
+  checkInto,
+  each,
+  flag,
+  integer,
+  ms,
+  oneOf,
+  only,
+  type Rule,
+  serviceName,
+  settings,
+  value,
+} from './options.js'
 import { overridden } from './overrides.js'
 import { type AnyPart, type AnyPhases, Phase } from './phases.js'
 import { type Route, routesRule, type Way, waysOf } from './routes/routes.js'
@@ -22,8 +34,20 @@ export interface HttpProxyOptions extends RouteValues {
   threads?: number
   /** Whether its threads share their work, or each keeps its own connections. Default: true. */
   workStealing?: boolean
+  /**
+   * Linux: which processors its threads run on, each thread on one: the first on the first of a list and so on,
+   * or `spread` over all of them. Default: those that the system chooses.
+   */
+  cpus?: readonly number[] | 'spread'
   /** Client connections at once; further ones are closed. Default: 65,536. */
   maxConnections?: number
+  /** Connections that one client may have at once; further ones are closed. 0 = no limit. Default: 0. */
+  maxConnectionsPerClient?: number
+  /**
+   * How many bits of an IPv6 address tell one client from another for that, 1–128: a client has a whole
+   * network of addresses. Default: 64.
+   */
+  ipv6ClientPrefix?: number
   /** For the whole head of every request, from its first byte. Default: 10,000. */
   requestHeaderTimeoutMs?: number
   /** For an idle connection between requests. Default: 75,000. */
@@ -97,7 +121,10 @@ export const proxyRules = {
   name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
+  cpus: cpuList(undefined),
   maxConnections: integer(65_536, 1, BYTES),
+  maxConnectionsPerClient: integer(0, 0, BYTES),
+  ipv6ClientPrefix: integer(64, 1, 128),
   requestHeaderTimeoutMs: ms(10_000),
   keepAliveTimeoutMs: ms(75_000),
   bodyReadTimeoutMs: ms(60_000),
@@ -125,6 +152,21 @@ export const proxyRules = {
   filterOwnResponses: flag(false),
   maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
+}
+
+/** Numbers of processors, at least one. */
+function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undefined> {
+  const isCpu = (found: unknown) =>
+    Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
+  const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
+  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
+  const none: readonly number[] | 'spread' | undefined = fallback
+  return only(
+    'affinity',
+    value(none, allowed, (found) => found === 'spread' || isList(found), {
+      anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
+    }),
+  )
 }
 
 /** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
@@ -191,7 +233,7 @@ export class HttpProxy extends Service {
     const options = overridden.proxy(given)
     const problems: OptionProblem[] = []
     const checked = checkInto(proxyRules, options, problems)
-    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
+    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, cpus, ...rest } = checked
     const values = { requestHeaders, responseHeaders, redirect, rewrite, respond, routes }
     const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
     const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
@@ -204,6 +246,7 @@ export class HttpProxy extends Service {
     this.native = {
       ...rest,
       upgrades: [...checked.upgrades],
+      ...(cpus === undefined ? {} : { cpus: cpus === 'spread' ? [] : [...cpus] }),
       forwarding: nativeForwarding(checked.forwarding),
       threads: checked.threads ?? availableParallelism(),
       maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,

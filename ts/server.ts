@@ -223,27 +223,31 @@ export class Server extends EventEmitter<ServerEvents> {
       this.#isWired = true
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
-      for (const service of this.#services) {
+      const numbers = this.#services.map((service) => {
+        Service.hosted(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
-          const { asked, options, tls } = endpoint
+          const { asked, options, tls, check } = endpoint
           Endpoint.logsTo(endpoint, this.#log)
-          native.addTcp(number, asked, options, tls?.native)
+          native.addEndpoint(number, asked, options, tls?.native, check?.native)
         }
-        Object.freeze(service.endpoints)
-      }
+        return number
+      })
       this.#connect(native)
-      const { addresses, code, message, service } = await native.start()
+      const { addresses, code, message, service: failed } = await native.start()
       if (code !== undefined) {
-        const cause = service === undefined ? undefined : this.#services[service]?.cause
+        const cause = failed === undefined ? undefined : this.#services[failed]?.cause
         throw new UsageError(code as UsageCode, message ?? code, { cause })
       }
-      for (const [service, { endpoints }] of this.#services.entries())
-        for (const [index, endpoint] of endpoints.entries())
-          Endpoint.bound(endpoint, addresses[service]?.[index])
+      for (const [at, service] of this.#services.entries()) {
+        for (const [index, endpoint] of service.endpoints.entries())
+          Endpoint.bound(endpoint, addresses[at]?.[index], index)
+        Service.hosted(service, { native, number: numbers[at]!, log: this.#log })
+      }
       this.#move('running')
     } catch (error) {
       this.#release(0)
+      for (const service of this.#services) Service.hosted(service, 'planned')
       this.#starting = undefined
       this.#native = undefined
       this.#move('new')
@@ -342,6 +346,7 @@ export class Server extends EventEmitter<ServerEvents> {
   #stop(report: CloseReport): void {
     if (this.#isStopped) return
     this.#isStopped = true
+    for (const service of this.#services) Service.hosted(service, 'over')
     this.#release(LAST_WORDS_MS)
     this.#resolveStopped(report)
     this.#move('closed')

@@ -2,6 +2,7 @@ import { UsageError } from '../errors.js'
 import { Service } from '../service.js'
 import type { TlsOptions } from '../tls/options.js'
 import { sentence } from './config/file.js'
+import { isUnix } from './config/rules.js'
 import { Failure } from './failure.js'
 import type { Asked, Settings } from './settings.js'
 
@@ -37,13 +38,16 @@ function bind(service: Service, { listen, source }: Asked, path: string): void {
   for (const [at, one] of listen.entries()) {
     const { address, tls, ...sockets } = typeof one === 'string' ? { address: one, tls: undefined } : one
     try {
-      if (tls === undefined) service.addTcp(address, sockets)
+      if (isUnix(address)) service.addUnix(address.slice('unix:'.length), sockets)
+      else if (tls === undefined) service.addTcp(address, sockets)
       else service.addTls(address, tls as TlsOptions, sockets)
     } catch (error) {
       if (!(error instanceof UsageError) || error.problems.length === 0) throw error
       const wrong = error.problems.map((problem) => {
-        const isSocket = tls === undefined || /^(?:address|options)\b/.test(problem.path)
-        const inner = isSocket ? problem.path.replace(/^options\./, '') : `tls.${problem.path}`
+        const isSocket = tls === undefined || /^(?:address|path|options)\b/.test(problem.path)
+        const inner = isSocket
+          ? problem.path.replace(/^options\./, '').replace(/^path$/, 'address')
+          : `tls.${problem.path}`
         const full = `${path}[${at}].${inner}`
         return source(full) + sentence({ ...problem, path: full })
       })

@@ -38,6 +38,8 @@ pub enum StartError {
     NoService,
     /// The server runs already.
     Started,
+    /// The service does not run yet: what is asked for needs one that does.
+    NotRunning,
     /// The server was closed; it does not start again.
     Closed,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for StartError {
             }
             StartError::NoService => f.write_str("the server has no such service"),
             StartError::Started => f.write_str("the server has been started already"),
+            StartError::NotRunning => f.write_str("the service does not run yet"),
             StartError::Closed => f.write_str("the server has been closed"),
         }
     }
@@ -73,6 +76,7 @@ impl std::error::Error for StartError {
             StartError::Cycle { .. }
             | StartError::NoService
             | StartError::Started
+            | StartError::NotRunning
             | StartError::Closed => None,
         }
     }

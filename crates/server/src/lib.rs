@@ -5,12 +5,15 @@
 //! a [`BackgroundService`] does its [`Background`] work, each on runtimes of its own. How it ends is told through [`Shutdown`]: running, draining, cut.
 
 mod accept;
+mod affinity;
 mod app;
 mod background;
 mod bell;
+mod clients;
 mod connection;
 mod counters;
 mod dependencies;
+mod endpoints;
 mod error;
 mod isolated;
 mod listening;
@@ -22,10 +25,13 @@ mod shutdown;
 mod slots;
 mod status;
 
+pub use affinity::Cpus;
 pub use app::{ConnInfo, ServerApp};
 pub use background::{Background, BackgroundOptions, BackgroundService, OnFailure, Ready};
 pub use bell::Bell;
+pub use clients::ClientLimit;
 pub use counters::Counters;
+pub use endpoints::Endpoints;
 pub use error::StartError;
 pub use listening::ListeningService;
 pub use options::{CloseReport, Ends, ServerOptions};

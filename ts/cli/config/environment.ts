@@ -62,6 +62,8 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
 
 /** What a text stands for; the text itself where it stands for nothing, so that the rule can say so. */
 function read(text: string, { type, anyOf }: Schema): unknown {
+  const isNumbers = anyOf?.some(({ items }) => items?.type === 'integer') && /^\d{1,9}(,\d{1,9})*$/.test(text)
+  if (isNumbers) return text.split(',').map(Number)
   if (anyOf !== undefined)
     return anyOf.some((one) => one.type === 'boolean') ? read(text, { type: 'boolean' }) : text
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : text

@@ -13,7 +13,7 @@ import {
 } from '../../options.js'
 import { proxyRules } from '../../proxy.js'
 import { serverRules } from '../../server.js'
-import { socketRules } from '../../service.js'
+import { socketRules, unixRules } from '../../socket-options.js'
 import { tlsRules } from '../../tls/options.js'
 
 /** Where a service is to listen. */
@@ -31,11 +31,17 @@ export interface Config {
   services?: Record<string, { listen?: (string | Listen)[] } & object>
 }
 
-const ADDRESS = 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080'
-const isAddress = (given: string) => splitAddress(given) !== undefined
+const ADDRESS = 'an IP address and a port (127.0.0.1:8080 or [::1]:8080), or unix: and a path'
+const isAddress = (given: string) => splitAddress(given) !== undefined || isUnix(given)
 
+/** Whether an address is that of a Unix socket. */
+export const isUnix = (given: unknown): given is `unix:${string}` =>
+  typeof given === 'string' && /^unix:(?:\/|@.)[^\0\n]*$/.test(given)
+
+const address = required(text<string | undefined>(undefined, ADDRESS, isAddress))
+const pathRules = { address, ...writable(unixRules) }
 const endpointRules = {
-  address: required(text<string | undefined>(undefined, ADDRESS, isAddress)),
+  address,
   ...writable(socketRules),
   tls: group(writable(tlsRules)),
 }
@@ -47,7 +53,9 @@ const listen: Rule<unknown> = {
     type: 'array',
     minItems: 1,
     description: 'where it listens, in place of what the module says',
-    items: { anyOf: [{ type: 'string', description: ADDRESS }, schemaOf(endpointRules)] },
+    items: {
+      anyOf: [{ type: 'string', description: ADDRESS }, schemaOf(endpointRules), schemaOf(pathRules)],
+    },
   },
   check(value, path, problems) {
     if (!Array.isArray(value) || value.length === 0)
@@ -58,7 +66,10 @@ const listen: Rule<unknown> = {
 }
 
 function checkEndpoint(given: unknown, path: string, problems: OptionProblem[]): void {
-  if (typeof given !== 'string') return void checkInto(endpointRules, given ?? null, problems, path)
+  if (typeof given !== 'string') {
+    const rules = isUnix((given as { address?: unknown } | null)?.address) ? pathRules : endpointRules
+    return void checkInto(rules, given ?? null, problems, path)
+  }
   if (!isAddress(given)) problems.push({ path, found: given, allowed: ADDRESS })
 }
 
