@@ -106,6 +106,10 @@ export declare class NativeServer {
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
   close(graceMs: number, delayMs: number): Promise<NativeClosed>
+  /** Whether it has taken over from another process. */
+  hasSucceeded(): boolean
+  /** Whether another process has taken over, once it has or the server has ended. */
+  handedOver(): Promise<boolean>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -457,6 +461,11 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** The path of the upgrade socket; empty: none. */
+  upgradeSocket: string
+  /** Whether to take over from the process there. */
+  upgrade: boolean
+  upgradeTimeoutMs: number
   /** Whether the JS thread becomes a batch thread at the start. */
   batchJsThread: boolean
 }
@@ -506,8 +515,8 @@ export interface NativeSocketOptions {
 export interface NativeStarted {
   addresses: Array<Array<string>>
   /**
-   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
-   * `START_FAILED`.
+   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
+   * `DEPENDENCY_CYCLE` or `START_FAILED`.
    */
   code?: string
   message?: string
@@ -567,6 +576,12 @@ export interface NativeTlsOptions {
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
 }
+
+/**
+ * Tells a service manager, which has named this socket, how the process is: what went wrong, if
+ * anything did.
+ */
+export declare function notifyManager(socket: string, state: string): string | null
 
 /** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */
 export declare function peerEpoch(): number

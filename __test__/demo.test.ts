@@ -42,7 +42,7 @@ async function run(command: string): Promise<string> {
   return stdout
 }
 
-test('each command works as printed, and Ctrl-C ends it with 0', async () => {
+test('each command works as printed, and SIGTERM ends it with 0', async () => {
   const { child, ended, lines, commands, proxy } = await demo()
   expect(commands).toHaveLength(10)
   const answers = await Promise.all(commands.map(run))
@@ -67,7 +67,7 @@ test('each command works as printed, and Ctrl-C ends it with 0', async () => {
   // A request under way is served to its end.
   const download = fetch(`${proxy}/stream`)
   const response = await download
-  child.kill('SIGINT')
+  child.kill('SIGTERM')
   expect((await response.text()).split('\n')).toHaveLength(11)
   expect(await ended).toEqual([0, null])
   expect(lines.at(-1)).toBe('Stopped.')

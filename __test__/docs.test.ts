@@ -58,6 +58,7 @@ describe('docs/errors.md', () => {
 // Where each set of options is declared: its interface, and the rules that check it.
 const OPTIONS = [
   ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
+  ['Upgrade', 'ts/upgrade.ts', 'UpgradeOptions', 'upgradeRules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
   ['addTcp', 'ts/socket-options.ts', 'SocketOptions', 'socketRules'],
   ['addUnix', 'ts/socket-options.ts', 'UnixSocketOptions', 'unixRules'],

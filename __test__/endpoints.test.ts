@@ -1,8 +1,9 @@
 // Endpoints come and go while a server runs, and each limit and option of theirs acts.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { connect as connectH2 } from 'node:http2'
 import { get as ask } from 'node:https'
-import { connect, createServer } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -107,6 +108,42 @@ describe('while the server runs', () => {
     const reply = await client.reply()
     expect([reply?.status, reply?.body, reply?.header('connection')]).toEqual([200, 'late', 'close'])
     await client.closed
+  })
+
+  test('HTTP/2 is told to go away, and a tunnel goes on', async () => {
+    const origin = createServer((socket) => {
+      socket
+        .on('error', () => {})
+        .once('data', () => {
+          socket.write(
+            'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n',
+          )
+          socket.pipe(socket)
+        })
+    })
+    await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void origin.close())
+    const { port } = origin.address() as AddressInfo
+    const { http, to } = await startProxy({
+      upstreamPeer: new HttpPeer(`127.0.0.1:${port}`),
+      requestFilter: ({ request }) => (request.path === '/own' ? { status: 200, body: 'own' } : undefined),
+    })
+    const tunnel = await Client.connect(to)
+    tunnel.write('GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n')
+    expect((await tunnel.reply())?.status).toBe(101)
+    const session = connectH2(`http://127.0.0.1:${to.port}`)
+    const stream = session.request({ ':path': '/own' })
+    await new Promise((resolve, reject) => stream.resume().on('end', resolve).on('error', reject))
+
+    const goaway = new Promise((resolve) => session.on('goaway', resolve))
+    const closed = new Promise((resolve) => session.on('close', resolve))
+    await http.close()
+    expect(await goaway).toBe(0)
+    await closed
+    const echo = new Promise((resolve) => tunnel.socket.once('data', (data) => resolve(String(data))))
+    tunnel.write('still there')
+    expect(await echo).toBe('still there')
+    tunnel.socket.destroy()
   })
 
   test('a failure is thrown, and changes nothing', async () => {

@@ -1,5 +1,7 @@
 // The PROXY protocol: what proxies say of their connections, and what origins are told of theirs.
-import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
@@ -123,6 +125,16 @@ describe('from proxies', () => {
     const secure = new Client(socket)
     secure.write(get('/'))
     expect(JSON.parse((await secure.reply())!.body)).toMatchObject(SAID)
+  })
+
+  test.skipIf(process.platform === 'win32')('over a Unix socket it gives clients an address', async () => {
+    const path = join(tmpdir(), `millrace-proxy-${process.pid}.sock`)
+    const { proxy } = await startProxy(own)
+    proxy.addUnix(path, { mode: 0o600, proxyProtocol: { from: ['unix'] } })
+    const client = new Client(connect({ path }))
+    client.write(V2 + get('/'))
+    expect(JSON.parse((await client.reply())!.body)).toMatchObject(SAID)
+    client.socket.destroy()
   })
 
   test('filters and limits are about the client that is named', async () => {

@@ -292,7 +292,8 @@ describe('options', () => {
     await server.start()
     onTestFinished(async () => void (await server.close({ graceMs: 0 })))
     expect(https.url).toBe(`https://127.0.0.1:${https.address.port}`)
-    expect(() => proxy.addTls('127.0.0.1:0', pair('localhost'))).toThrow(UsageError)
+    const { port } = https.address
+    expect(() => proxy.addTls(`127.0.0.1:${port}`, pair('localhost'))).toThrow(UsageError)
   })
 })
 

@@ -93,6 +93,7 @@ import {
   type Transform,
   type TransformOptions,
   type UnixSocketOptions,
+  type UpgradeOptions,
   type UpstreamView,
   type UsageCode,
   type UsageError,
@@ -130,9 +131,13 @@ test('server and services', () => {
   expectTypeOf<ServerOptions>().toEqualTypeOf<{
     graceMs?: number
     shutdownDelayMs?: number
+    upgradeSocket?: string
+    upgrade?: boolean
+    upgradeTimeoutMs?: number
     logger?: Logger | false
     batchJsThread?: boolean
   }>()
+  expectTypeOf<ServerOptions>().toExtend<UpgradeOptions>()
   expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
   expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()

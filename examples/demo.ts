@@ -103,7 +103,7 @@ function tell(origin: Endpoint, plain: Endpoint, secure: Endpoint) {
   ]
   console.log(`The proxy listens on ${plain.url} and ${secure.url}, its origin on ${origin.url}. Try:\n`)
   for (const [what, command] of commands) console.log(`  # ${what}\n  ${command}\n`)
-  console.log('Ctrl-C stops both, after the requests under way.\n')
+  console.log('Ctrl-C stops both at once, SIGTERM after the requests under way.\n')
 }
 
 const { server, origin, plain, secure } = await start(8080, 8443, 8081).catch((error: unknown) => {

@@ -16,4 +16,4 @@ class Gateway implements ProxyHttp {
 
 const server = new Server()
 server.addService(new HttpProxy(new Gateway())).addTcp('127.0.0.1:8000')
-await server.run() // until SIGTERM or SIGINT, then lets requests end
+await server.run() // until SIGTERM, then lets requests end; SIGINT stops at once

@@ -24,5 +24,6 @@ mod routes;
 mod scheduling;
 mod server;
 mod subrequests;
+mod succession;
 mod tls;
 mod version;

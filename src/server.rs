@@ -6,7 +6,7 @@ use millrace_proxy::HttpProxy;
 use millrace_server::{
     BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
     ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    Shutdown, StartError,
+    Shutdown, StartError, UpgradeOptions,
 };
 use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Object, Result};
@@ -20,6 +20,7 @@ use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::succession::Succession;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -28,6 +29,7 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    succession: Succession,
     /// A service and one that it depends on.
     dependencies: Mutex<Vec<(u32, u32)>>,
     events: Events,
@@ -97,6 +99,11 @@ pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// The path of the upgrade socket; empty: none.
+    pub upgrade_socket: String,
+    /// Whether to take over from the process there.
+    pub upgrade: bool,
+    pub upgrade_timeout_ms: u32,
     /// Whether the JS thread becomes a batch thread at the start.
     pub batch_js_thread: bool,
 }
@@ -105,8 +112,8 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
-    /// `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
+    /// `DEPENDENCY_CYCLE` or `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
     /// With `SERVICE_FAILED`: which service.
@@ -163,15 +170,25 @@ impl NativeServer {
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = length(options.grace_ms);
+        let succession = Succession::default();
+        let on_handed_over = succession.clone();
+        let upgrade = (!options.upgrade_socket.is_empty()).then(|| UpgradeOptions {
+            take_over: options.upgrade,
+            timeout: length(options.upgrade_timeout_ms),
+            on_handed_over: Some(Arc::new(move || on_handed_over.settle(true))),
+            ..UpgradeOptions::at(options.upgrade_socket)
+        });
         let (id, events) = (options.server_id, crossing.events.clone());
         let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
         let observer = Some(observer);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), observer }));
+        let settings = ServerOptions { grace, log: log.clone(), observer, upgrade };
+        let server = Arc::new(Server::new(settings));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            succession,
             dependencies: Mutex::default(),
             events: crossing.events.clone(),
             gone: crossing.gone.clone(),
@@ -321,12 +338,25 @@ impl NativeServer {
         delay_ms: u32,
     ) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
-        let server = self.server.clone();
+        let (server, succession) = (self.server.clone(), self.succession.clone());
         in_background("millrace-close", move || {
             let report = server.close_after(length(delay_ms), length(grace_ms));
+            succession.settle(false);
             deferred.resolve(move |_| Ok(NativeClosed::from(report)));
         })?;
         Ok(promise)
+    }
+
+    /// Whether it has taken over from another process.
+    #[napi(catch_unwind)]
+    pub fn has_succeeded(&self) -> bool {
+        self.server.has_succeeded()
+    }
+
+    /// Whether another process has taken over, once it has or the server has ended.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn handed_over<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        self.succession.promise(env)
     }
 
     /// Numbers of each service.
@@ -428,6 +458,10 @@ fn code(error: &StartError) -> &'static str {
             "ADDRESS_IN_USE"
         }
         StartError::Bind(_) => "BIND_FAILED",
+        StartError::Upgrade { io, .. } if io.kind() == std::io::ErrorKind::AddrInUse => {
+            "ADDRESS_IN_USE"
+        }
+        StartError::Upgrade { .. } => "UPGRADE_FAILED",
         StartError::NotRunning => "NOT_STARTED",
         StartError::Closed => "SERVER_CLOSED",
         StartError::Service { .. } => "SERVICE_FAILED",
@@ -465,4 +499,17 @@ fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()>
         })
         .map(drop)
         .map_err(|error| Error::from_reason(format!("no thread: {error}")))
+}
+
+/// Tells a service manager, which has named this socket, how the process is: what went wrong, if
+/// anything did.
+#[napi(catch_unwind)]
+pub fn notify_manager(socket: String, state: String) -> Option<String> {
+    #[cfg(unix)]
+    let told = millrace_server::notify_manager(&socket, &state);
+    #[cfg(not(unix))]
+    let told = Err::<(), _>(std::io::Error::from(std::io::ErrorKind::Unsupported));
+    #[cfg(not(unix))]
+    drop((socket, state));
+    told.err().map(|error| error.to_string())
 }

@@ -188,6 +188,8 @@ export type UsageCode =
   | 'ADDRESS_IN_USE'
   /** An address cannot be listened on. */
   | 'BIND_FAILED'
+  /** Taking over from the process at `upgradeSocket` failed; that one goes on. */
+  | 'UPGRADE_FAILED'
   /** A service failed: before it was ready, which fails the start, or after. `cause` is what it threw. */
   | 'SERVICE_FAILED'
   /** Services depend on each other; the message has the way round. */

@@ -33,6 +33,7 @@ export const {
   NativeServer,
   NativeSubrequest,
   NativeTls,
+  notifyManager,
   peerEpoch,
   registerPeer,
   selfSigned,

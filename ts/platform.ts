@@ -14,6 +14,8 @@ const SYSTEMS = {
   affinity: (system: string) => system === 'linux',
   /** Streams over Unix sockets. Windows has some, which neither Node.js nor the runtime in Rust speaks. */
   unixSockets: (system: string) => system !== 'win32',
+  /** Descriptors that pass from one process to another. */
+  upgradeSocket: (system: string) => system !== 'win32',
 }
 
 /** What not every system has. */

@@ -4,15 +4,17 @@ import { describe } from './crossing/failure.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
 import { checkInto, checkOptions, flag, ms, type Rule, value } from './options.js'
 import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
+import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
-/** How a server stops and where it logs. */
-export interface ServerOptions {
+/** How a server stops, is replaced, and where it logs. */
+export interface ServerOptions extends UpgradeOptions {
   /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
   graceMs?: number
   /**
@@ -91,6 +93,7 @@ export interface ServiceStats {
 const rules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
+  ...upgradeRules,
   logger: value<Logger | false | undefined>(
     undefined,
     'false, or an object with the functions debug, info, warn and error',
@@ -127,6 +130,7 @@ const running = new Set<Server>()
 export class Server extends EventEmitter<ServerEvents> {
   readonly #graceMs: number
   readonly #shutdownDelayMs: number
+  readonly #upgrade: Upgrade
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
   readonly #services: Service[] = []
@@ -142,14 +146,20 @@ export class Server extends EventEmitter<ServerEvents> {
   #closing = false
   #isStopped = false
   #keepAlive: NodeJS.Timeout | undefined
+  #quitting: NodeJS.Timeout | undefined
 
-  /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
+  /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super({ captureRejections: true })
     options = overridden.server(options)
-    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions('Server', rules, options)
+    const checked = checkOptions('Server', rules, options)
+    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checked
+    const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
+    const problems = upgradeProblems(upgrade, upgradeSocket)
+    if (problems.length > 0) throw invalidOptions('Server', problems)
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
+    this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
     this.#log = makeLog(logger)
     this.#stopped = new Promise((resolve) => {
@@ -195,7 +205,7 @@ export class Server extends EventEmitter<ServerEvents> {
    * all are. If one fails nothing stays bound or running, and it may be called again. While it runs or
    * after it, further calls return the same promise.
    *
-   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, SERVICE_FAILED, DEPENDENCY_CYCLE, START_FAILED (rejects),
+   * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, UPGRADE_FAILED, SERVICE_FAILED, DEPENDENCY_CYCLE, START_FAILED (rejects),
    * SERVER_CLOSED (after `close()`)
    */
   start(): Promise<void> {
@@ -217,6 +227,7 @@ export class Server extends EventEmitter<ServerEvents> {
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
+        ...this.#upgrade,
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
@@ -244,6 +255,10 @@ export class Server extends EventEmitter<ServerEvents> {
           Endpoint.bound(endpoint, addresses[at]?.[index], index)
         Service.hosted(service, { native, number: numbers[at]!, log: this.#log })
       }
+      if (this.#upgrade.upgradeSocket !== '')
+        void native.handedOver().then((isOver) => {
+          if (isOver) void this.close()
+        })
       this.#move('running')
     } catch (error) {
       this.#release(0)
@@ -354,6 +369,7 @@ export class Server extends EventEmitter<ServerEvents> {
 
   #release(afterMs: number): void {
     clearInterval(this.#keepAlive)
+    clearTimeout(this.#quitting)
     running.delete(this)
     if (!this.#isWired) return
     this.#isWired = false
@@ -365,23 +381,45 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /**
    * Starts (unless started), and stops at a signal: at SIGTERM and SIGQUIT after `shutdownDelayMs`
-   * and with the server's grace; at SIGINT, and at a second signal, at once. Resolves when stopped,
-   * also by `close()`.
+   * and with the server's grace; at SIGINT, and at a second signal, at once. With `upgradeSocket`,
+   * SIGQUIT waits for another process to take over. Where systemd has set `NOTIFY_SOCKET` it is told
+   * when the server is ready and when it stops. Resolves when stopped, also by `close()` or
+   * because another process has taken over.
    *
    * @throws as `start()` does (rejects); UsageError SERVICE_FAILED when it has stopped as a service failed (rejects)
    */
   async run(): Promise<void> {
+    const stop = (how: { graceMs?: number; delayMs?: number }) => {
+      tellManager('STOPPING=1', this.#log)
+      void this.close(how)
+    }
     const forget = onSignals({
-      graceful: () => void this.close({ delayMs: this.#shutdownDelayMs }),
-      fast: () => void this.close({ graceMs: 0 }),
+      graceful: () => stop({ delayMs: this.#shutdownDelayMs }),
+      fast: () => stop({ graceMs: 0 }),
+      ...(this.#upgrade.upgradeSocket !== '' && { quit: () => this.#awaitSuccessor() }),
     })
     try {
       await this.start()
+      // Known as the main process from now on, whichever one the service manager has started.
+      const isNew = this.#native?.hasSucceeded() ?? false
+      tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
       await this.#stopped
       if (this.#failure !== undefined) throw this.#failure
     } finally {
       forget()
     }
+  }
+
+  /** It can be taken over from all the time: this only tells what becomes of it. */
+  #awaitSuccessor(): void {
+    const { upgradeSocket, upgradeTimeoutMs } = this.#upgrade
+    if (this.#closing || this.#quitting !== undefined) return
+    this.#log.warn(`SIGQUIT: for ${upgradeTimeoutMs} ms a new process is awaited at ${upgradeSocket}`)
+    this.#quitting = setTimeout(() => {
+      this.#quitting = undefined
+      if (!this.#closing) this.#log.warn(`no new process came to ${upgradeSocket}: going on as ever`)
+    }, upgradeTimeoutMs)
+    this.#quitting.unref()
   }
 
   /** Numbers of each service, in the order added; empty before `start()`. */

@@ -4,6 +4,8 @@ export interface Stops {
   graceful(): void
   /** SIGINT, or any but the first. */
   fast(): void
+  /** SIGQUIT, if that is something else than SIGTERM, before any of the others. */
+  quit?(): void
 }
 
 /** @internal Listens to the signals that stop a process. @returns what ends that */
@@ -11,6 +13,7 @@ export function onSignals(stops: Stops): () => void {
   let asked = false
   const on = (signal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT') => {
     const listener = () => {
+      if (signal === 'SIGQUIT' && stops.quit !== undefined && !asked) return stops.quit()
       const first = !asked
       asked = true
       if (first && signal !== 'SIGINT') stops.graceful()

@@ -31,6 +31,7 @@ const ASKED = {
     ['cpus', () => new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:80') }, { cpus: 'spread' })],
     ['cpus', () => new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:80') }, { cpus: [0] })],
   ],
+  upgradeSocket: [['upgradeSocket', () => new Server({ upgradeSocket: '/run/proxy.sock' })]],
   unixSockets: [
     ['path', () => proxy().addUnix('/run/app.sock', { mode: 0o660 })],
     ['address', () => new HttpPeer('unix:/run/app.sock')],

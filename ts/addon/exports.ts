@@ -13,6 +13,7 @@ const offered: Record<keyof typeof Addon, true> = {
   NativeServer: true,
   NativeSubrequest: true,
   NativeTls: true,
+  notifyManager: true,
   peerEpoch: true,
   registerPeer: true,
   selfSigned: true,

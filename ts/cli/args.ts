@@ -8,6 +8,7 @@ export interface RunArgs {
   readonly listen: readonly string[]
   readonly threads: number | undefined
   readonly test: boolean
+  readonly upgrade: boolean
 }
 
 /** What the command was asked to do. */
@@ -27,6 +28,7 @@ and that before what the module says:
   --config FILE     options in YAML or JSON (or MILLRACE_CONFIG)
   --listen ADDRESS  where to listen: 127.0.0.1:8080; may be given several times
   --threads N       threads of each proxy
+  --upgrade         takes over from the process at upgradeSocket, without losing a request
   --test            checks module, configuration and certificates, binds nothing, and ends
 
 It ends with 0 as it was asked to, with 1 if it failed, with 2 if it was used wrongly.
@@ -35,8 +37,7 @@ It ends with 0 as it was asked to, with 1 if it failed, with 2 if it was used wr
 /** @throws Failure with the exit code 2 */
 export function parse(argv: readonly string[]): Args {
   const { values, positionals } = parsed(argv)
-  const { version, help, config, listen, threads, test, ...rest } = values
-  void rest
+  const { version, help, config, listen, threads, test, upgrade } = values
   if (help || argv.length === 0) return { command: 'help' }
   if (version) return { command: 'version' }
   const [command, module, ...more] = positionals
@@ -51,6 +52,7 @@ export function parse(argv: readonly string[]): Args {
     listen: listen ?? [],
     threads: count(threads),
     test: test ?? false,
+    upgrade: upgrade ?? false,
   }
 }
 
@@ -66,6 +68,7 @@ function parsed(argv: readonly string[]) {
         listen: { type: 'string', multiple: true },
         threads: { type: 'string' },
         test: { type: 'boolean' },
+        upgrade: { type: 'boolean' },
       },
     })
   } catch (error) {

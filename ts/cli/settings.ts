@@ -56,15 +56,16 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
 }
 
 /** @throws Failure with the exit code 2 */
-function fromFlags({ threads, listen }: RunArgs): Config {
+function fromFlags({ threads, listen, upgrade }: RunArgs): Config {
   const flags: Config = {
+    ...(upgrade && { server: { upgrade } }),
     ...(threads !== undefined && { proxy: { threads } }),
     ...(listen.length > 0 && { listen: [...listen] }),
   }
   const problems: OptionProblem[] = []
   checkConfig(flags, problems)
   const wrong = problems.map((one) => {
-    const path = one.path.replace(/^proxy\.|\[\d+\]$/g, '')
+    const path = one.path.replace(/^(?:proxy|server)\.|\[\d+\]$/g, '')
     return sentence({ ...one, path: `--${path}` })
   })
   if (wrong.length > 0) throw new Failure(wrong.join('\n'), 2)

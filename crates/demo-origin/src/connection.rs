@@ -1,10 +1,11 @@
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use millrace_http1::{HeadLimits, ParseError, head_may_end, parse_request};
 use millrace_message::RequestHead;
-use millrace_server::Shutdown;
+use millrace_server::{Counters, OpenRequest, Shutdown};
 use millrace_transport::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -25,19 +26,27 @@ pub(crate) struct Connection<'a> {
     pub(crate) input: BytesMut,
     pub(crate) options: &'a OriginOptions,
     pub(crate) shutdown: &'a Shutdown,
+    counters: &'a Arc<Counters>,
 }
 
 impl<'a> Connection<'a> {
-    pub(crate) fn new(stream: Stream, options: &'a OriginOptions, shutdown: &'a Shutdown) -> Self {
-        Connection { stream, input: BytesMut::new(), options, shutdown }
+    pub(crate) fn new(
+        stream: Stream,
+        options: &'a OriginOptions,
+        counters: &'a Arc<Counters>,
+        shutdown: &'a Shutdown,
+    ) -> Self {
+        Connection { stream, input: BytesMut::new(), options, shutdown, counters }
     }
 
     pub(crate) async fn serve(mut self) {
         while let Some(request) = self.next().await {
+            let open = OpenRequest::new(self.counters);
             let after = match request {
                 Ok(request) => self.exchange(request).await,
                 Err(status) => Exchange::refusal().send(&mut self, Whole::plain(status)).await,
             };
+            open.finish();
             match after {
                 Ok(After::Next) => {}
                 Ok(After::Close) => return self.close().await,
@@ -54,7 +63,7 @@ impl<'a> Connection<'a> {
     /// The next request, or the status that refuses it; none if there will not be one.
     async fn next(&mut self) -> Option<Result<RequestHead, u16>> {
         if self.input.is_empty() {
-            let Connection { stream, input, options, shutdown } = self;
+            let Connection { stream, input, options, shutdown, .. } = self;
             let read = timeout(options.idle, stream.read_buf(input));
             let read = tokio::select! {
                 read = read => read.ok()?.ok()?,

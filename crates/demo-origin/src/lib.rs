@@ -65,10 +65,10 @@ impl ServerApp for DemoOrigin {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
-        _conn: &ConnInfo,
+        conn: &ConnInfo,
         shutdown: &Shutdown,
     ) -> Option<Stream> {
-        Connection::new(stream, &self.options, shutdown).serve().await;
+        Connection::new(stream, &self.options, &conn.counters, shutdown).serve().await;
         None
     }
 }

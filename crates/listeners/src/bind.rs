@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
@@ -10,17 +11,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
 use crate::stack::Listener;
-use crate::{Admission, Endpoint, TransportStack, UnixOptions};
+use crate::{Admission, Endpoint, ListeningSocket, TransportStack, UnixOptions};
 
 /// A listening socket that belongs to no runtime yet. Listening ends when this and every
 /// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
 #[derive(Debug)]
 pub struct Bound {
+    asked: Address,
     address: Address,
     options: SocketOptions,
     tls: Option<ServerTls>,
     admission: Option<Arc<Admission>>,
     socket: Socket,
+    /// Whether another process has the socket too.
+    is_shared: Arc<AtomicBool>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
 }
@@ -37,6 +41,41 @@ impl Bound {
         Ok(bound)
     }
 
+    /// One whose socket has come from another process. What can still be set is set as for a new one.
+    /// It is shared until the other process lets go of it.
+    pub(crate) fn adopt(endpoint: &Endpoint, found: ListeningSocket) -> io::Result<Self> {
+        let (options, address, socket) = (endpoint.options.clone(), found.bound, found.socket);
+        if address.ip().is_some() {
+            apply_tcp(&socket, &options)?;
+        }
+        options.apply_buffers(&socket)?;
+        listen(&socket, &options)?;
+        if let (Address::Ip(_), Some(most)) = (&address, options.fast_open) {
+            fast_open(&socket, most)?;
+        }
+        let is_shared = Arc::new(AtomicBool::new(true));
+        #[cfg(unix)]
+        let file = match endpoint.address.path() {
+            Some(path) if endpoint.address.abstract_name().is_none() => {
+                let file = SocketFile::of(path, Arc::clone(&is_shared))?;
+                file.apply(endpoint.unix)?;
+                Some(file)
+            }
+            _ => None,
+        };
+        Ok(Bound {
+            asked: endpoint.address.clone(),
+            address: endpoint.address.path().map_or(address, |path| Address::Unix(path.into())),
+            options,
+            tls: endpoint.tls.clone(),
+            admission: endpoint.admission.clone(),
+            socket,
+            is_shared,
+            #[cfg(unix)]
+            _file: file,
+        })
+    }
+
     fn tcp(asked: SocketAddr, options: SocketOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(asked), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of a predecessor in TIME_WAIT must not hold the port. On Windows they never do,
@@ -49,13 +88,7 @@ impl Bound {
         if let (true, Some(only)) = (asked.is_ipv6(), options.ipv6_only) {
             socket.set_only_v6(only)?;
         }
-        // Linux hands these on to accepted connections, which saves calls for each of those.
-        if cfg!(target_os = "linux") {
-            socket.set_tcp_nodelay(true)?;
-            if let Some(keepalive) = &options.keepalive {
-                keepalive.apply(&socket)?;
-            }
-        }
+        apply_tcp(&socket, &options)?;
         if let Some(most) = options.fast_open {
             fast_open(&socket, most)?;
         }
@@ -64,11 +97,13 @@ impl Bound {
         listen(&socket, &options)?;
         let address = Address::Ip(socket.local_addr()?.as_socket().unwrap_or(asked));
         Ok(Bound {
+            asked: Address::Ip(asked),
             address,
             options,
             tls: None,
             admission: None,
             socket,
+            is_shared: Arc::default(),
             #[cfg(unix)]
             _file: None,
         })
@@ -84,20 +119,49 @@ impl Bound {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         options.apply_buffers(&socket)?;
         let address = Address::Unix(path.into());
+        let is_shared = Arc::default();
         let file = match address.abstract_name() {
             Some(_) => {
                 bind_abstract(&socket, path)?;
                 None
             }
-            None => Some(SocketFile::bind(&socket, path, unix)?),
+            None => Some(SocketFile::bind(&socket, path, unix, Arc::clone(&is_shared))?),
         };
         listen(&socket, &options)?;
-        Ok(Bound { address, options, tls: None, admission: None, socket, _file: file })
+        Ok(Bound {
+            asked: address.clone(),
+            address,
+            options,
+            tls: None,
+            admission: None,
+            socket,
+            is_shared,
+            _file: file,
+        })
     }
 
     /// The address it is bound to, with the port that the system chose.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The socket, for another process. Nothing changes until [`Bound::sharing`] says that it has it.
+    pub fn share(&self) -> io::Result<ListeningSocket> {
+        let absolute = |address: &Address| match address {
+            // The other process may run in another folder.
+            Address::Unix(path) if address.abstract_name().is_none() => {
+                std::path::absolute(path).map(Address::Unix)
+            }
+            Address::Unix(_) | Address::Ip(_) => Ok(address.clone()),
+        };
+        let (asked, bound) = (absolute(&self.asked)?, absolute(&self.address)?);
+        Ok(ListeningSocket { asked, bound, socket: self.socket.try_clone()? })
+    }
+
+    /// Whether another process has the socket too: then clients in its backlog are left to that, and
+    /// so is the file of a Unix socket. May be set for as long as it is of use to anybody.
+    pub fn sharing(&self) -> Arc<AtomicBool> {
+        self.is_shared.clone()
     }
 
     /// A stack that accepts on the runtime of the caller. Several runtimes may have one each, and
@@ -112,7 +176,20 @@ impl Bound {
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
-        Ok(stack.with(self.tls.clone(), self.admission.clone()))
+        let stack = stack.with(self.tls.clone(), self.admission.clone());
+        Ok(stack.shared(self.is_shared.clone()))
+    }
+}
+
+/// Linux hands these on to accepted connections, which saves calls for each of those.
+fn apply_tcp(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    socket.set_tcp_nodelay(true)?;
+    match &options.keepalive {
+        Some(keepalive) => keepalive.apply(socket),
+        None => socket.set_keepalive(false),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 
-use crate::{Admission, BindError, Bound};
+use crate::{Admission, BindError, Bound, Inherited};
 
 /// An address to listen on, and how.
 #[derive(Clone, Debug)]
@@ -64,6 +64,15 @@ impl Endpoint {
 
     /// Binds it and begins to listen: from here on the system holds clients in its backlog.
     pub fn bind(&self) -> Result<Bound, BindError> {
-        Bound::new(self).map_err(|io| BindError { address: self.address.clone(), io })
+        self.bind_or_inherit(&Inherited::default())
+    }
+
+    /// The same, on a socket that another process has handed over if there is one for it.
+    pub fn bind_or_inherit(&self, inherited: &Inherited) -> Result<Bound, BindError> {
+        let bound = match inherited.take(self) {
+            Some(socket) => Bound::adopt(self, socket).inspect(|bound| inherited.adopted(bound)),
+            None => Bound::new(self),
+        };
+        bound.map_err(|io| BindError { address: self.address.clone(), io })
     }
 }

@@ -11,6 +11,9 @@ mod bind;
 mod endpoint;
 mod error;
 #[cfg(unix)]
+pub mod handing;
+mod inherited;
+#[cfg(unix)]
 mod socket_file;
 mod stack;
 
@@ -21,4 +24,5 @@ pub use admission::{
 pub use bind::Bound;
 pub use endpoint::{Endpoint, UnixOptions};
 pub use error::BindError;
+pub use inherited::{Inherited, ListeningSocket};
 pub use stack::{Accepted, TransportStack};

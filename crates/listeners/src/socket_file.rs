@@ -1,23 +1,37 @@
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::UnixOptions;
 
 /// The file of a bound Unix socket, removed when this is dropped, unless another process has put
-/// its own in its place meanwhile.
+/// its own in its place meanwhile, or has the socket itself.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    is_shared: Arc<AtomicBool>,
 }
 
 impl SocketFile {
+    /// That of a socket that is bound to it. It stays where it is while `is_shared` holds.
+    pub(crate) fn of(path: &Path, is_shared: Arc<AtomicBool>) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        Ok(SocketFile { identity: identity(&path)?, path, is_shared })
+    }
+
     /// Binds the socket. Until it listens nobody can connect, so that the file has its owner and its
     /// permissions before anybody can; and at no time does it allow more than it will.
-    pub(crate) fn bind(socket: &Socket, path: &Path, options: UnixOptions) -> io::Result<Self> {
+    pub(crate) fn bind(
+        socket: &Socket,
+        path: &Path,
+        options: UnixOptions,
+        is_shared: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         SocketFile::remove_stale(path);
         if let Some(mode) = options.mode {
             // Linux makes the file with what the socket itself allows, less the umask. Others ignore it.
@@ -25,7 +39,14 @@ impl SocketFile {
             let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
         }
         socket.bind(&SockAddr::unix(path)?)?;
-        let file = SocketFile { path: path.into(), identity: identity(path)? };
+        let file = SocketFile::of(path, is_shared)?;
+        file.apply(options)?;
+        Ok(file)
+    }
+
+    /// Gives it its owner and its permissions.
+    pub(crate) fn apply(&self, options: UnixOptions) -> io::Result<()> {
+        let path = &self.path;
         if options.uid.or(options.gid).is_some() {
             lchown(path, options.uid, options.gid)?;
         }
@@ -35,7 +56,7 @@ impl SocketFile {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             }
         }
-        Ok(file)
+        Ok(())
     }
 
     /// Removes a socket that a process has left behind. One that somebody listens on is kept,
@@ -52,10 +73,16 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        let is_ours = !self.is_shared.load(Ordering::SeqCst);
+        if is_ours && identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether two paths lead to one socket.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    is_socket(one) && identity(one).ok() == identity(other).ok()
 }
 
 /// Whether nobody listens there. Does not wait: a backlog that is full has somebody behind it.

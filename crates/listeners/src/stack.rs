@@ -3,6 +3,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use millrace_tls::ServerTls;
@@ -47,13 +48,28 @@ pub struct TransportStack {
     admission: Option<Arc<Admission>>,
     backoff: Backoff,
     on_failure: Option<OnFailure>,
+    is_shared: Arc<AtomicBool>,
 }
 
 impl TransportStack {
     pub(crate) fn new(listener: Listener, address: Address, keepalive: Option<Keepalive>) -> Self {
         let backoff = Backoff::default();
         let (tls, admission, on_failure) = (None, None, None);
-        TransportStack { listener, address, keepalive, tls, admission, backoff, on_failure }
+        let is_shared = Arc::default();
+        TransportStack {
+            listener,
+            address,
+            keepalive,
+            tls,
+            admission,
+            backoff,
+            on_failure,
+            is_shared,
+        }
+    }
+
+    pub(crate) fn shared(self, is_shared: Arc<AtomicBool>) -> Self {
+        TransportStack { is_shared, ..self }
     }
 
     pub(crate) fn with(self, tls: Option<ServerTls>, admission: Option<Arc<Admission>>) -> Self {
@@ -94,8 +110,12 @@ impl TransportStack {
     }
 
     /// A connection that the system already holds, without waiting for one. Asks the system
-    /// itself: the runtime may not have heard of it yet.
+    /// itself: the runtime may not have heard of it yet. None of a socket that another process
+    /// accepts on.
     pub fn try_accept(&self) -> Option<Accepted> {
+        if self.is_shared.load(Ordering::SeqCst) {
+            return None;
+        }
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (socket, remote) = accept_now(SockRef::from(listener))?;

@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::clients::Seat;
 use crate::{Bell, Ends, Shutdown};
@@ -13,7 +13,7 @@ pub struct Counters {
     rejected: AtomicU64,
     refused: AtomicU64,
     panicked: AtomicU64,
-    is_draining: AtomicBool,
+    shutdown: OnceLock<Shutdown>,
     finished: AtomicU64,
     cut: AtomicU64,
     requests_finished: AtomicU64,
@@ -61,17 +61,18 @@ impl Counters {
     }
 
     /// For apps that serve requests: one has ended, by itself or `cut` with its connection. Before
-    /// the server drains that costs a load.
+    /// the server drains that costs a load. [`OpenRequest`] does it by itself.
     pub fn request_ended(&self, cut: bool) {
-        if self.is_draining.load(Ordering::Relaxed) {
+        if self.shutdown.get().is_some_and(Shutdown::is_draining) {
             let count = if cut { &self.requests_cut } else { &self.requests_finished };
             count.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// From now on it is counted how requests end.
-    pub(crate) fn drain(&self) {
-        self.is_draining.store(true, Ordering::SeqCst);
+    /// Which server's end is the one to count from.
+    pub(crate) fn follow(&self, shutdown: &Shutdown) {
+        // A service is started by one server, if perhaps more than once.
+        let _ = self.shutdown.set(shutdown.clone());
     }
 
     /// Whether nothing is served and nothing more will be accepted once draining has begun.
@@ -169,6 +170,32 @@ impl Drop for OpenConnection {
         if counters.open.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.tally.ring_if_draining();
         }
+    }
+}
+
+/// A request being served, of an app that has requests. Dropped before it has finished, it counts as
+/// cut with its connection.
+#[derive(Debug)]
+pub struct OpenRequest {
+    counters: Arc<Counters>,
+    is_cut: bool,
+}
+
+impl OpenRequest {
+    /// One of a service that counts here.
+    pub fn new(counters: &Arc<Counters>) -> Self {
+        OpenRequest { counters: counters.clone(), is_cut: true }
+    }
+
+    /// It has ended by itself, well or not.
+    pub fn finish(mut self) {
+        self.is_cut = false;
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.counters.request_ended(self.is_cut);
     }
 }
 

@@ -3,14 +3,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-use millrace_listeners::{BindError, Bound, Endpoint, TransportStack};
+use millrace_listeners::{BindError, Bound, Endpoint, Inherited, TransportStack};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
 use crate::runtime::LAST_WORDS;
-use crate::{ServerApp, ShutdownTrigger, StartError};
+use crate::{ServerApp, SharedSocket, ShutdownTrigger, StartError};
 
 /// The endpoints of a service while it runs: more can be added, and each can be closed by itself. Cheap to
 /// clone; the clones are about the same.
@@ -86,8 +86,13 @@ impl<A: ServerApp> Listening<A> {
     }
 
     /// Binds all of them, or none.
-    pub(crate) fn bind(&self, endpoints: &[Endpoint]) -> Result<Vec<Address>, BindError> {
-        let bound = endpoints.iter().map(Endpoint::bind).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn bind(
+        &self,
+        endpoints: &[Endpoint],
+        inherited: &Inherited,
+    ) -> Result<Vec<Address>, BindError> {
+        let bind = |endpoint: &Endpoint| endpoint.bind_or_inherit(inherited);
+        let bound = endpoints.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let addresses = bound.iter().map(|bound| bound.address().clone()).collect();
         let mut state = self.state.lock();
         state.next = bound.len() as u64;
@@ -111,6 +116,13 @@ impl<A: ServerApp> Listening<A> {
             }
         }
         state.acceptors = Some(acceptors.clone());
+    }
+
+    /// The sockets of all that are open, for another process.
+    pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let state = self.state.lock();
+        let bound = state.open.iter().map(|open| &open.bound);
+        bound.map(|bound| Ok((bound.share()?, bound.sharing()))).collect()
     }
 
     /// Lets go of all of them; no more can be added.

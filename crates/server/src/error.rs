@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use millrace_error::{Code, Error};
 use millrace_listeners::BindError;
@@ -16,6 +17,13 @@ pub enum StartError {
         /// The service.
         service: String,
         /// What the system said.
+        io: io::Error,
+    },
+    /// The upgrade socket cannot be used, or the process there goes on.
+    Upgrade {
+        /// The upgrade socket.
+        socket: PathBuf,
+        /// What went wrong.
         io: io::Error,
     },
     /// A service failed before it was ready, or while others still started.
@@ -49,6 +57,13 @@ impl fmt::Display for StartError {
         match self {
             StartError::Bind(error) => error.fmt(f),
             StartError::Runtime { service, io } => write!(f, "service {service}: {io}"),
+            StartError::Upgrade { socket, io } if io.kind() == io::ErrorKind::AddrInUse => {
+                let socket = socket.display();
+                write!(f, "a server is running at {socket}, and was not to be taken over")
+            }
+            StartError::Upgrade { socket, io } => {
+                write!(f, "taking over at {} failed: {io}", socket.display())
+            }
             StartError::Service { service, error, dependents, .. } => {
                 write!(f, "service {service}: {error}")?;
                 match &**dependents {
@@ -71,7 +86,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Bind(error) => error.source(),
-            StartError::Runtime { io, .. } => Some(io),
+            StartError::Runtime { io, .. } | StartError::Upgrade { io, .. } => Some(io),
             StartError::Service { error, .. } => Some(&**error),
             StartError::Cycle { .. }
             | StartError::NoService

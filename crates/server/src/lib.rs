@@ -17,6 +17,8 @@ mod endpoints;
 mod error;
 mod isolated;
 mod listening;
+#[cfg(unix)]
+mod notify;
 mod options;
 mod runtime;
 mod server;
@@ -24,19 +26,23 @@ mod service;
 mod shutdown;
 mod slots;
 mod status;
+#[cfg_attr(not(unix), path = "upgrade/unsupported.rs")]
+mod upgrade;
 
 pub use affinity::Cpus;
 pub use app::{ConnInfo, ServerApp};
 pub use background::{Background, BackgroundOptions, BackgroundService, OnFailure, Ready};
 pub use bell::Bell;
 pub use clients::ClientLimit;
-pub use counters::Counters;
+pub use counters::{Counters, OpenRequest};
 pub use endpoints::Endpoints;
 pub use error::StartError;
 pub use listening::ListeningService;
-pub use options::{CloseReport, Ends, ServerOptions};
+#[cfg(unix)]
+pub use notify::notify_manager;
+pub use options::{CloseReport, Ends, ServerOptions, UpgradeOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;
-pub use service::{Readiness, Service, ServiceContext, ServiceId};
+pub use service::{Readiness, Service, ServiceContext, ServiceId, SharedSocket};
 pub use shutdown::{Reached, Shutdown, ShutdownTrigger};
 pub use status::{Observer, ServiceError, ServiceEvent, ServiceState, Status};

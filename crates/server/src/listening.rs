@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
-use millrace_listeners::{BindError, Endpoint};
+use millrace_listeners::{BindError, Endpoint, Inherited};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -15,7 +15,10 @@ use crate::clients::Clients;
 use crate::counters::Tally;
 use crate::endpoints::{Listening, Stacks};
 use crate::runtime::{LAST_WORDS, Runtimes};
-use crate::{ClientLimit, Counters, Endpoints, RuntimeOptions, ServerApp, Service, ServiceContext};
+use crate::{
+    ClientLimit, Counters, Endpoints, RuntimeOptions, ServerApp, Service, ServiceContext,
+    SharedSocket,
+};
 
 /// Connections a service serves at once, unless told otherwise.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -29,6 +32,7 @@ pub struct ListeningService<A: ServerApp> {
     max_connections: Option<usize>,
     client_limit: Option<ClientLimit>,
     counters: Arc<Counters>,
+    inherited: Arc<Inherited>,
     listening: Arc<Listening<A>>,
     running: Option<Running<A>>,
 }
@@ -57,6 +61,7 @@ impl<A: ServerApp> ListeningService<A> {
             max_connections: Some(MAX_CONNECTIONS),
             client_limit: None,
             counters: Arc::default(),
+            inherited: Arc::default(),
             listening: Listening::new(),
             running: None,
         }
@@ -105,7 +110,15 @@ impl<A: ServerApp> Service for ListeningService<A> {
     }
 
     fn bind(&mut self) -> Result<Vec<Address>, BindError> {
-        self.listening.bind(&self.endpoints)
+        self.listening.bind(&self.endpoints, &self.inherited)
+    }
+
+    fn inherit(&mut self, inherited: &Arc<Inherited>) {
+        self.inherited = inherited.clone();
+    }
+
+    fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        self.listening.share()
     }
 
     fn launch(&mut self, context: &ServiceContext) -> io::Result<()> {

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,36 @@ pub struct ServerOptions {
     pub log: Arc<dyn Log>,
     /// Is told when the state of a service changes. Default: nobody.
     pub observer: Option<Observer>,
+    /// How another process can take over without losing a request; none: it cannot.
+    pub upgrade: Option<UpgradeOptions>,
+}
+
+/// How one process takes over from another. Unix only.
+#[derive(Clone)]
+pub struct UpgradeOptions {
+    /// The path of the socket where a successor connects. Its file can be used by this user only.
+    pub socket: PathBuf,
+    /// Whether to take over from the process that is there now. With nobody there, that is a plain
+    /// start and a warning.
+    pub take_over: bool,
+    /// How long a successor may take from when it has the sockets until it serves.
+    pub timeout: Duration,
+    /// Called when another process has taken over: the server is to be closed. May block.
+    pub on_handed_over: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl UpgradeOptions {
+    /// A plain start, with an upgrade socket there.
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        let timeout = Duration::from_secs(60);
+        UpgradeOptions { socket: socket.into(), take_over: false, timeout, on_handed_over: None }
+    }
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        ServerOptions { grace: Duration::from_secs(30), log: Arc::new(NoLog), observer: None }
+        let (grace, log) = (Duration::from_secs(30), Arc::new(NoLog));
+        ServerOptions { grace, log, observer: None, upgrade: None }
     }
 }
 

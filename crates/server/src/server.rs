@@ -1,5 +1,7 @@
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
@@ -8,9 +10,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::runtime::LAST_WORDS;
 use crate::slots::Slots;
+use crate::upgrade::Upgrade;
 use crate::{
     Bell, CloseReport, Counters, Observer, ServerOptions, Service, ServiceId, ServiceState,
-    Shutdown, ShutdownTrigger, StartError,
+    SharedSocket, Shutdown, ShutdownTrigger, StartError, UpgradeOptions,
 };
 
 /// Runs services: binds and starts them together, and ends them together. Dropped, it closes
@@ -22,8 +25,21 @@ pub struct Server {
     bell: Bell,
     trigger: ShutdownTrigger,
     counters: Mutex<Vec<(String, Arc<Counters>)>>,
-    life: Mutex<Life>,
-    closed: Condvar,
+    life: Arc<Mutex<Life>>,
+    /// Of `life`: a start or a close has ended.
+    closed: Arc<Condvar>,
+    upgrade_options: Option<UpgradeOptions>,
+    upgrade: Mutex<Option<Upgrade>>,
+    has_succeeded: AtomicBool,
+}
+
+/// What the hand-over to another process needs of a server.
+pub(crate) struct Means {
+    pub(crate) options: UpgradeOptions,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) shutdown: Shutdown,
+    life: Arc<Mutex<Life>>,
+    changed: Arc<Condvar>,
 }
 
 enum Life {
@@ -45,8 +61,11 @@ impl Server {
             bell: Bell::default(),
             trigger,
             counters: Mutex::default(),
-            life: Mutex::new(Life::New(Slots::default())),
-            closed: Condvar::new(),
+            life: Arc::new(Mutex::new(Life::New(Slots::default()))),
+            closed: Arc::default(),
+            upgrade_options: options.upgrade,
+            upgrade: Mutex::default(),
+            has_succeeded: AtomicBool::new(false),
         }
     }
 
@@ -54,7 +73,9 @@ impl Server {
     pub fn add_service(&self, service: Box<dyn Service>) -> Result<ServiceId, StartError> {
         match &mut *self.life.lock() {
             Life::New(slots) => {
-                self.counters.lock().push((service.name().to_owned(), service.counters()));
+                let counters = service.counters();
+                counters.follow(self.trigger.shutdown());
+                self.counters.lock().push((service.name().to_owned(), counters));
                 Ok(slots.add(service, self.observer.clone(), &self.bell))
             }
             other => Err(other.refusal()),
@@ -72,7 +93,7 @@ impl Server {
     /// Binds every endpoint of every service, then starts them, each when those it depends on are
     /// ready, and waits until all are. Says where each is bound, by service, in the order they were
     /// added. After a failure nothing is bound or running, and it may be called again. `close` ends
-    /// the wait.
+    /// the wait. A server that is to take over from another process is started when that one knows of it.
     pub fn start(&self) -> Result<Vec<Vec<Address>>, StartError> {
         let mut slots = {
             let mut life = self.life.lock();
@@ -103,20 +124,57 @@ impl Server {
 
     fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
         let is_closing = || self.trigger.shutdown().is_draining();
+        let mut upgrade = self.begin_upgrade()?;
+        if let Some(upgrade) = &upgrade {
+            slots.inherit(upgrade.inherited());
+        }
         let started = slots.bind().and_then(|bound| {
             slots.launch(&self.log, &self.bell)?;
             slots.accept(&self.bell, is_closing)?;
-            Ok(bound)
+            match upgrade.as_mut().map(Upgrade::ready) {
+                Some(Err(io)) => Err(self.upgrade_failed(io)),
+                _ => Ok(bound),
+            }
         });
         if started.is_err() {
             slots.give_up(&self.bell);
+            // A process that was to be replaced goes on.
+            if let Some(upgrade) = upgrade {
+                upgrade.end();
+            }
+            return started;
         }
+        let has_predecessor = upgrade.as_ref().is_some_and(Upgrade::has_predecessor);
+        self.has_succeeded.store(has_predecessor, Ordering::Relaxed);
+        *self.upgrade.lock() = upgrade;
         started
+    }
+
+    fn begin_upgrade(&self) -> Result<Option<Upgrade>, StartError> {
+        let Some(options) = &self.upgrade_options else { return Ok(None) };
+        let begun = Upgrade::begin(Means {
+            options: options.clone(),
+            log: self.log.clone(),
+            shutdown: self.trigger.shutdown().clone(),
+            life: self.life.clone(),
+            changed: self.closed.clone(),
+        });
+        begun.map(Some).map_err(|io| self.upgrade_failed(io))
+    }
+
+    fn upgrade_failed(&self, io: io::Error) -> StartError {
+        let socket = self.upgrade_options.as_ref().map(|options| options.socket.clone());
+        StartError::Upgrade { socket: socket.unwrap_or_default(), io }
     }
 
     /// How long `close` should wait for connections where nobody says otherwise.
     pub fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// Whether it has taken over from another process.
+    pub fn has_succeeded(&self) -> bool {
+        self.has_succeeded.load(Ordering::Relaxed)
     }
 
     /// How far the server is on its way to the end.
@@ -175,8 +233,11 @@ impl Server {
     fn bring_down(&self, mut slots: Slots) -> CloseReport {
         let (bell, counters) = (&self.bell, self.counters());
         bell.wait_for_delay();
-        counters.iter().for_each(|(_, counters)| counters.drain());
         self.trigger.drain();
+        let upgrade = self.upgrade.lock().take();
+        if let Some(upgrade) = upgrade {
+            upgrade.end();
+        }
         for wave in slots.waves_down() {
             slots.drain(&wave);
             let quiet = bell.wait(|| slots.are_quiet(&wave));
@@ -191,6 +252,27 @@ impl Server {
         CloseReport {
             requests: counters.iter().map(|(_, each)| each.requests()).sum(),
             connections: counters.iter().map(|(_, each)| each.connections()).sum(),
+        }
+    }
+}
+
+impl Means {
+    /// The listening sockets of a server that runs.
+    pub(crate) fn sockets(&self) -> Option<io::Result<Vec<SharedSocket>>> {
+        let mut life = self.life.lock();
+        loop {
+            match &*life {
+                Life::Running(slots) => return Some(slots.share()),
+                Life::Starting => self.changed.wait(&mut life),
+                Life::New(_) | Life::Closing | Life::Closed(_) => return None,
+            }
+        }
+    }
+
+    /// Another process serves: this one is to be closed.
+    pub(crate) fn hand_over(&self) {
+        if let Some(hook) = &self.options.on_handed_over {
+            hook();
         }
     }
 }

@@ -1,12 +1,16 @@
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use millrace_error::Log;
-use millrace_listeners::BindError;
+use millrace_listeners::{BindError, Inherited, ListeningSocket};
 use millrace_transport::Address;
 
 use crate::{Bell, Counters, Shutdown, Status};
+
+/// A listening socket, and what says that another process has it too.
+pub type SharedSocket = (ListeningSocket, Arc<AtomicBool>);
 
 /// A service of a server, by which it is named to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,16 @@ pub trait Service: Send {
 
     /// Binds every endpoint and says where. If one fails, none stays bound.
     fn bind(&mut self) -> Result<Vec<Address>, BindError> {
+        Ok(Vec::new())
+    }
+
+    /// Sockets of another process, for its endpoints. Called before `bind`.
+    fn inherit(&mut self, inherited: &Arc<Inherited>) {
+        let _ = inherited;
+    }
+
+    /// Its listening sockets, to be handed over.
+    fn share(&self) -> io::Result<Vec<SharedSocket>> {
         Ok(Vec::new())
     }
 

@@ -1,14 +1,16 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_error::Log;
+use millrace_listeners::Inherited;
 use millrace_transport::Address;
 
 use crate::dependencies::Dependencies;
 use crate::runtime::LAST_WORDS;
 use crate::{
     Bell, Counters, Observer, Readiness, Service, ServiceContext, ServiceId, ServiceState,
-    Shutdown, ShutdownTrigger, StartError, Status,
+    SharedSocket, Shutdown, ShutdownTrigger, StartError, Status,
 };
 
 /// The services of a server, in the order they were added, and what each depends on.
@@ -56,6 +58,19 @@ impl Slots {
 
     pub(crate) fn states(&self) -> Vec<ServiceState> {
         self.all.iter().map(|slot| slot.status.state()).collect()
+    }
+
+    pub(crate) fn inherit(&mut self, inherited: &Arc<Inherited>) {
+        self.all.iter_mut().for_each(|slot| slot.service.inherit(inherited));
+    }
+
+    /// The listening sockets of all of them.
+    pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let mut all = Vec::new();
+        for slot in &self.all {
+            all.extend(slot.service.share()?);
+        }
+        Ok(all)
     }
 
     pub(crate) fn bind(&mut self) -> Result<Vec<Vec<Address>>, StartError> {

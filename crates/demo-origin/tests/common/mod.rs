@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use millrace_demo_origin::{DemoOrigin, OriginOptions};
 use millrace_listeners::Endpoint;
+pub(crate) use millrace_server::Ends;
 use millrace_server::{ListeningService, RuntimeOptions, Server, ServerOptions};
 
 pub(crate) struct Origin {
