@@ -11,7 +11,8 @@ export declare class NativeConnectionCheck {
 
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
+  /** `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own. */
+  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void, thread?: number | undefined | null)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -81,6 +82,13 @@ export declare class NativeServer {
   constructor(crossing: NativeCrossing, options: NativeServerOptions)
   /** Adds a proxy service; its number. */
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
+  /** New requests of a proxy service have these phases. */
+  replacePhases(crossing: NativeCrossing, service: number, phases: NativePhases): void
+  /**
+   * The same phases of a proxy service are in the first of `jsThreads`, in the place of its thread `at`,
+   * which has ended.
+   */
+  replaceThread(service: number, at: number, phases: NativePhases): void
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
   /**
@@ -128,6 +136,17 @@ export declare class NativeSubrequest {
   cancel(): void
 }
 
+/** A thread of JavaScript, before, while and after it runs. */
+export declare class NativeThread {
+  constructor()
+  /** Its number, by which the thread finds it. */
+  get number(): number
+  /** Requests whose phases are in it, or wait for it. */
+  requests(): number
+  /** The thread has ended, or is given up: whoever waits for it is told, and no request comes to it. */
+  close(): void
+}
+
 /** The certificates of an endpoint. What is wrong with one is thrown as `field
 what is wrong`. */
 export declare class NativeTls {
@@ -141,6 +160,12 @@ export declare class NativeTls {
    */
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
+
+/**
+ * Makes the calling thread one that the system does not hurry to switch to, as the server's option
+ * `batchJsThread` has it.
+ */
+export declare function batchThread(): void
 
 /** What it is, and its version: `millrace 1.2.3`. One string, so that it can be found in the file. */
 export declare function builtAs(): string
@@ -375,6 +400,15 @@ export interface NativePeerTlsOptions {
   alternativeName?: string
 }
 
+/** What a proxy does with requests: the phases of each route and those of all others, in threads. */
+export interface NativePhases {
+  routes: Array<NativeRoute>
+  fallback: NativeRoute
+  keepsEncodedSlashes: boolean
+  /** As in `NativeProxyOptions`. */
+  jsThreads: Array<number>
+}
+
 /** The connections of a service to its upstreams. */
 export interface NativePoolStats {
   open: number
@@ -422,6 +456,8 @@ export interface NativeProxyOptions {
   maxRequestsPerConnection: number
   callbackTimeoutMs: number
   maxQueued: number
+  /** The numbers of the threads with the phases; empty: they are in that of the server. */
+  jsThreads: Array<number>
   maxRetries: number
   upstreamKeepalivePoolSize: number
   upgrades: Array<string>

@@ -86,6 +86,7 @@ import {
   type SubrequestOptions,
   selfSigned,
   type TcpKeepalive,
+  type ThreadPlace,
   type Timings,
   type TlsEndpoint,
   type TlsOptions,
@@ -483,4 +484,17 @@ test('what inject takes and gives', () => {
     // @ts-expect-error there may be none
     inject({ upstreamPeer: peer }).then(({ upstreamRequest }) => upstreamRequest.method)
   })
+})
+
+test('a module in the place of phases, and what its function gets', () => {
+  const module = new URL('file:///gateway.js')
+  expectTypeOf(new HttpProxy(module, { jsThreads: 4, jsBlockedTimeoutMs: 0 })).toEqualTypeOf<HttpProxy>()
+  expectTypeOf<ThreadPlace>().toEqualTypeOf<{ readonly index: number; readonly count: number }>()
+  expectTypeOf(new HttpProxy(module).reload({ graceMs: 1 })).toEqualTypeOf<Promise<void>>()
+  const proxy = new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:1') })
+  expectTypeOf(proxy.replace([{ upstreamPeer: new HttpPeer('127.0.0.1:1') }])).toEqualTypeOf<void>()
+  // @ts-expect-error a module is not loaded by its name
+  new HttpProxy('./gateway.js')
+  // @ts-expect-error nor are phases replaced by one
+  proxy.replace(module)
 })

@@ -11,15 +11,18 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
+/** What is run by its path, and cannot be imported: the thread of a module with phases. */
+const INNER = ['threads/worker']
+
 /** Writes the code. The compiler adds the types, then {@link completeTypes}. */
 export async function writeCode(root) {
   const at = (...path) => join(root, 'dist', ...path)
-  const input = Object.fromEntries(entriesOf(root).map((name) => [name, join(root, 'ts', `${name}.ts`)]))
-  const command = (name) => (hasCommand(root) ? { [name]: join(root, 'ts', `${name}.ts`) } : {})
-  const output = await bundle(root, { ...input, ...command('cli/index') }, { cjs: at('cjs') })
-  await bundle(root, { ...input, ...command('cli/hooks') }, { esm: at('esm') })
-  for (const { isEntry, name, exports } of output)
-    if (isEntry && name in input) writeEntry(at(), name, exports)
+  const entries = entriesOf(root)
+  const inputOf = (names) => Object.fromEntries(names.map((name) => [name, join(root, 'ts', `${name}.ts`)]))
+  const command = (name) => (hasCommand(root) ? [name] : [])
+  const output = await bundle(root, inputOf([...entries, ...INNER, ...command('cli/index')]), { cjs: at('cjs') })
+  await bundle(root, inputOf([...entries, ...INNER, ...command('cli/hooks')]), { esm: at('esm') })
+  for (const { name, exports } of output) if (entries.includes(name)) writeEntry(at(), name, exports)
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')
   if (!hasCommand(root)) return

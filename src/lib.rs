@@ -25,5 +25,6 @@ mod scheduling;
 mod server;
 mod subrequests;
 mod succession;
+mod threads;
 mod tls;
 mod version;

@@ -11,8 +11,10 @@ use millrace_transport::{Address, Keepalive, SocketOptions};
 use napi_derive::napi;
 
 use crate::admission::NativeAdmissionOptions;
+use crate::crossing::NativeCrossing;
 use crate::phases::PhaseSet;
 use crate::routes::NativeRoute;
+use crate::threads::Wiring;
 
 // Checked and completed in ts/; here they only change their form. 0 stands for "off".
 
@@ -43,6 +45,8 @@ pub struct NativeProxyOptions {
     pub max_requests_per_connection: u32,
     pub callback_timeout_ms: u32,
     pub max_queued: u32,
+    /// The numbers of the threads with the phases; empty: they are in that of the server.
+    pub js_threads: Vec<u32>,
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,
     pub upgrades: Vec<String>,
@@ -134,6 +138,34 @@ pub(crate) fn keepalive(
     })
 }
 
+/// The rules of routes, where they say anything.
+pub(crate) fn routing(
+    routes: &[NativeRoute],
+    fallback: &NativeRoute,
+    keeps_encoded_slashes: bool,
+) -> napi::Result<Option<Arc<Routing>>> {
+    if routes.is_empty() && fallback.is_empty() {
+        return Ok(None);
+    }
+    let routing = crate::routes::routing(routes, fallback, keeps_encoded_slashes);
+    routing.map(|routing| Some(Arc::new(routing))).map_err(|problems| {
+        napi::Error::new(napi::Status::InvalidArg, format!("wrong routes: {problems:?}"))
+    })
+}
+
+/// The phases of each route, and of what is on none.
+pub(crate) fn sets(routes: &[NativeRoute], fallback: &NativeRoute) -> Vec<PhaseSet> {
+    routes.iter().chain([fallback]).map(|route| route.set(fallback)).collect()
+}
+
+/// The threads with the phases, by their numbers; those of `crossing` if there are none.
+pub(crate) fn wirings(threads: &[u32], crossing: &NativeCrossing) -> napi::Result<Vec<Wiring>> {
+    if threads.is_empty() {
+        return Ok(vec![crossing.wiring()]);
+    }
+    threads.iter().map(|number| Wiring::find(*number)).collect()
+}
+
 impl NativeProxyOptions {
     pub(crate) fn proxy(&self) -> napi::Result<ProxyOptions> {
         Ok(ProxyOptions {
@@ -158,27 +190,21 @@ impl NativeProxyOptions {
             h2c: self.h2c,
             http2: self.http2.http2(),
             half_close: self.half_close,
-            routing: self.routing()?,
+            // It has its place beside the phases, as both are replaced together.
+            routing: None,
             forwarding: self.forwarding.forwarding()?,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
         })
     }
 
-    fn routing(&self) -> napi::Result<Option<Arc<Routing>>> {
-        let NativeProxyOptions { routes, fallback, keeps_encoded_slashes, .. } = self;
-        if routes.is_empty() && fallback.is_empty() {
-            return Ok(None);
-        }
-        let routing = crate::routes::routing(routes, fallback, *keeps_encoded_slashes);
-        routing.map(|routing| Some(Arc::new(routing))).map_err(|problems| {
-            napi::Error::new(napi::Status::InvalidArg, format!("wrong routes: {problems:?}"))
-        })
+    pub(crate) fn routing(&self) -> napi::Result<Option<Arc<Routing>>> {
+        routing(&self.routes, &self.fallback, self.keeps_encoded_slashes)
     }
 
     /// The phases of each route, and of what is on none.
     pub(crate) fn sets(&self) -> Vec<PhaseSet> {
-        self.routes.iter().chain([&self.fallback]).map(|route| route.set(&self.fallback)).collect()
+        sets(&self.routes, &self.fallback)
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {

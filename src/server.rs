@@ -20,7 +20,9 @@ use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::routes::NativeRoute;
 use crate::succession::Succession;
+use crate::threads::Wiring;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -106,6 +108,16 @@ pub struct NativeServerOptions {
     pub upgrade_timeout_ms: u32,
     /// Whether the JS thread becomes a batch thread at the start.
     pub batch_js_thread: bool,
+}
+
+/// What a proxy does with requests: the phases of each route and those of all others, in threads.
+#[napi(object, object_to_js = false)]
+pub struct NativePhases {
+    pub routes: Vec<NativeRoute>,
+    pub fallback: NativeRoute,
+    pub keeps_encoded_slashes: bool,
+    /// As in `NativeProxyOptions`.
+    pub js_threads: Vec<u32>,
 }
 
 /// What became of a start: the bound addresses by service and endpoint, or why there are none.
@@ -200,11 +212,40 @@ impl NativeServer {
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
         let (runtimes, log) = (options.runtimes(), self.log.clone());
-        let made = options.proxy()?;
-        let app =
-            ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
+        let (made, routing) = (options.proxy()?, options.routing()?);
+        let wirings = crate::options::wirings(&options.js_threads, crossing)?;
+        let app = ProxyApp::new(wirings, &options, routing, |phases| {
+            HttpProxy::new(phases, made, runtimes, log)
+        });
         let (runtime, limit) = (options.runtime(), options.client_limit());
         Ok(self.plan(App::Proxy(app), runtime, options.max_connections, limit, options.name))
+    }
+
+    /// New requests of a proxy service have these phases.
+    #[napi(catch_unwind)]
+    pub fn replace_phases(
+        &self,
+        crossing: &NativeCrossing,
+        service: u32,
+        phases: NativePhases,
+    ) -> Result<()> {
+        let NativePhases { routes, fallback, keeps_encoded_slashes, js_threads } = phases;
+        let wirings = crate::options::wirings(&js_threads, crossing)?;
+        let routing = crate::options::routing(&routes, &fallback, keeps_encoded_slashes)?;
+        let sets = crate::options::sets(&routes, &fallback);
+        self.proxy(service)?.replace(wirings, sets, routing);
+        Ok(())
+    }
+
+    /// The same phases of a proxy service are in the first of `jsThreads`, in the place of its thread `at`,
+    /// which has ended.
+    #[napi(catch_unwind)]
+    pub fn replace_thread(&self, service: u32, at: u32, phases: NativePhases) -> Result<()> {
+        let NativePhases { routes, fallback, js_threads, .. } = phases;
+        let number = js_threads.first().copied().unwrap_or_default();
+        let sets = crate::options::sets(&routes, &fallback);
+        self.proxy(service)?.replace_thread(at as usize, Wiring::find(number)?, sets);
+        Ok(())
     }
 
     /// Adds a service with the demo's origin; its number.
@@ -375,6 +416,13 @@ impl NativeServer {
 }
 
 impl NativeServer {
+    fn proxy(&self, service: u32) -> Result<Arc<ProxyApp>> {
+        match self.services.lock().get(service as usize).map(|planned| &planned.app) {
+            Some(App::Proxy(app)) => Ok(app.clone()),
+            _ => Err(Error::new(Status::InvalidArg, "no such proxy".to_owned())),
+        }
+    }
+
     fn add_all(&self) -> std::result::Result<(), StartError> {
         let mut services = self.services.lock();
         let services = services.iter_mut();

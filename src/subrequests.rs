@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use millrace_message::{Method, RequestHead, validate_host, validate_target};
-use millrace_proxy::{Subrequest, Subresponse};
+use millrace_proxy::{HttpProxy, Subrequest, Subresponse};
 use napi::bindgen_prelude::{Buffer, Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -14,20 +14,28 @@ use tokio::runtime::Handle;
 
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
+use crate::phases::JsPhases;
 
-/// The proxies that there are, by their numbers.
+/// What serves the requests of a proxy that have the same phases.
+type Serving = HttpProxy<JsPhases>;
+
+/// The proxies that there are, by the numbers of their phases.
 #[derive(Clone, Default)]
-pub(crate) struct Proxies(Arc<Mutex<HashMap<u32, Weak<ProxyApp>>>>);
+pub(crate) struct Proxies(Arc<Mutex<Numbered>>);
+
+type Numbered = HashMap<u32, (Weak<ProxyApp>, Weak<Serving>)>;
 
 impl Proxies {
-    pub(crate) fn insert(&self, id: u32, app: &Arc<ProxyApp>) {
+    pub(crate) fn insert(&self, id: u32, app: &Arc<ProxyApp>, serving: &Arc<Serving>) {
         let mut proxies = self.0.lock();
-        proxies.retain(|_, app| app.strong_count() > 0);
-        proxies.insert(id, Arc::downgrade(app));
+        proxies.retain(|_, (_, serving)| serving.strong_count() > 0);
+        proxies.insert(id, (Arc::downgrade(app), Arc::downgrade(serving)));
     }
 
-    fn get(&self, id: u32) -> Option<Arc<ProxyApp>> {
-        self.0.lock().get(&id)?.upgrade()
+    fn get(&self, id: u32) -> Option<(Arc<ProxyApp>, Arc<Serving>)> {
+        let proxies = self.0.lock();
+        let (app, serving) = proxies.get(&id)?;
+        Some((app.upgrade()?, serving.upgrade()?))
     }
 }
 
@@ -81,10 +89,9 @@ impl NativeSubrequest {
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeSubrequestOptions) -> Result<Self> {
         let over = || Error::new(Status::GenericFailure, "the request or its server is over");
-        let app = crossing.proxies.get(options.proxy_id).ok_or_else(over)?;
+        let (app, serving) = crossing.proxies.get(options.proxy_id).ok_or_else(over)?;
         let connection = crossing.inner.connection(options.slot).ok_or_else(over)?;
-        let runtime = app.runtimes.lock().get(connection.runtime).cloned().flatten();
-        let runtime = runtime.ok_or_else(over)?;
+        let runtime = app.runtime(connection.runtime).ok_or_else(over)?;
         let peer = match options.peer {
             0 => None,
             id => Some(crate::peers::peer(id).ok_or_else(over)?),
@@ -93,7 +100,7 @@ impl NativeSubrequest {
             .ok_or_else(|| Error::new(Status::InvalidArg, "a subrequest that is not valid"))?;
         let body = options.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
         let sub = Subrequest { head, body, connection, peer, discard: options.discard };
-        let (id, response) = app.proxy.subrequest(sub, &runtime);
+        let (id, response) = serving.subrequest(sub, &runtime);
         Ok(NativeSubrequest { id, response: Arc::new(response), runtime })
     }
 

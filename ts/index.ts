@@ -80,6 +80,7 @@ export type {
 } from './session.js'
 export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
 export type { SubrequestOptions } from './subrequest.js'
+export type { ThreadPlace } from './threads/messages.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'

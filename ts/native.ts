@@ -13,6 +13,7 @@ export type {
   NativeOriginOptions,
   NativePath,
   NativePeer,
+  NativePhases,
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,
@@ -23,6 +24,7 @@ export type {
 } from '../index.js'
 
 export const {
+  batchThread,
   checkRoutes,
   NativeConnectionCheck,
   NativeCrossing,
@@ -32,6 +34,7 @@ export const {
   NativePipe,
   NativeServer,
   NativeSubrequest,
+  NativeThread,
   NativeTls,
   notifyManager,
   peerEpoch,
@@ -47,4 +50,5 @@ export type NativePeerTls = Addon.NativePeerTls
 export type NativePipe = Addon.NativePipe
 export type NativeServer = Addon.NativeServer
 export type NativeSubrequest = Addon.NativeSubrequest
+export type NativeThread = Addon.NativeThread
 export type NativeTls = Addon.NativeTls

@@ -224,6 +224,8 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#move('starting')
     try {
       const environment = theEnvironment()
+      this.#isWired = true
+      await this.#prepare()
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
@@ -231,7 +233,6 @@ export class Server extends EventEmitter<ServerEvents> {
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
-      this.#isWired = true
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
       const numbers = this.#services.map((service) => {
@@ -261,13 +262,20 @@ export class Server extends EventEmitter<ServerEvents> {
         })
       this.#move('running')
     } catch (error) {
-      this.#release(0)
+      await this.#release(0)
       for (const service of this.#services) Service.hosted(service, 'planned')
       this.#starting = undefined
       this.#native = undefined
       this.#move('new')
       throw error
     }
+  }
+
+  /** All come to an end, so that each can be stopped, before the first failure is told. */
+  async #prepare(): Promise<void> {
+    const preparing = this.#services.map(async (one) => one.prepare(this.#log, this.#batchJsThread))
+    const failed = (await Promise.allSettled(preparing)).find(({ status }) => status === 'rejected')
+    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
   }
 
   /** Tells the addon which services depend on which. */
@@ -362,21 +370,23 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#isStopped) return
     this.#isStopped = true
     for (const service of this.#services) Service.hosted(service, 'over')
-    this.#release(LAST_WORDS_MS)
-    this.#resolveStopped(report)
-    this.#move('closed')
+    void this.#release(LAST_WORDS_MS).then(() => {
+      this.#resolveStopped(report)
+      this.#move('closed')
+    })
   }
 
-  #release(afterMs: number): void {
-    clearInterval(this.#keepAlive)
+  async #release(afterMs: number): Promise<void> {
     clearTimeout(this.#quitting)
     running.delete(this)
-    if (!this.#isWired) return
-    this.#isWired = false
-    const { crossing } = theEnvironment()
-    crossing.logs.retire(this.#id, afterMs)
-    crossing.services.retire(this.#id)
-    for (const service of this.#services) service.stopped(crossing, afterMs)
+    if (this.#isWired) {
+      this.#isWired = false
+      const { crossing } = theEnvironment()
+      crossing.logs.retire(this.#id, afterMs)
+      crossing.services.retire(this.#id)
+      await Promise.all(this.#services.map((service) => service.stopped(crossing, afterMs)))
+    }
+    clearInterval(this.#keepAlive)
   }
 
   /**

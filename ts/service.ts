@@ -158,6 +158,8 @@ export abstract class Service {
     service.#isTaken = true
   }
 
+  /** @internal What has to be done before: its server is about to start. May reject, which ends the start. */
+  prepare(_log: AnyLog, _batch: boolean): Promise<void> | void {}
   /** @internal What may become of its endpoints. */
   static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
     service.#life = life
@@ -187,8 +189,8 @@ export abstract class Service {
   /** @internal Its work is to end. */
   end(_run: number): void {}
 
-  /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
-  stopped(_crossing: Crossing, _afterMs: number): void {}
+  /** @internal Its server has stopped; some of its requests may end within `afterMs`. Never rejects. */
+  stopped(_crossing: Crossing, _afterMs: number): Promise<void> | void {}
 }
 
 function checkAddress(address: unknown, problems: OptionProblem[]): void {

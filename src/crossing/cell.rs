@@ -221,9 +221,12 @@ impl Lease {
 /// What JS sends from now on would reach the next request of the connection.
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut state = self.cell.state.lock();
-        state.interims = None;
-        state.connection = None;
+        let _connection = {
+            let mut state = self.cell.state.lock();
+            state.interims = None;
+            // Dropped without the lock: the last one to hold it queues an item.
+            state.connection.take()
+        };
     }
 }
 

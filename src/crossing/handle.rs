@@ -18,6 +18,7 @@ use crate::inject::InjectRuntime;
 use crate::log::LogQueue;
 use crate::mailbox::Mailbox;
 use crate::subrequests::Proxies;
+use crate::threads::Wiring;
 use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
@@ -65,6 +66,7 @@ pub struct CrossingStats {
 
 #[napi]
 impl NativeCrossing {
+    /// `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -80,8 +82,14 @@ impl NativeCrossing {
             Vec<NativeServiceEvent>,
             UnknownReturnValue,
         >,
+        thread: Option<u32>,
     ) -> Result<Self> {
-        let (inner, memory) = (Crossing::new(), Memory::new());
+        let wiring = match thread {
+            Some(number) => Wiring::find(number)?,
+            None => Wiring::new(false),
+        };
+        let Wiring { crossing: inner, proxies } = wiring;
+        let memory = Memory::new();
         let (crossing, area) = (inner.clone(), memory.clone());
         let batch = Mutex::new(Batch::default());
         // Weak: a running server holds the process, not its wiring.
@@ -92,9 +100,6 @@ impl NativeCrossing {
                 Ok(area.fill(&mut batch, &ended) as u32)
             },
         )?;
-        inner.set_wake(Box::new(move || {
-            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
-        }));
         let servers = Servers::default();
         let (leaving, gone) = Shutdown::new();
         // One hook for the environment: one for each server would stay behind when it has closed.
@@ -109,7 +114,10 @@ impl NativeCrossing {
         })?;
         let log = LogQueue::new(logged)?;
         let events = Mailbox::new(told, usize::MAX, |_| NativeServiceEvent::default())?;
-        let (proxies, inject) = (Proxies::default(), InjectRuntime::default());
+        let inject = InjectRuntime::default();
+        inner.attach(Box::new(move || {
+            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+        }));
         Ok(NativeCrossing { inner, log, events, gone, servers, memory, proxies, inject })
     }
 
@@ -159,6 +167,11 @@ impl NativeCrossing {
 }
 
 impl NativeCrossing {
+    /// The way to its phases, and back.
+    pub(crate) fn wiring(&self) -> Wiring {
+        Wiring { crossing: self.inner.clone(), proxies: self.proxies.clone() }
+    }
+
     /// Has `server` closed when the environment goes away.
     pub(crate) fn watch(&self, server: &Arc<Server>) {
         let mut servers = self.servers.lock();

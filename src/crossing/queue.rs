@@ -35,6 +35,8 @@ pub(crate) struct Crossing {
     routers: RwLock<Vec<Arc<Router>>>,
     wake: OnceLock<Wake>,
     closed: AtomicBool,
+    /// It leads to a thread that may end while the server goes on.
+    pub(crate) may_end: bool,
     waiting: AtomicUsize,
     pub(super) batches: AtomicU64,
     pub(super) items: AtomicU64,
@@ -73,7 +75,7 @@ struct Slots {
 pub(crate) struct Full;
 
 impl Crossing {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new(may_end: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Crossing {
             me: me.clone(),
             queue: Mutex::default(),
@@ -82,6 +84,7 @@ impl Crossing {
             routers: RwLock::default(),
             wake: OnceLock::new(),
             closed: AtomicBool::new(false),
+            may_end,
             waiting: AtomicUsize::new(0),
             batches: AtomicU64::new(0),
             items: AtomicU64::new(0),
@@ -89,8 +92,27 @@ impl Crossing {
         })
     }
 
-    pub(super) fn set_wake(&self, wake: Wake) {
+    /// JavaScript takes items from now on; those that wait at once.
+    pub(super) fn attach(&self, wake: Wake) {
         let _ = self.wake.set(wake);
+        let waits = {
+            let mut queue = self.queue.lock();
+            queue.sent = !queue.items.is_empty();
+            queue.sent
+        };
+        if waits {
+            self.fire();
+        }
+    }
+
+    /// Whether JavaScript takes items.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.wake.get().is_some() && !self.is_closed()
+    }
+
+    /// Whether there is no JavaScript any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 
     /// A router for a runtime, and its number.
@@ -139,7 +161,7 @@ impl Crossing {
             return false;
         }
         let kind = item.head.ints[super::item::at::KIND];
-        let lazy = kind == Kind::End as i32 || kind == Kind::Closed as i32;
+        let lazy = [Kind::End, Kind::Closed, Kind::Retired].iter().any(|lazy| kind == *lazy as i32);
         let (now, arm, arm_lazily) = {
             let mut queue = self.queue.lock();
             queue.items.push(&mut item);
@@ -233,7 +255,8 @@ impl Crossing {
     }
 
     fn fire(&self) {
-        let alive = self.wake.get().is_some_and(|wake| wake());
+        // Where nobody is there yet, the items wait for [`Crossing::attach`].
+        let alive = self.wake.get().is_none_or(|wake| wake());
         if !alive {
             self.close();
         }
@@ -353,7 +376,7 @@ impl Crossing {
     }
 
     /// The environment is going away: nobody will answer.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
         self.queue.lock().items = Items::default();
         let cells = self.slots.lock().cells.clone();
@@ -384,7 +407,7 @@ impl Crossing {
     }
 
     /// Items that wait, and slots in use.
-    pub(super) fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         let slots = self.slots.lock();
         (self.waiting.load(Relaxed), slots.cells.len() - slots.free.len())
     }

@@ -121,7 +121,7 @@ impl JsPhases {
     ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
-            let mut item = self.item(ex, ctx.proxy, &mut state, Kind::Run, mask)?;
+            let mut item = self.item(ex, ctx, &mut state, Kind::Run, mask)?;
             sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
@@ -129,7 +129,7 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let flight = lease.cross(&self.crossing, item, self.limit);
+        let flight = lease.cross(self.crossing(ctx), item, self.limit);
         Ok(Crossed { ctx, mask, flight, body: &ex.body, reading: None })
     }
 
@@ -137,14 +137,14 @@ impl JsPhases {
     pub(super) fn item(
         &self,
         ex: &Exchange,
-        proxy: u32,
+        ctx: &JsCtx,
         state: &mut State,
         kind: Kind,
         mask: u32,
     ) -> Result<Item> {
         let fresh = state.lease.is_none();
         if fresh {
-            let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
+            let router = self.dispatcher(ctx.at).router(ex.connection.runtime);
             // The end of a request is not refused: its log line would be lost.
             let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
             let client = Client {
@@ -152,14 +152,14 @@ impl JsPhases {
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
             };
-            let lease = self.crossing.lease(router, bound, client);
+            let lease = self.crossing(ctx).lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
         let seq = lease.next_seq();
-        let mut item = Item::new(lease.slot(), proxy, kind, seq, mask);
+        let mut item = Item::new(lease.slot(), ctx.proxy, kind, seq, mask);
         if fresh {
             item.request(ex);
         }
@@ -169,7 +169,7 @@ impl JsPhases {
 
     /// The error of a phase that threw. What it answers, if it says so, is kept aside.
     pub(super) fn failed(&self, ctx: &JsCtx, reply: Reply) -> Error {
-        let (error, answer) = thrown(reply);
+        let (error, answer) = thrown(reply, self.crossing(ctx));
         ctx.state.lock().thrown = answer;
         error
     }
@@ -193,9 +193,10 @@ pub(super) fn overloaded() -> Error {
 }
 
 /// The error of a phase that failed, and the answer that it has for it.
-pub(super) fn thrown(reply: Reply) -> (Error, Option<Answer>) {
+pub(super) fn thrown(reply: Reply, crossing: &Crossing) -> (Error, Option<Answer>) {
     if reply.outcome == Outcome::Closed {
-        return (Error::new(Code::ServerClosed, "the phases are gone"), None);
+        let code = if crossing.may_end { Code::PhasesLost } else { Code::ServerClosed };
+        return (Error::new(code, "the thread of the phases has ended"), None);
     }
     let words = String::from_utf8_lossy(&reply.second);
     let (code, message) = words.split_once('\n').unwrap_or(("", &words));

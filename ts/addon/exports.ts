@@ -2,6 +2,7 @@ import type * as Addon from '../../index.js'
 
 /** What the binary of this version offers, by which it is known: held to index.d.ts, which the build makes. */
 const offered: Record<keyof typeof Addon, true> = {
+  batchThread: true,
   builtAs: true,
   checkRoutes: true,
   NativeConnectionCheck: true,
@@ -12,6 +13,7 @@ const offered: Record<keyof typeof Addon, true> = {
   NativePipe: true,
   NativeServer: true,
   NativeSubrequest: true,
+  NativeThread: true,
   NativeTls: true,
   notifyManager: true,
   peerEpoch: true,

@@ -25,7 +25,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -59,6 +59,8 @@ export class Crossing {
   readonly log: AnyLog
   /** Where the log lines of servers go. */
   readonly logs = new Logs()
+  /** Called when the last of its phases have had their last request. */
+  whenRetired: (() => void) | undefined
   /** Where goes what is told of services. */
   readonly services = new ServiceRouter((error) => this.#fault(error))
   /** Promises that settled when nobody waited for them any more. */
@@ -134,6 +136,11 @@ export class Crossing {
     return count
   }
 
+  /** Whether requests may come for the phases of this number. */
+  knows(id: number): boolean {
+    return this.#proxies.has(id)
+  }
+
   addProxy(entry: ProxyEntry): void {
     this.#proxies.set(entry.id, entry)
   }
@@ -146,6 +153,12 @@ export class Crossing {
     }
     if (afterMs === 0) retire()
     else setTimeout(retire, afterMs).unref()
+  }
+
+  /** No request will come for these phases any more; some may still be in an async `logging`. */
+  #retired(id: number): void {
+    this.#proxies.delete(id)
+    if (this.#proxies.size === 0) this.whenRetired?.()
   }
 
   #dispatch(count: number): void {
@@ -189,6 +202,10 @@ export class Crossing {
     const at = item * ITEM
     const slot = items[at]!
     const kind = items[at + 2]!
+    if (kind === Kind.retired) {
+      this.#retired(items[at + 1]!)
+      return
+    }
     const seq = items[at + 3]!
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!

@@ -80,6 +80,8 @@ codes! {
     RetryUnsafe = "RETRY_UNSAFE", 500, Internal;
     /// A limit of this process is reached: the queue to the phases, or the connections.
     Overloaded = "OVERLOADED", 503, Internal;
+    /// What ran the phases of the request has ended before the request had.
+    PhasesLost = "PHASES_LOST", 503, Internal;
     /// The server stopped before the request had ended.
     ServerClosed = "SERVER_CLOSED", 503, Internal;
     /// A fault in millrace itself.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
 use millrace_connectors::{Connector, ConnectorOptions, Dialer};
 use millrace_error::{Code, Error, Level, Log, Result};
@@ -19,7 +20,7 @@ use crate::h2::Unread;
 use crate::phases::ProxyHttp;
 use crate::preface::{Spoken, listen};
 use crate::timer::within;
-use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Timings};
+use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Routing, Timings};
 
 /// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
 /// client chose.
@@ -53,6 +54,8 @@ pub struct HttpProxy<P> {
     pub(crate) log: Arc<dyn Log>,
     /// What it holds of its clients' requests over HTTP/2.
     pub(crate) unread: Arc<Unread>,
+    /// The one that serves new requests in its place.
+    pub(crate) successor: ArcSwapOption<HttpProxy<P>>,
 }
 
 /// A request as it came in: what is known of it before its first phase.
@@ -146,7 +149,25 @@ impl<P: ProxyHttp> HttpProxy<P> {
             options: Arc::new(options),
             connector: Arc::new(connector),
             log,
+            successor: ArcSwapOption::empty(),
         }
+    }
+
+    /// Serves requests that begin from now on with other phases and rules. Those that are under way go on
+    /// with theirs, which are dropped with the last of them. Returns what serves them: its subrequests have
+    /// the same phases.
+    pub fn replace(&self, phases: P, routing: Option<Arc<Routing>>) -> Arc<HttpProxy<P>> {
+        let successor = Arc::new(HttpProxy {
+            phases,
+            options: Arc::new(ProxyOptions { routing, ..(*self.options).clone() }),
+            straight_options: self.straight_options.clone(),
+            connector: self.connector.clone(),
+            log: self.log.clone(),
+            unread: self.unread.clone(),
+            successor: ArcSwapOption::empty(),
+        });
+        self.successor.store(Some(successor.clone()));
+        successor
     }
 
     /// The connections to upstreams: their numbers can be read here.
@@ -167,7 +188,10 @@ impl<P: ProxyHttp> HttpProxy<P> {
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
     pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
-        self.serve_as(down, arrival, next_request()).await;
+        // Held for as long as the request is under way.
+        let successor = self.successor.load_full();
+        let proxy = successor.as_deref().unwrap_or(self);
+        proxy.serve_as(down, arrival, next_request()).await;
     }
 
     /// The same for a request that has its number already.
@@ -252,10 +276,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
-        let (mut ex, error) = arrival.begin(next_request(), &self.options, &nobody);
-        let ctx = self.phases.new_ctx(&ex);
+        let successor = self.successor.load_full();
+        let proxy = successor.as_deref().unwrap_or(self);
+        let (mut ex, error) = arrival.begin(next_request(), &proxy.options, &nobody);
+        let ctx = proxy.phases.new_ctx(&ex);
         ex.received = received;
-        self.tell(&mut ex, error.as_ref(), &ctx);
+        proxy.tell(&mut ex, error.as_ref(), &ctx);
     }
 
     /// The end of a request: a line in the log if it failed, and the last phase.

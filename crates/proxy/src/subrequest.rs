@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
@@ -193,6 +194,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             connector: self.connector.clone(),
             log: self.log.clone(),
             unread: self.unread.clone(),
+            successor: ArcSwapOption::empty(),
         }
     }
 }
