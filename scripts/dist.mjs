@@ -20,7 +20,9 @@ export async function writeCode(root) {
   const entries = entriesOf(root)
   const inputOf = (names) => Object.fromEntries(names.map((name) => [name, join(root, 'ts', `${name}.ts`)]))
   const command = (name) => (hasCommand(root) ? [name] : [])
-  const output = await bundle(root, inputOf([...entries, ...INNER, ...command('cli/index')]), { cjs: at('cjs') })
+  const output = await bundle(root, inputOf([...entries, ...INNER, ...command('cli/index')]), {
+    cjs: at('cjs'),
+  })
   await bundle(root, inputOf([...entries, ...INNER, ...command('cli/hooks')]), { esm: at('esm') })
   for (const { name, exports } of output) if (entries.includes(name)) writeEntry(at(), name, exports)
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')

@@ -276,6 +276,11 @@ export class HttpProxy extends Service {
     return this.#ways.at(-1)!.entry
   }
 
+  /** @internal The module that a service has its phases from; undefined for any other. */
+  static moduleOf(service: Service): URL | undefined {
+    return #module in service ? service.#module : undefined
+  }
+
   /** The service's name. */
   override get name(): string {
     return this.native.name

@@ -9,6 +9,7 @@ export interface RunArgs {
   readonly threads: number | undefined
   readonly test: boolean
   readonly upgrade: boolean
+  readonly watch: boolean
 }
 
 /** What the command was asked to do. */
@@ -29,6 +30,7 @@ and that before what the module says:
   --listen ADDRESS  where to listen: 127.0.0.1:8080; may be given several times
   --threads N       threads of each proxy
   --upgrade         takes over from the process at upgradeSocket, without losing a request
+  --watch           loads the module anew when one of its files changes
   --test            checks module, configuration and certificates, binds nothing, and ends
 
 It ends with 0 as it was asked to, with 1 if it failed, with 2 if it was used wrongly.
@@ -37,7 +39,7 @@ It ends with 0 as it was asked to, with 1 if it failed, with 2 if it was used wr
 /** @throws Failure with the exit code 2 */
 export function parse(argv: readonly string[]): Args {
   const { values, positionals } = parsed(argv)
-  const { version, help, config, listen, threads, test, upgrade } = values
+  const { version, help, config, listen, threads, test, upgrade, watch } = values
   if (help || argv.length === 0) return { command: 'help' }
   if (version) return { command: 'version' }
   const [command, module, ...more] = positionals
@@ -53,6 +55,7 @@ export function parse(argv: readonly string[]): Args {
     threads: count(threads),
     test: test ?? false,
     upgrade: upgrade ?? false,
+    watch: watch ?? false,
   }
 }
 
@@ -69,6 +72,7 @@ function parsed(argv: readonly string[]) {
         threads: { type: 'string' },
         test: { type: 'boolean' },
         upgrade: { type: 'boolean' },
+        watch: { type: 'boolean' },
       },
     })
   } catch (error) {

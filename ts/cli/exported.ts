@@ -18,8 +18,10 @@ export interface Runnable {
 /**
  * What a default export stands for: a server; a service, or phases (an object, or a list of parts), for which a
  * server is made; a class of phases; or a function that makes one of them.
+ *
+ * @param module where it is from, for phases that are to be loaded anew: they run in a thread of their own
  */
-export async function runnable(exported: unknown, given: string): Promise<Runnable> {
+export async function runnable(exported: unknown, given: string, module?: URL): Promise<Runnable> {
   const value = await made(exported, given)
   const services = Server.servicesOf(value)
   if (services !== undefined) return { server: value as Server, services }
@@ -27,10 +29,15 @@ export async function runnable(exported: unknown, given: string): Promise<Runnab
     throw new Failure(
       `${given}: its default export is a ${(value as object).constructor.name} of another copy of millrace than this command`,
     )
-  const service = Service.is(value) ? value : new HttpProxy(value as AnyPhases)
+  const service = Service.is(value) ? value : proxyOf(value as AnyPhases, module)
   const server = new Server()
   server.addService(service)
   return { server, services: [service] }
+}
+
+function proxyOf(phases: AnyPhases, module: URL | undefined): HttpProxy {
+  const proxy = new HttpProxy(phases)
+  return module === undefined ? proxy : new HttpProxy(module)
 }
 
 async function made(exported: unknown, given: string): Promise<unknown> {

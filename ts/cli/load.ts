@@ -2,17 +2,18 @@ import { existsSync, realpathSync } from 'node:fs'
 import Module from 'node:module'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { useWorkerOptions } from '../threads/options.js'
 import { dist, inDist } from './dist.js'
 import { EXPORTS } from './exported.js'
 import { Failure, type Place, shown } from './failure.js'
 import { findSyntaxError, nearBy } from './syntax.js'
-import { isTypeScript, stripsTypes } from './typescript.js'
+import { stripsTypes } from './typescript.js'
 
 /** Loads a module: what its default export is. @throws Failure which names the place */
 export async function loadModule(given: string): Promise<unknown> {
   const file = resolve(given)
   if (!existsSync(file)) throw new Failure(`${given}: there is no such file${nearBy(file)}`)
-  if (!stripsTypes && isTypeScript(file)) removeTypes()
+  if (!stripsTypes) removeTypes()
   let found: { default?: unknown }
   try {
     found = await import(pathToFileURL(realpathSync(file)).href)
@@ -35,7 +36,13 @@ function removeTypes(): void {
   isRemoving = true
   // Hooks are a module of their own, in a thread of theirs.
   const hooks = inDist('esm', 'cli', 'hooks.js')
-  if (hooks !== undefined) Module.register(pathToFileURL(hooks))
+  if (hooks === undefined) return
+  const { href } = pathToFileURL(hooks)
+  Module.register(href)
+  // The threads of modules have hooks of their own.
+  const code = `import { register } from 'node:module'; register(${JSON.stringify(href)})`
+  const execArgv = [...process.execArgv, '--import', `data:text/javascript,${encodeURIComponent(code)}`]
+  useWorkerOptions(() => ({ execArgv }))
 }
 
 function explained(given: string, file: string, error: unknown): string {
@@ -49,6 +56,15 @@ function explained(given: string, file: string, error: unknown): string {
   if (code === 'ERR_MODULE_NOT_FOUND' && message !== undefined)
     return `${given}: ${message}${url?.startsWith('file:') ? nearBy(fileURLToPath(url)) : ''}`
   return told(given, error)
+}
+
+/** Why a module was not loaded anew, in a line. */
+export function unloaded(file: string, error: unknown): string {
+  const { message } = error as Error
+  // It comes from another thread, where it has lost its place.
+  const searched = /SyntaxError/.test(message) ? findSyntaxError(file) : undefined
+  if (searched !== undefined) return `${shown(fromHere(searched.place))}: ${searched.message}`
+  return message.replace(/\n\s*/g, ' ')
 }
 
 /** What was thrown while a module ran, or made something: where, what, and the way there. */

@@ -1,4 +1,7 @@
+import { realpathSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import { UsageError } from '../errors.js'
 import { setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
@@ -9,10 +12,11 @@ import { Failure } from './failure.js'
 import { listen } from './listen.js'
 import { loadModule, told } from './load.js'
 import { settingsOf } from './settings.js'
+import { type Watching, watchable } from './watch.js'
 
 /** Runs a module until it is told to stop; with `--test` only checks it. @throws Failure */
 export async function run(args: RunArgs, say: (line: string) => void): Promise<void> {
-  const { module, test } = args
+  const { module, test, watch } = args
   const settings = settingsOf(args, process.env)
   setOverrides(settings.overrides)
   // The first process of a container has to listen, or a signal is nothing to it.
@@ -21,13 +25,14 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   const exported = await loadModule(module)
   let made: Runnable
   try {
-    made = await runnable(exported, module)
+    made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
   } catch (error) {
     throw error instanceof Failure ? error : new Failure(told(module, error))
   }
   listen(made.services, settings, module)
+  const watching = watch ? watchable(made.services, module) : undefined
   if (test) say(`${module}: ok: ${summary(made.services)}`)
-  else await serve(made, module, say, early)
+  else await serve(made, module, say, early, watching)
 }
 
 async function serve(
@@ -35,6 +40,7 @@ async function serve(
   module: string,
   say: (line: string) => void,
   early: () => void,
+  watching: Watching | undefined,
 ): Promise<void> {
   // From now on it listens to signals.
   const ended = server.run()
@@ -44,12 +50,14 @@ async function serve(
     await server.start()
     for (const { name, endpoints } of services)
       for (const { url } of endpoints) say(`${name}: listening on ${url}`)
+    watching?.begin(say)
     await ended
   } catch (error) {
     // One that was told to stop before it had started has not failed.
     if (!(error instanceof UsageError && error.code === 'SERVER_CLOSED'))
       throw new Failure(told(module, error))
   }
+  watching?.end()
   // What was logged last goes out first.
   await turn()
 }

@@ -57,6 +57,17 @@ function decoratorIn(code: string): { line: number; column: number } | undefined
   return at === -1 ? undefined : { line: at + 1, column: lines[at]!.indexOf('@') + 1 }
 }
 
+/** The module and what it imports by relative paths, as far as it can be read. */
+export function filesOf(entry: string): string[] {
+  const files = [entry]
+  for (let at = 0; at < files.length && at < MOST_FILES; at++) {
+    const source = sourceOf(files[at]!)
+    if (source === undefined) continue
+    for (const next of importsOf(source, files[at]!)) if (!files.includes(next)) files.push(next)
+  }
+  return files
+}
+
 function importsOf(code: string, file: string): string[] {
   const found = code.matchAll(/\b(?:from|import|import\s*\(|require\s*\()\s*(['"])(\.{1,2}\/[^'"\n]+)\1/g)
   return [...found].map(([, , path]) => resolve(dirname(file), path!))
