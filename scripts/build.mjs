@@ -14,7 +14,7 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { bundle, completeTypes, writeCode } from './dist.mjs'
+import { bundle, completeTypes, hasCommand, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
 import { NAPI_BUILD } from './napi.mjs'
@@ -50,10 +50,20 @@ const addon = {
 
 const dist = {
   name: 'dist',
-  inputs: () => under('ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.types.json', 'scripts/dist.mjs'),
+  inputs: () =>
+    under(
+      'ts',
+      'index.d.ts',
+      'tsconfig.json',
+      'tsconfig.types.json',
+      'scripts/dist.mjs',
+      'scripts/schema.mjs',
+    ),
   extra: () => [
     versionOf('typescript'),
     versionOf('rolldown'),
+    versionOf('yaml'),
+    versionOf('amaro'),
     JSON.stringify(json('package.json')?.exports),
   ],
   outputs: () => under('dist'),
@@ -63,6 +73,7 @@ const dist = {
     await tool('typescript', 'tsc', ['-p', 'tsconfig.types.json'])
     completeTypes(root)
     await writeCode(root)
+    if (hasCommand(root)) await run(process.execPath, [join(root, 'scripts/schema.mjs')])
   },
 }
 

@@ -38,6 +38,7 @@ export const forwardingRules = {
     false,
     'true, false, or a token or a host[:port] of 1 to 128 characters',
     isVia,
+    { anyOf: [{ type: 'boolean' }, { type: 'string' }] },
   ),
 }
 

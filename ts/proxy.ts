@@ -23,6 +23,7 @@ import {
   settings,
   value,
 } from './options.js'
+import { overridden } from './overrides.js'
 import { HttpPeer } from './peer.js'
 import type { AnyPart, AnyPhases } from './phases.js'
 import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, waysOf } from './routes/routes.js'
@@ -132,7 +133,8 @@ export interface HttpProxyOptions extends RouteValues {
 
 const BYTES = 2 ** 31 - 1
 
-const proxyRules = {
+/** @internal The rules of {@link HttpProxyOptions}. */
+export const proxyRules = {
   name: serviceName('proxy'),
   threads: integer<number | undefined>(undefined, 1, 1024),
   workStealing: flag(true),
@@ -180,7 +182,9 @@ function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undef
   const none: readonly number[] | 'spread' | undefined = fallback
   return only(
     'affinity',
-    value(none, allowed, (found) => found === 'spread' || isList(found)),
+    value(none, allowed, (found) => found === 'spread' || isList(found), {
+      anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
+    }),
   )
 }
 
@@ -235,8 +239,9 @@ export class HttpProxy extends Service {
   constructor(module: URL, options?: HttpProxyOptions)
   /** Without `upstreamPeer` where values say what becomes of requests; any other gets a 404. */
   constructor(phases: AnyPart, options: HttpProxyOptions & ActingOptions)
-  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[] | URL, options: HttpProxyOptions = {}) {
+  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[] | URL, given: HttpProxyOptions = {}) {
     super()
+    const options = overridden.proxy(given)
     const problems: OptionProblem[] = []
     const checked = checkInto(proxyRules, options, problems)
     const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes } = checked
@@ -271,6 +276,11 @@ export class HttpProxy extends Service {
   /** @internal The phases of requests that are on no route. */
   get entry(): ProxyEntry {
     return this.#ways.at(-1)!.entry
+  }
+
+  /** @internal The module that a service has its phases from; undefined for any other. */
+  static moduleOf(service: Service): URL | undefined {
+    return #module in service ? service.#module : undefined
   }
 
   /** The service's name. */

@@ -16,6 +16,7 @@ import {
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
 import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
+import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
@@ -103,6 +104,10 @@ const rules = {
   logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
+
+/** @internal The rules of {@link ServerOptions}. */
+export { rules as serverRules }
+
 const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
 const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
@@ -152,6 +157,7 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super({ captureRejections: true })
+    options = overridden.server(options)
     const checked = checkOptions('Server', rules, options)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
@@ -192,6 +198,11 @@ export class Server extends EventEmitter<ServerEvents> {
     return service
   }
 
+  /** @internal The services of a server; undefined for what is none. */
+  static servicesOf(server: unknown): readonly Service[] | undefined {
+    return typeof server === 'object' && server !== null && #services in server ? server.#services : undefined
+  }
+
   /** Where it is in its life. It emits `state` when that changes. */
   get state(): ServerState {
     return this.#state
@@ -207,6 +218,8 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
+    if (overridden.isCheck())
+      return Promise.reject(new UsageError('START_FAILED', 'this is a check, in which no server starts'))
     this.#starting ??= this.#start()
     return this.#starting
   }

@@ -141,6 +141,16 @@ export abstract class Service {
     return typeof value === 'object' && value !== null && #isTaken in value
   }
 
+  /** @internal Whether it can have endpoints. */
+  static isListening(service: Service): boolean {
+    return service.listens
+  }
+
+  /** @internal What it was told to listen on is forgotten. */
+  static forgetEndpoints(service: Service): void {
+    ;(service.endpoints as Endpoint[]).length = 0
+  }
+
   /** @internal It belongs to a server from now on. */
   static take(service: Service): void {
     if (service.#isTaken)

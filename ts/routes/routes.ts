@@ -30,7 +30,9 @@ const routeRules = {
 
 /** The rule of the option `routes`, which has no default but to be absent. */
 export function routesRule(fallback: undefined) {
-  return { ...list(routeRules), fallback }
+  // Routes have phases, which only a program can give.
+  const { schema: _, ...rule } = list(routeRules)
+  return { ...rule, fallback }
 }
 
 /** What a request's phases are, where it is on a route, or on none. */

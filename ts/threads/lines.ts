@@ -20,7 +20,9 @@ export class Lines {
       (level: LogLevel) =>
       (message: string, fields: LogFields = {}) =>
         this.#add(recordOf(level, message, fields))
-    const take = (records: readonly LogRecord[]) => records.forEach((record) => this.#add(record))
+    const take = (records: readonly LogRecord[]) => {
+      for (const record of records) this.#add(record)
+    }
     return { debug: to('debug'), info: to('info'), warn: to('warn'), error: to('error'), take }
   }
 
