@@ -15,6 +15,8 @@ export declare class NativeCrossing {
    * phase's to keep.
    */
   body(slot: number): Buffer | null
+  /** The next piece of the body of the request that has this slot, for an app. Never rejects. */
+  bodyPiece(slot: number): Promise<NativePiece>
   /** Counters. */
   stats(): CrossingStats
 }
@@ -94,7 +96,7 @@ export declare class NativeSubrequest {
   /** The head of the response. Never rejects. */
   head(): Promise<NativeSubhead>
   /** The next piece of the response's body. Never rejects. */
-  piece(): Promise<NativeSubpiece>
+  piece(): Promise<NativePiece>
   /** The rest is not wanted. */
   cancel(): void
 }
@@ -303,6 +305,13 @@ export interface NativePeerTlsOptions {
   alternativeName?: string
 }
 
+/** A piece, or why there is none; without both: the end. */
+export interface NativePiece {
+  data?: Buffer
+  /** Code, source, status and message of an error, by lines. */
+  error?: string
+}
+
 /** The connections of a service to its upstreams. */
 export interface NativePoolStats {
   open: number
@@ -346,6 +355,8 @@ export interface NativeProxyOptions {
   tryTimeoutMs: number
   maxRequestsPerConnection: number
   callbackTimeoutMs: number
+  /** For each piece of an answer that is made piece by piece. */
+  sourceTimeoutMs: number
   maxQueued: number
   maxRetries: number
   upstreamKeepalivePoolSize: number
@@ -424,12 +435,6 @@ export interface NativeSubhead {
   /** Names and values in turn, in latin-1. */
   fields: Array<string>
   /** Code, source, status and message of an error, by lines. */
-  error?: string
-}
-
-/** A piece of a response's body, or why there is none; without both: the end. */
-export interface NativeSubpiece {
-  data?: Buffer
   error?: string
 }
 

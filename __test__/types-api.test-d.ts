@@ -304,7 +304,7 @@ test('errors', () => {
   expectTypeOf<'CONNECT_REFUSED' | 'PHASE_FAILED'>().toExtend<ErrorCode>()
   expectTypeOf<'ECONNREFUSED'>().not.toExtend<ErrorCode>()
   expectTypeOf<ProxyError['source']>().toEqualTypeOf<ErrorSource>()
-  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | undefined>()
+  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | 'handler' | undefined>()
   expectTypeOf<ConstructorParameters<typeof ProxyError>>().toEqualTypeOf<
     [options?: ProxyErrorOptions | undefined]
   >()

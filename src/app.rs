@@ -38,6 +38,7 @@ impl ProxyApp {
             crossing: crossing.inner.clone(),
             sets,
             limit: crate::options::limit(options.callback_timeout_ms),
+            source_limit: crate::options::limit(options.source_timeout_ms),
             max_queued: options.max_queued as usize,
             routers: routers.iter().map(|(number, _)| *number).collect(),
         };

@@ -159,6 +159,7 @@ impl Driver {
             crossing: self.crossing.clone(),
             sets: self.options.sets(),
             limit: crate::options::limit(self.options.callback_timeout_ms),
+            source_limit: crate::options::limit(self.options.source_timeout_ms),
             max_queued: self.options.max_queued as usize,
             routers: vec![number],
         };

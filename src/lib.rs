@@ -17,6 +17,7 @@ mod log;
 mod options;
 mod peers;
 mod phases;
+mod pieces;
 mod routes;
 mod scheduling;
 mod server;

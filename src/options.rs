@@ -38,6 +38,8 @@ pub struct NativeProxyOptions {
     pub try_timeout_ms: u32,
     pub max_requests_per_connection: u32,
     pub callback_timeout_ms: u32,
+    /// For each piece of an answer that is made piece by piece.
+    pub source_timeout_ms: u32,
     pub max_queued: u32,
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,

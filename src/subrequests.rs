@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
+use crate::pieces::{NativePiece, words};
 
 /// The proxies that there are, by their numbers.
 #[derive(Clone, Default)]
@@ -56,14 +57,6 @@ pub struct NativeSubhead {
     /// Names and values in turn, in latin-1.
     pub fields: Vec<String>,
     /// Code, source, status and message of an error, by lines.
-    pub error: Option<String>,
-}
-
-/// A piece of a response's body, or why there is none; without both: the end.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct NativeSubpiece {
-    pub data: Option<Buffer>,
     pub error: Option<String>,
 }
 
@@ -124,19 +117,13 @@ impl NativeSubrequest {
     }
 
     /// The next piece of the response's body. Never rejects.
-    #[napi(catch_unwind, ts_return_type = "Promise<NativeSubpiece>")]
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
     pub fn piece<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         let response = self.response.clone();
         self.runtime.spawn(async move {
-            let piece = match response.piece().await {
-                Ok(data) => (data, None),
-                Err(error) => (None, Some(words(&error))),
-            };
-            deferred.resolve(move |_| {
-                let (data, error) = piece;
-                Ok(NativeSubpiece { data: data.map(|data| data.to_vec().into()), error })
-            });
+            let piece = response.piece().await;
+            deferred.resolve(move |_| Ok(NativePiece::from(piece)));
         });
         Ok(promise)
     }
@@ -167,9 +154,4 @@ fn head(options: &NativeSubrequestOptions) -> Option<RequestHead> {
 
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
-}
-
-fn words(error: &millrace_error::Error) -> String {
-    let (code, source) = (error.code().as_str(), error.source().as_str());
-    format!("{code}\n{source}\n{}\n{}", error.status(), error.message())
 }

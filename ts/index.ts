@@ -2,11 +2,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { Answer } from './answer.js'
+export { type Handler, HttpApp, type HttpAppOptions } from './app/http-app.js'
+export type { HandlerInfo } from './app/info.js'
 export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
+export type { DownstreamOptions } from './downstream.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
   ERROR_CODES,

@@ -12,6 +12,7 @@ export type {
   NativeOriginOptions,
   NativePath,
   NativePeer,
+  NativePiece,
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,

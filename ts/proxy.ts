@@ -2,9 +2,9 @@ import { availableParallelism } from 'node:os'
 import type { Composition } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
+import { type DownstreamOptions, downstreamRules } from './downstream.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
-import { type Http2Options, http2Rules } from './http2.js'
 import { makeLog } from './logger.js'
 import type { NativeProxyOptions, NativeRoute } from './native.js'
 import { checkInto, each, flag, integer, ms, oneOf, serviceName, settings } from './options.js'
@@ -14,41 +14,11 @@ import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, Service } from './service.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
-export interface HttpProxyOptions extends RouteValues {
+export interface HttpProxyOptions extends DownstreamOptions, RouteValues {
   /** For the names of its threads and for the log. Default: `proxy`. */
   name?: string
-  /** Threads of its runtime, 1–1,024. Default: the cores available. */
-  threads?: number
-  /** Whether its threads share their work, or each keeps its own connections. Default: true. */
-  workStealing?: boolean
-  /** Client connections at once; further ones are closed. Default: 65,536. */
-  maxConnections?: number
-  /** For the whole head of every request, from its first byte. Default: 10,000. */
-  requestHeaderTimeoutMs?: number
-  /** For an idle connection between requests. Default: 75,000. */
-  keepAliveTimeoutMs?: number
-  /** Between two pieces of a request's body. Default: 60,000. */
-  bodyReadTimeoutMs?: number
-  /** Between two pieces of a response that the client takes. Default: 60,000. */
-  writeTimeoutMs?: number
-  /** The slowest rate of a body, in bytes per second, after 10 s, in both directions; 0 = any. Default: 100. */
-  minBytesPerSecond?: number
-  /** The largest head, in bytes. Default: 65,536. */
-  maxHeaderBytes?: number
-  /** The most fields of a head. Default: 128. */
-  maxHeaders?: number
-  /** The largest body of a request, in bytes. Default: no limit. */
-  maxRequestBodyBytes?: number
-  /** For a request with all its tries. Default: 0, off. */
-  requestTimeoutMs?: number
   /** For one try. Default: 0, off. */
   tryTimeoutMs?: number
-  /** How many requests a connection may carry; 0 = no limit. Default: 0. */
-  maxRequestsPerConnection?: number
-  /** For each phase, from when JavaScript could start it. 0 = off, for debuggers. Default: 10,000. */
-  callbackTimeoutMs?: number
-  /** Requests that may wait for JavaScript; further ones get 503. Default: 8,192. */
-  maxQueued?: number
   /** How many extra tries a request may take. Default: 3. */
   maxRetries?: number
   /** Idle connections kept to all origins. Default: 1,024. */
@@ -65,12 +35,6 @@ export interface HttpProxyOptions extends RouteValues {
   connect?: boolean
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
-  /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
-  h2c?: boolean
-  /** What concerns HTTP/2 towards clients. Default: as each says. */
-  http2?: Http2Options
-  /** Whether a client may end its side of the connection and still get its answer. Default: false. */
-  halfClose?: boolean
   /**
    * What becomes of some requests: the first route that is for a request holds. The values on the proxy
    * itself hold for requests that are on none, but headers are changed for all. Default: none.
@@ -89,34 +53,15 @@ export interface HttpProxyOptions extends RouteValues {
   filterOwnResponses?: boolean
 }
 
-const BYTES = 2 ** 31 - 1
-
 const proxyRules = {
+  ...downstreamRules,
   name: serviceName('proxy'),
-  threads: integer<number | undefined>(undefined, 1, 1024),
-  workStealing: flag(true),
-  maxConnections: integer(65_536, 1, BYTES),
-  requestHeaderTimeoutMs: ms(10_000),
-  keepAliveTimeoutMs: ms(75_000),
-  bodyReadTimeoutMs: ms(60_000),
-  writeTimeoutMs: ms(60_000),
-  minBytesPerSecond: integer(100, 0, BYTES),
-  maxHeaderBytes: integer(65_536, 1_024, 512 * 1024),
-  maxHeaders: integer(128, 1, 10_000),
-  maxRequestBodyBytes: integer<number | undefined>(undefined, 0, Number.MAX_SAFE_INTEGER),
-  requestTimeoutMs: ms(0),
   tryTimeoutMs: ms(0),
-  maxRequestsPerConnection: integer(0, 0, BYTES),
-  callbackTimeoutMs: ms(10_000),
-  maxQueued: integer(8_192, 1, 1_048_576),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
-  h2c: flag(true),
-  http2: settings(http2Rules),
-  halfClose: flag(false),
   routes: routesRule(undefined),
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
@@ -204,6 +149,7 @@ export class HttpProxy extends Service {
       forwarding: nativeForwarding(checked.forwarding),
       threads: checked.threads ?? availableParallelism(),
       maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+      sourceTimeoutMs: checked.callbackTimeoutMs,
       keepsEncodedSlashes,
       routes: [],
       fallback: ways.at(-1)!.native,

@@ -105,7 +105,7 @@ export class Server {
    */
   addService<S extends Service>(service: S): S {
     if (!Service.is(service)) {
-      const allowed = 'a service that has been made with new: an HttpProxy or a DemoOrigin'
+      const allowed = 'a service that has been made with new: an HttpProxy, an HttpApp or a DemoOrigin'
       throw invalidOptions('addService', [{ path: 'service', found: service, allowed }])
     }
     if (this.#closing) throw closed()

@@ -1,9 +1,10 @@
 import type { RequestState } from './crossing/state.js'
-import { type ErrorCode, type ErrorSource, type ProxyError, UsageError, withoutStack } from './errors.js'
+import { type ProxyError, UsageError, withoutStack } from './errors.js'
 import { type HeaderInput, headerFields } from './headers.js'
 import type { NativeSubrequest } from './native.js'
 import { checkOptions, flag, integer, ms, value } from './options.js'
 import { HttpPeer } from './peer.js'
+import { pieceError } from './piece.js'
 
 /** What a subrequest is made of beside its target. */
 export interface SubrequestOptions {
@@ -150,7 +151,7 @@ async function respond(run: Running, method: string, maxBytes: number): Promise<
   let head: Awaited<ReturnType<NativeSubrequest['head']>>
   try {
     head = await run.wait(run.native.head())
-    if (head.error !== undefined) throw errorOf(head.error)
+    if (head.error !== undefined) throw pieceError(head.error)
     if (head.status > 599)
       throw withoutStack({ code: 'UPSTREAM_INVALID', message: `no Response has the status ${head.status}` })
   } catch (error) {
@@ -181,7 +182,7 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
       async pull(controller) {
         try {
           const { data, error } = await run.wait(run.native.piece())
-          if (error !== undefined) throw errorOf(error)
+          if (error !== undefined) throw pieceError(error)
           if (data === undefined) {
             run.end()
             controller.close()
@@ -203,10 +204,4 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
     },
     { highWaterMark: 0 },
   )
-}
-
-function errorOf(words: string): ProxyError {
-  const [code, source, status] = words.split('\n', 3) as [ErrorCode, ErrorSource, string]
-  const message = words.split('\n').slice(3).join(' ')
-  return withoutStack({ code, source, status: Number(status), message })
 }

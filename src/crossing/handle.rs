@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use millrace_server::Server;
 use napi::bindgen_prelude::{
-    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
+    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Object, Result,
 };
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
@@ -15,6 +15,7 @@ use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::inject::InjectRuntime;
 use crate::log::LogQueue;
+use crate::pieces::NativePiece;
 use crate::subrequests::Proxies;
 use crate::tls::NativeTlsInfo;
 
@@ -126,6 +127,16 @@ impl NativeCrossing {
     #[napi(catch_unwind)]
     pub fn body(&self, slot: u32) -> Option<Buffer> {
         self.inner.body(slot).map(|body| body.to_vec().into())
+    }
+
+    /// The next piece of the body of the request that has this slot, for an app. Never rejects.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
+    pub fn body_piece<'env>(&self, env: &'env Env, slot: u32) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        self.inner.ask_piece(slot, move |outcome| {
+            deferred.resolve(move |_| Ok(NativePiece::from(outcome)));
+        });
+        Ok(promise)
     }
 
     /// Counters.

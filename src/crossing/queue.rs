@@ -372,6 +372,19 @@ impl Crossing {
         self.slots.lock().cells.get(slot as usize)?.body()
     }
 
+    /// Asks for the next piece of the body of the request that has this slot, as an app may.
+    pub(super) fn ask_piece(
+        &self,
+        slot: u32,
+        then: impl FnOnce(Result<Option<Bytes>, millrace_error::Error>) + Send + 'static,
+    ) {
+        let cell = self.slots.lock().cells.get(slot as usize).cloned();
+        match cell {
+            Some(cell) => cell.ask_piece(then),
+            None => then(Err(super::cell::over())),
+        }
+    }
+
     /// The connection of the client whose request has this slot, until that is over.
     pub(crate) fn connection(&self, slot: u32) -> Option<Arc<ClientConnection>> {
         self.slots.lock().cells.get(slot as usize)?.connection()

@@ -29,6 +29,8 @@ pub(crate) trait Section {
     fn body(&mut self, parent: u32, data: &[u8], flags: i32);
     /// The connection that has closed.
     fn connection(&mut self, id: u64);
+    /// What an app has to know of the request beside its head.
+    fn app(&mut self, ex: &Exchange);
     /// Times and byte counts.
     fn numbers(&mut self, ex: &Exchange);
 }
@@ -81,6 +83,11 @@ impl Section for Item {
 
     fn reused(&mut self, reused: bool) {
         self.head.ints[at::FLAGS] |= i32::from(reused);
+    }
+
+    fn app(&mut self, ex: &Exchange) {
+        self.head.ints[at::FLAGS] |=
+            i32::from(ex.body.exists()) << 3 | i32::from(ex.connection.tls.is_some()) << 4;
     }
 
     fn upstream_request(&mut self, head: &RequestHead) {

@@ -136,7 +136,7 @@ impl JsPhases {
             parent,
             router,
             max_queued: self.max_queued,
-            limit: self.limit,
+            limit: if flags & flag::SOURCE != 0 { self.source_limit } else { self.limit },
             mask,
             flags,
             is_whole,

@@ -42,10 +42,12 @@ pub(crate) mod phase {
     /// No phases, but functions that are called before `logging` where a request failed.
     pub(crate) const SUPPRESS_ERROR_LOG: u32 = 19;
     pub(crate) const REQUEST_SUMMARY: u32 = 20;
+    /// The one function of an app, in the place of all phases.
+    pub(crate) const HANDLER: u32 = 21;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 22] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -67,6 +69,7 @@ pub(crate) mod phase {
             "interimResponseFilter",
             "suppressErrorLog",
             "requestSummary",
+            "handler",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }
@@ -86,6 +89,8 @@ pub(crate) struct JsPhases {
     /// Those of each route, in their order, and at the end those of all other requests.
     pub(crate) sets: Vec<PhaseSet>,
     pub(crate) limit: Option<Duration>,
+    /// For each piece of an answer that is made piece by piece.
+    pub(crate) source_limit: Option<Duration>,
     pub(crate) max_queued: usize,
     /// The router of each runtime.
     pub(crate) routers: Vec<usize>,
@@ -155,7 +160,8 @@ impl JsPhases {
     /// How often phases that take too long are looked for.
     pub(crate) fn tick(&self) -> Option<Duration> {
         let bounds = (Duration::from_millis(5), Duration::from_millis(250));
-        self.limit.map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
+        let limits = self.limit.into_iter().chain(self.source_limit);
+        limits.min().map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
     }
 
     /// The phases of the request's route.
@@ -186,6 +192,9 @@ impl ProxyHttp for JsPhases {
     }
 
     async fn request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Option<Answer>> {
+        if ctx.has(phase::HANDLER) {
+            return self.handle(ex, ctx).await.map(Some);
+        }
         self.group(ex, ctx, phase::REQUEST_FILTER).await
     }
 

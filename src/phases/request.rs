@@ -79,6 +79,16 @@ impl JsPhases {
         Ok(())
     }
 
+    /// The answer of an app.
+    pub(super) async fn handle(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Answer> {
+        let mask = bit(phase::HANDLER);
+        let reply = self.cross(ex, ctx, mask, |item, _| item.app(ex))?.await?;
+        match reply.outcome {
+            Outcome::Answered => self.answered(ex, ctx, reply),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
     /// The peer of this try.
     pub(super) async fn choose_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
         self.group(ex, ctx, phase::UPSTREAM_PEER).await?;
@@ -151,6 +161,7 @@ impl JsPhases {
                 tls: ex.connection.tls.clone(),
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
+                pieces: (mask & bit(phase::HANDLER) != 0).then(|| ex.body.pieces()),
             };
             let lease = self.crossing.lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);

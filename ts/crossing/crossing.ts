@@ -3,7 +3,7 @@ import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import type { NativeSubrequest, NativeSubrequestOptions } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { Hook, PHASES, Phase } from '../phases.js'
+import { Hook, nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
@@ -69,6 +69,7 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    bodyPiece: (slot) => this.native.bodyPiece(slot),
     readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
     startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
     sendInterim: (slot, status, fields) => {
@@ -245,6 +246,7 @@ export class Crossing {
     state.seq = seq
     state.mask = mask
     state.status = (mask & (1 << Phase.interimResponseFilter)) === 0 ? items[at + 12]! : 0
+    state.flags = flags
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
@@ -449,7 +451,7 @@ export class Crossing {
 
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
-    const name = phase < 0 ? 'a phase' : PHASES[phase]
+    const name = phase < 0 ? 'a phase' : nameOf(phase)
     state.aborted =
       reason === TOO_SLOW
         ? phaseTimeout(name)

@@ -5,7 +5,7 @@ import type { Composition, Part } from '../composition.js'
 import { type ProxyError, withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
+import type { NativePiece, NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -50,6 +50,8 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** The next piece of the body of the request that has a slot. */
+  readonly bodyPiece: (slot: number) => Promise<NativePiece>
   /** Reads the body of a request for its phase. */
   readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
   readonly startSubrequest: (
@@ -91,6 +93,8 @@ export class Connection {
     this.remote = remote
   }
 }
+
+const OVER = 'INTERNAL\ninternal\n500\nthe request is over'
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')
@@ -143,6 +147,8 @@ export class RequestState {
   peerId = 0
   upstreamText = ''
   reused = false
+  /** What the addon says of the request in bits; an app looks at them. */
+  flags = 0
   attempt = 0
   /** In `logging`, which is the last of all. */
   ending = false
@@ -342,6 +348,12 @@ export class RequestState {
     const via = upstream === undefined ? '' : ` via ${upstream.address}`
     const failed = this.error === undefined ? '' : ` ${this.error.code}`
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
+  }
+
+  /** The next piece of the request's body, for an app. Never rejects. */
+  bodyPiece(): Promise<NativePiece> {
+    // Once it is over, the slot may be another request's.
+    return this.live ? this.#shared.bodyPiece(this.slot) : Promise.resolve({ error: OVER })
   }
 
   readBody(maxBytes: number): Promise<Buffer> {

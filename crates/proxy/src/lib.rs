@@ -1,6 +1,7 @@
 //! The phases, the pipeline that calls them, and the HTTP server app that runs it.
 //!
-//! [`ProxyHttp`] is what a proxy implements, [`HttpProxy`] what serves it. The way of a request is
+//! [`ProxyHttp`] is what a proxy implements, [`HttpProxy`] what serves it. It is one [`HttpServerApp`]
+//! among others, which are given requests, and that one app among others that are given connections. The way of a request is
 //! one function, read from top to bottom in `pipeline.rs`; what it reads from and writes to is a
 //! [`Downstream`], so that every version of HTTP shares it.
 
@@ -20,12 +21,14 @@ mod kept;
 mod max_forwards;
 mod options;
 mod phases;
+mod pieces;
 mod pipeline;
 mod preface;
 mod relay;
 mod request_body;
 mod respond;
 mod routing;
+mod serving;
 mod stall;
 mod subrequest;
 mod timer;
@@ -35,7 +38,7 @@ mod upstream;
 mod wire;
 
 pub use answer::Answer;
-pub use app::{HttpProxy, HttpServerApp};
+pub use app::{Arrival, HttpProxy};
 pub use downstream::{Body, BodySize, Downstream};
 pub use exchange::{Exchange, Timings, UpstreamInfo};
 pub use filter::{BodyFilter, Filtered, Filtering};
@@ -44,6 +47,9 @@ pub use h2::Http2Options;
 pub use interim::{InterimSender, Interims};
 pub use options::ProxyOptions;
 pub use phases::{Decision, ProxyHttp};
+pub use pieces::RequestPieces;
 pub use request_body::RequestBody;
+pub use respond::respond;
 pub use routing::Routing;
+pub use serving::{HttpServer, HttpServerApp, HttpServing, serve_http};
 pub use subrequest::{Subrequest, Subresponse};

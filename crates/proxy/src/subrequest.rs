@@ -192,7 +192,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             straight_options: self.straight_options.clone(),
             connector: self.connector.clone(),
             log: self.log.clone(),
-            unread: self.unread.clone(),
+            serving: self.serving.clone(),
         }
     }
 }
