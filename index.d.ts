@@ -1,6 +1,17 @@
 /// <reference types="node" />
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
+/** Sends requests on a runtime of its own. */
+export declare class NativeConnector {
+  constructor(options: NativeConnectorOptions)
+  /** Sends a request, with a body that is whole, is fed, or is none. @throws when it is closed */
+  request(options: NativeConnectorRequest, feed?: NativeFeed | undefined | null): NativeSubrequest
+  /** The connections to peers. */
+  stats(): NativePoolStats
+  /** Ends all requests and connections. */
+  close(): void
+}
+
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)
@@ -36,6 +47,17 @@ export declare class NativeDial {
    * or `CONNECT_FAILED`.
    */
   refuse(code: string, message: string): void
+}
+
+/** The body of a request that comes piece by piece. */
+export declare class NativeFeed {
+  constructor()
+  /** Gives a piece; settles with true when there is room for another, with false if nobody wants one. */
+  write(data: Buffer): Promise<boolean>
+  /** All has been given. */
+  finish(): void
+  /** The rest will not come. */
+  abort(): void
 }
 
 /** A proxy for one request. */
@@ -77,6 +99,10 @@ export declare class NativeServer {
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
+  /** Adds a service that passes connections on to a peer; its number. */
+  addTcpProxy(peer: number, options: NativeTcpOptions): number
+  /** Adds a service whose connections go to the app of this number; its number. */
+  addTcpApp(crossing: NativeCrossing, app: number, maxQueued: number, options: NativeTcpOptions): number
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
   addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
@@ -85,6 +111,27 @@ export declare class NativeServer {
   close(graceMs: number): Promise<NativeClosed>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
+}
+
+/** A connection of an app. */
+export declare class NativeStream {
+  /** Takes a connection that was offered. @throws where somebody has */
+  constructor(crossing: NativeCrossing, id: number)
+  /** The next bytes. Never rejects. */
+  read(): Promise<NativePiece>
+  /** Writes bytes; settles when the system has taken them. Never rejects. */
+  write(data: Buffer): Promise<NativePiece>
+  /** Ends this side. Never rejects. */
+  end(): Promise<NativePiece>
+  /**
+   * Settles when the server begins to close, with true; with false where the connection has
+   * ended before.
+   */
+  draining(): Promise<boolean>
+  /** Ends it at once, by a reset or as the system closes it. */
+  destroy(reset: boolean): void
+  /** What its handshake came to; none in the clear. */
+  tls(): NativeTlsInfo | null
 }
 
 /** A subrequest under way. */
@@ -168,6 +215,30 @@ export interface NativeClosed {
   finished: number
   /** Connections that were cut. */
   cut: number
+}
+
+/** The options of a connector, checked and completed in ts/. */
+export interface NativeConnectorOptions {
+  name: string
+  threads: number
+  poolSize: number
+  maxHeaderBytes: number
+  maxHeaders: number
+  /** 0 = off. */
+  requestTimeoutMs: number
+}
+
+/** A request of a connector, checked in ts/. */
+export interface NativeConnectorRequest {
+  peer: number
+  method: string
+  target: string
+  /** Empty: the peer's own. */
+  host: string
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  /** The whole body. */
+  body?: Buffer
 }
 
 /** A proxy on the way to a peer, checked in ts/. */
@@ -407,6 +478,8 @@ export interface NativeServiceStats {
   /** Connections of clients that are open. */
   connections: number
   pool: NativePoolStats
+  /** Of a service that passes on bytes. */
+  traffic?: NativeTraffic
 }
 
 /** The options of an endpoint's sockets. */
@@ -454,6 +527,16 @@ export interface NativeSubrequestOptions {
   discard: boolean
 }
 
+/** The options of a service of bytes, checked and completed in ts/. */
+export interface NativeTcpOptions {
+  name: string
+  threads: number
+  workStealing: boolean
+  maxConnections: number
+  /** 0 = off. */
+  idleTimeoutMs: number
+}
+
 /** What the handshake of a client came to. */
 export interface NativeTlsInfo {
   version: string
@@ -474,6 +557,14 @@ export interface NativeTlsOptions {
   sessionTickets: boolean
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
+}
+
+/** Bytes that a service has passed on. */
+export interface NativeTraffic {
+  /** Those that clients have sent. */
+  received: number
+  /** Those that were sent to clients. */
+  sent: number
 }
 
 /** Goes up when the table of peers is emptied: numbers of before have to be asked for again. */

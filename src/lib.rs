@@ -11,6 +11,7 @@ mod allocations;
 mod app;
 #[cfg(feature = "bench")]
 mod bench;
+mod connector;
 mod crossing;
 mod inject;
 mod log;
@@ -21,5 +22,7 @@ mod pieces;
 mod routes;
 mod scheduling;
 mod server;
+mod streams;
 mod subrequests;
+mod tcp;
 mod tls;

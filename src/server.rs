@@ -1,12 +1,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use millrace_connectors::PoolStats;
 use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
 use millrace_server::{
     ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service, StartError,
 };
+use millrace_tcp::{StreamServer, TcpProxy};
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -16,6 +18,8 @@ use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::streams::JsStreams;
+use crate::tcp::{NativeTcpOptions, NativeTraffic};
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -40,6 +44,8 @@ struct Planned {
 enum App {
     Proxy(Arc<ProxyApp>),
     Origin(Arc<DemoOrigin>),
+    TcpProxy(Arc<TcpProxy>),
+    TcpApp(Arc<StreamServer<JsStreams>>),
 }
 
 impl Planned {
@@ -47,6 +53,8 @@ impl Planned {
         match &self.app {
             App::Proxy(app) => self.serving(app),
             App::Origin(app) => self.serving(app),
+            App::TcpProxy(app) => self.serving(app),
+            App::TcpApp(app) => self.serving(app),
         }
     }
 
@@ -58,16 +66,17 @@ impl Planned {
 
     fn pool(&self) -> NativePoolStats {
         match &self.app {
-            App::Proxy(app) => {
-                let pool = app.proxy.connector().stats();
-                NativePoolStats {
-                    open: pool.open as u32,
-                    idle: pool.idle as u32,
-                    reused: pool.reused as f64,
-                    created: pool.created as f64,
-                }
-            }
-            App::Origin(_) => NativePoolStats::default(),
+            App::Proxy(app) => app.proxy.connector().stats().into(),
+            App::TcpProxy(app) => app.connector().stats().into(),
+            App::Origin(_) | App::TcpApp(_) => NativePoolStats::default(),
+        }
+    }
+
+    fn traffic(&self) -> Option<NativeTraffic> {
+        match &self.app {
+            App::TcpProxy(app) => Some(app.traffic().into()),
+            App::TcpApp(app) => Some(app.traffic().into()),
+            App::Proxy(_) | App::Origin(_) => None,
         }
     }
 }
@@ -110,6 +119,17 @@ pub struct NativePoolStats {
     pub created: f64,
 }
 
+impl From<PoolStats> for NativePoolStats {
+    fn from(pool: PoolStats) -> Self {
+        NativePoolStats {
+            open: pool.open as u32,
+            idle: pool.idle as u32,
+            reused: pool.reused as f64,
+            created: pool.created as f64,
+        }
+    }
+}
+
 /// Numbers of a service.
 #[napi(object, object_from_js = false)]
 pub struct NativeServiceStats {
@@ -117,6 +137,8 @@ pub struct NativeServiceStats {
     /// Connections of clients that are open.
     pub connections: u32,
     pub pool: NativePoolStats,
+    /// Of a service that passes on bytes.
+    pub traffic: Option<NativeTraffic>,
 }
 
 #[napi]
@@ -149,6 +171,32 @@ impl NativeServer {
     #[napi(catch_unwind)]
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
+        self.plan(app, options.runtime(), options.max_connections, options.name)
+    }
+
+    /// Adds a service that passes connections on to a peer; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_proxy(&self, peer: u32, options: NativeTcpOptions) -> Result<u32> {
+        let peer = crate::peers::peer(peer)
+            .ok_or_else(|| Error::new(Status::InvalidArg, "no such peer".to_owned()))?;
+        let (runtime, log) = (options.runtime(), self.log.clone());
+        let made = options.proxy();
+        let app = App::TcpProxy(Arc::new(TcpProxy::new(peer, made, options.runtimes(), log)));
+        Ok(self.plan(app, runtime, options.max_connections, options.name))
+    }
+
+    /// Adds a service whose connections go to the app of this number; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_app(
+        &self,
+        crossing: &NativeCrossing,
+        app: u32,
+        max_queued: u32,
+        options: NativeTcpOptions,
+    ) -> u32 {
+        let max_queued = max_queued as usize;
+        let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
+        let app = App::TcpApp(Arc::new(StreamServer::new(streams, options.app())));
         self.plan(app, options.runtime(), options.max_connections, options.name)
     }
 
@@ -216,6 +264,7 @@ impl NativeServer {
             name: service.name.clone(),
             connections: open as u32,
             pool: service.pool(),
+            traffic: service.traffic(),
         };
         let open = counters.iter().map(|(_, counters)| counters.open() as u64);
         services.iter().zip(open.chain(std::iter::repeat(0))).map(of_service).collect()

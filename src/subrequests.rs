@@ -68,6 +68,13 @@ pub struct NativeSubrequest {
     runtime: Handle,
 }
 
+impl NativeSubrequest {
+    /// One that belongs to no request.
+    pub(crate) fn alone(response: Subresponse, runtime: Handle) -> Self {
+        NativeSubrequest { id: 0, response: Arc::new(response), runtime }
+    }
+}
+
 #[napi]
 impl NativeSubrequest {
     /// Starts it. @throws where its request or its server is over
@@ -82,9 +89,11 @@ impl NativeSubrequest {
             0 => None,
             id => Some(crate::peers::peer(id).ok_or_else(over)?),
         };
-        let head = head(&options)
+        let NativeSubrequestOptions { method, target, host, fields, .. } = &options;
+        let head = head(method, target, host, fields)
             .ok_or_else(|| Error::new(Status::InvalidArg, "a subrequest that is not valid"))?;
         let body = options.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
+        let body = body.into();
         let sub = Subrequest { head, body, connection, peer, discard: options.discard };
         let (id, response) = app.proxy.subrequest(sub, &runtime);
         Ok(NativeSubrequest { id, response: Arc::new(response), runtime })
@@ -136,15 +145,20 @@ impl NativeSubrequest {
 }
 
 /// None if it is not valid, which `ts/` has seen to.
-fn head(options: &NativeSubrequestOptions) -> Option<RequestHead> {
-    let (target, host) = (options.target.as_bytes(), options.host.as_bytes());
+pub(crate) fn head(
+    method: &str,
+    target: &str,
+    host: &str,
+    fields: &[String],
+) -> Option<RequestHead> {
+    let (target, host) = (target.as_bytes(), host.as_bytes());
     if !validate_target(target) || !validate_host(host) {
         return None;
     }
-    let method = Method::new(options.method.as_bytes()).filter(|m| *m != Method::CONNECT)?;
+    let method = Method::new(method.as_bytes()).filter(|m| *m != Method::CONNECT)?;
     let mut head = RequestHead::new(method, target);
     head.fields.append("host", host).ok()?;
-    for pair in options.fields.chunks_exact(2) {
+    for pair in fields.chunks_exact(2) {
         let value: Option<Vec<u8>> =
             pair[1].chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
         head.fields.append(&pair[0], value?).ok()?;

@@ -15,6 +15,7 @@ export class Endpoint {
   /** @internal Absent without TLS. */
   readonly tls: EndpointTls | undefined
   #bound: Address | undefined
+  #scheme: 'http' | 'tcp' = 'http'
 
   /** @internal */
   constructor(asked: string, options: NativeSocketOptions, tls?: EndpointTls) {
@@ -29,10 +30,15 @@ export class Endpoint {
     throw new UsageError('NOT_STARTED', `${this.asked} has no address before the server has started`)
   }
 
-  /** `http://host:port` or `https://host:port` of what was bound. @throws UsageError NOT_STARTED before `start()` */
+  /**
+   * `http://host:port` or `https://host:port` of what was bound; of a service of connections `tcp://` or `tls://`.
+   *
+   * @throws UsageError NOT_STARTED before `start()`
+   */
   get url(): string {
     const { host, port } = this.address
-    const scheme = this.tls === undefined ? 'http' : 'https'
+    const [plain, secure] = this.#scheme === 'http' ? ['http', 'https'] : ['tcp', 'tls']
+    const scheme = this.tls === undefined ? plain : secure
     return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
   }
 
@@ -40,6 +46,11 @@ export class Endpoint {
   static bound(endpoint: Endpoint, address: string | undefined): void {
     const parts = address === undefined ? undefined : splitAddress(address)
     endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
+  }
+
+  /** @internal What its service speaks. */
+  static speaks(endpoint: Endpoint, scheme: 'http' | 'tcp'): void {
+    endpoint.#scheme = scheme
   }
 
   /** @internal Its server starts: where it logs. */

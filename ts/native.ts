@@ -18,17 +18,21 @@ export type {
   NativeRoute,
   NativeSocketOptions,
   NativeSubrequestOptions,
+  NativeTcpOptions,
   NativeTlsInfo,
 } from '../index.js'
 
 export const {
   checkRoutes,
+  NativeConnector,
   NativeCrossing,
   NativeDial,
+  NativeFeed,
   NativeInjection,
   NativePeerTls,
   NativePipe,
   NativeServer,
+  NativeStream,
   NativeSubrequest,
   NativeTls,
   peerEpoch,
@@ -36,11 +40,14 @@ export const {
   selfSigned,
 } = loadAddon() as typeof Addon
 
+export type NativeConnector = Addon.NativeConnector
 export type NativeCrossing = Addon.NativeCrossing
 export type NativeDial = Addon.NativeDial
+export type NativeFeed = Addon.NativeFeed
 export type NativeInjection = Addon.NativeInjection
 export type NativePeerTls = Addon.NativePeerTls
 export type NativePipe = Addon.NativePipe
 export type NativeServer = Addon.NativeServer
+export type NativeStream = Addon.NativeStream
 export type NativeSubrequest = Addon.NativeSubrequest
 export type NativeTls = Addon.NativeTls

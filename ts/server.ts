@@ -47,6 +47,13 @@ export interface ServiceStats {
     /** How often one was made. */
     readonly created: number
   }
+  /** Bytes passed on by all connections so far; of a TcpProxy and a TcpApp. */
+  readonly traffic?: {
+    /** Those that clients have sent. */
+    readonly received: number
+    /** Those that were sent to clients. */
+    readonly sent: number
+  }
 }
 
 const rules = {
@@ -105,7 +112,8 @@ export class Server {
    */
   addService<S extends Service>(service: S): S {
     if (!Service.is(service)) {
-      const allowed = 'a service that has been made with new: an HttpProxy, an HttpApp or a DemoOrigin'
+      const allowed =
+        'a service that has been made with new: an HttpProxy, an HttpApp, a TcpProxy, a TcpApp or a DemoOrigin'
       throw invalidOptions('addService', [{ path: 'service', found: service, allowed }])
     }
     if (this.#closing) throw closed()

@@ -44,7 +44,7 @@ export interface Host {
   numberOf(peer: HttpPeer): number
 }
 
-/** One of the things a server runs: an `HttpProxy`, or a `DemoOrigin`. */
+/** One of the things a server runs: an `HttpProxy`, an `HttpApp`, a `TcpProxy`, a `TcpApp`, or a `DemoOrigin`. */
 export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
@@ -52,6 +52,9 @@ export abstract class Service {
 
   /** Its name, in the log and of its threads. */
   abstract get name(): string
+
+  /** @internal Of the URLs of its endpoints in the clear. */
+  protected readonly scheme: 'http' | 'tcp' = 'http'
 
   /** @internal Whether it can be offered by ALPN. */
   protected abstract readonly speaksH2: boolean
@@ -99,6 +102,7 @@ export abstract class Service {
   }
 
   #add<E extends Endpoint>(endpoint: E): E {
+    Endpoint.speaks(endpoint, this.scheme)
     ;(this.endpoints as Endpoint[]).push(endpoint)
     return endpoint
   }

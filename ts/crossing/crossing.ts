@@ -1,7 +1,7 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeSubrequest, NativeSubrequestOptions } from '../native.js'
+import type { NativeStream, NativeSubrequest, NativeSubrequestOptions } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { Hook, nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
@@ -24,7 +24,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, stream: 6 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -81,6 +81,10 @@ export class Crossing {
   readonly #children = new Map<string, RequestState>()
   /** Makes the addon's side of a subrequest. */
   makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
+  /** Takes a connection that the addon offers to an app. */
+  makeStream: ((id: number) => NativeStream) | undefined
+  /** The apps of connections that run, by their numbers. */
+  readonly streams = new Map<number, (stream: NativeStream, text: string) => void>()
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -212,6 +216,13 @@ export class Crossing {
     const text = length === 0 ? '' : this.#input.latin1Slice(offset, offset + length)
     if (kind === Kind.closed) {
       this.#shared.connections.delete(text)
+      return
+    }
+    if (kind === Kind.stream) {
+      const stream = this.makeStream!(Number(text.substring(0, text.indexOf('\n'))))
+      const app = this.streams.get(items[at + 1]!)
+      if (app === undefined) stream.destroy(true)
+      else app(stream, text)
       return
     }
 

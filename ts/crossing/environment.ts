@@ -1,5 +1,5 @@
 import { makeLog } from '../logger.js'
-import { NativeCrossing, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
+import { NativeCrossing, NativeStream, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
 import { HttpPeer } from '../peer.js'
 import { Crossing } from './crossing.js'
 
@@ -30,6 +30,7 @@ export function theEnvironment(): Environment {
   )
   const wiring = native as unknown as NativeCrossing
   crossing.makeSubrequest = (options) => new NativeSubrequest(wiring, options)
+  crossing.makeStream = (id) => new NativeStream(wiring, id)
   environment = { crossing, native: native as unknown as NativeCrossing }
   return environment
 }

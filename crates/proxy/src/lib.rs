@@ -7,9 +7,11 @@
 
 mod answer;
 mod app;
+mod client;
 mod date;
 mod downstream;
 mod exchange;
+mod feed;
 mod filter;
 mod forwarding;
 #[cfg(feature = "fuzzing")]
@@ -39,8 +41,10 @@ mod wire;
 
 pub use answer::Answer;
 pub use app::{Arrival, HttpProxy};
+pub use client::HttpClient;
 pub use downstream::{Body, BodySize, Downstream};
 pub use exchange::{Exchange, Timings, UpstreamInfo};
+pub use feed::{BodyFeed, FeedBody};
 pub use filter::{BodyFilter, Filtered, Filtering};
 pub use forwarding::{ClientConnection, ForwardingOptions, InvalidNetwork, Networks, TrustedField};
 pub use h2::Http2Options;

@@ -21,12 +21,20 @@ pub(crate) struct Asked {
     pub(crate) read: Option<Then<Option<Bytes>>>,
     pub(crate) write: Option<(Bytes, Then<()>)>,
     pub(crate) end: Option<Then<()>>,
-    pub(crate) draining: Option<Box<dyn FnOnce() + Send>>,
-    pub(crate) aborted: bool,
+    pub(crate) draining: Option<Box<dyn FnOnce(bool) + Send>>,
+    pub(crate) closing: Option<Closing>,
     /// Of the task that has the stream.
     pub(crate) waker: Option<Waker>,
     /// Why nothing can be asked for any more.
     pub(crate) over: Option<Over>,
+}
+
+/// How a connection is to end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// As the system closes it.
+    Plain,
+    Reset,
 }
 
 /// The end of a connection. An error is made anew for each who asks.
@@ -75,20 +83,40 @@ impl StreamHandle {
         self.ask(|asked| &mut asked.end, Box::new(then));
     }
 
-    /// Calls `then` when the server begins to close; at once if it has, and never if the connection
-    /// ends before.
-    pub fn when_draining(&self, then: impl FnOnce() + Send + 'static) {
-        let mut asked = self.0.lock();
-        if asked.over.is_none() {
-            asked.draining = Some(Box::new(then));
-            wake(&mut asked);
+    /// Calls `then` with true when the server begins to close, at once if it has; with false when the
+    /// connection ends before.
+    pub fn when_draining(&self, then: impl FnOnce(bool) + Send + 'static) {
+        let then: Box<dyn FnOnce(bool) + Send> = Box::new(then);
+        let not_waited_for = {
+            let mut asked = self.0.lock();
+            match asked.over {
+                Some(_) => Some(then),
+                None => {
+                    let earlier = asked.draining.replace(then);
+                    wake(&mut asked);
+                    earlier
+                }
+            }
+        };
+        if let Some(then) = not_waited_for {
+            then(false);
         }
     }
 
-    /// Ends the connection at once, by a reset unless both sides have ended it already.
+    /// Closes the connection at once. What was written still goes out; where a write is under way, or
+    /// bytes of the client were not read, it is a reset.
+    pub fn close_now(&self) {
+        self.end_by(Closing::Plain);
+    }
+
+    /// Ends the connection at once, by a reset.
     pub fn abort(&self) {
+        self.end_by(Closing::Reset);
+    }
+
+    fn end_by(&self, how: Closing) {
         let mut asked = self.0.lock();
-        asked.aborted = true;
+        asked.closing.get_or_insert(how);
         wake(&mut asked);
     }
 
@@ -114,16 +142,19 @@ impl StreamHandle {
 
     /// Nothing can be asked for any more; tells all who wait.
     pub(crate) fn close(&self, over: Over) {
-        let (read, write, end) = {
+        let (read, write, end, draining) = {
             let mut asked = self.0.lock();
             if asked.over.is_some() {
                 return;
             }
             asked.over = Some(over.clone());
-            asked.draining = None;
             asked.waker = None;
-            (asked.read.take(), asked.write.take(), asked.end.take())
+            let Asked { read, write, end, draining, .. } = &mut *asked;
+            (read.take(), write.take(), end.take(), draining.take())
         };
+        if let Some(then) = draining {
+            then(false);
+        }
         if let Some(then) = read {
             then(Err(over.error()));
         }

@@ -11,7 +11,7 @@ use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::handle::{Over, Then};
+use crate::handle::{Closing, Over, Then};
 use crate::idle::Idle;
 use crate::{StreamHandle, Traffic};
 
@@ -108,6 +108,7 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
 enum End {
     /// Both sides have ended theirs.
     Whole,
+    Closed,
     Aborted,
     Failed(Over),
 }
@@ -130,8 +131,12 @@ impl Driven<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, draining: Pin<&mut Reached>) -> Poll<End> {
         {
             let mut asked = self.handle.0.lock();
-            if asked.aborted {
-                return Poll::Ready(End::Aborted);
+            if let Some(how) = asked.closing {
+                let is_writing = self.writing.is_some() || asked.write.is_some();
+                return Poll::Ready(match how {
+                    Closing::Plain if !is_writing => End::Closed,
+                    _ => End::Aborted,
+                });
             }
             // With the lock held: who asks from now on finds it.
             match &mut asked.waker {
@@ -142,7 +147,7 @@ impl Driven<'_> {
         if draining.poll(cx).is_ready() {
             let then = self.handle.0.lock().draining.take();
             if let Some(then) = then {
-                then();
+                then(true);
             }
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
@@ -244,10 +249,8 @@ impl Driven<'_> {
                 let message = "the connection has ended".to_owned();
                 return self.tell(Over { code: Code::Internal, message });
             }
-            End::Aborted => {
-                let message = "the connection was destroyed".to_owned();
-                Over { code: Code::Internal, message }
-            }
+            End::Closed => return self.tell(destroyed()),
+            End::Aborted => destroyed(),
             End::Failed(over) => over,
         };
         let _ = self.stream.reset_on_drop();
@@ -271,6 +274,10 @@ impl Drop for Driven<'_> {
             self.tell(Over { code: Code::ServerClosed, message });
         }
     }
+}
+
+fn destroyed() -> Over {
+    Over { code: Code::Internal, message: "the connection was destroyed".to_owned() }
 }
 
 fn failed(error: &io::Error) -> End {

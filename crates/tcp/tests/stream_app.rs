@@ -100,6 +100,13 @@ fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
     let (mut client, handle) = running.connect();
     handle.abort();
     assert!(client.read(&mut [0]).is_err());
+    // Closed in place of that, what was written is whole.
+    let (mut client, handle) = running.connect();
+    write(&handle, b"last words").unwrap();
+    handle.close_now();
+    let mut back = String::new();
+    client.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "last words");
 }
 
 #[test]
@@ -107,11 +114,11 @@ fn a_program_is_told_that_the_server_closes_and_is_cut_when_that_is_over() {
     let running = start(StreamAppOptions::default());
     let (mut client, handle) = running.connect();
     let (told, tells) = channel();
-    handle.when_draining(move || told.send(()).unwrap());
+    handle.when_draining(move |draining| told.send(draining).unwrap());
     let (give, given) = channel();
     handle.read(move |outcome| give.send(outcome).unwrap());
     let closing = std::thread::spawn(move || running.server.close(Duration::from_millis(100)));
-    tells.recv_timeout(PATIENCE).unwrap();
+    assert!(tells.recv_timeout(PATIENCE).unwrap());
     let error = given.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert_eq!((error.code(), closing.join().unwrap().cut), (Code::ServerClosed, 1));
     assert!(client.read(&mut [0]).is_err());
