@@ -107,8 +107,8 @@ export declare class NativeServer {
   addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
-  /** Ends every service; settles when all has ended. */
-  close(graceMs: number): Promise<NativeClosed>
+  /** Ends every service after a delay; settles when all has ended. */
+  close(graceMs: number, delayMs: number): Promise<NativeClosed>
   /** Numbers of each service. */
   stats(): Array<NativeServiceStats>
 }
@@ -162,6 +162,9 @@ export declare class NativeTls {
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
 
+/** What it is, and its version: `millrace 1.2.3`. One string, so that it can be found in the file. */
+export declare function builtAs(): string
+
 /** Looks for what is wrong with routes. */
 export declare function checkRoutes(routes: Array<NativeRoute>, fallback: NativeRoute, keepsSlashes: boolean): Array<NativeProblem>
 
@@ -209,12 +212,10 @@ export interface NativeCertificate {
   key: Buffer
 }
 
-/** How the connections of a server ended. */
+/** What became of the work of a server since it began to drain. */
 export interface NativeClosed {
-  /** Connections that ended by themselves. */
-  finished: number
-  /** Connections that were cut. */
-  cut: number
+  requests: NativeEnds
+  connections: NativeEnds
 }
 
 /** The options of a connector, checked and completed in ts/. */
@@ -247,6 +248,12 @@ export interface NativeConnectProxy {
   /** The names of its headers, and as many values, each character a byte. */
   names: Array<string>
   values: Array<string>
+}
+
+/** How many ended by themselves, and how many were cut. */
+export interface NativeEnds {
+  finished: number
+  cut: number
 }
 
 /** A phase that runs for some requests. */

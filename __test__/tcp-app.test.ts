@@ -256,7 +256,7 @@ test('a server that closes aborts the signal, waits for the grace, and cuts what
   const report = await server.close({ graceMs: 300 })
   expect(await said).toBe('bye')
   expect(await ended).toBe('ECONNRESET')
-  expect(report).toEqual({ finished: 1, cut: 1 })
+  expect(report.connections).toEqual({ finished: 1, cut: 1 })
   await until(() => errors.length === 1)
   expect(errors).toEqual(['SERVER_CLOSED'])
 })

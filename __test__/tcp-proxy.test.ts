@@ -152,7 +152,7 @@ test('a server that closes waits for its connections as long as its grace', asyn
   ends.end('last words')
   expect(String(await all(ends))).toBe('last words')
   expect(await reset).toBe('ECONNRESET')
-  expect(await closing).toMatchObject({ cut: 1 })
+  expect((await closing).connections.cut).toBe(1)
 })
 
 test('addresses and options of a peer are checked, in its own words', () => {

@@ -79,13 +79,26 @@ test.each(VERSIONS)(
   },
 )
 
-test.each(VERSIONS)('a client that has left before it asked is no request (%s)', async (version) => {
-  const r = await inject(
-    { upstreamPeer: patient, logging: () => {} },
-    { version, signal: AbortSignal.abort() },
-  )
-  expect([r.response.status, r.phases, r.error]).toEqual([0, [], undefined])
-})
+test.each(VERSIONS)(
+  'a client whose signal has fired leaves as soon as it has asked (%s)',
+  async (version) => {
+    for (const body of [undefined, 'whole', endless()])
+      for (let run = 0; run < 10; run++) {
+        const r = await inject(
+          { upstreamPeer: patient, logging: () => {} },
+          { version, method: 'POST', ...(body && { body }), signal: AbortSignal.abort(), upstream: never },
+        )
+        expect([r.response.status, r.error?.code]).toEqual([0, 'CLIENT_ABORTED'])
+        expect(r.phases.map(({ phase }) => phase)).toEqual(['logging'])
+      }
+  },
+)
+
+async function* endless() {
+  for (;;) yield await new Promise<string>((resolve) => setTimeout(resolve, 5, 'more'))
+}
+
+const never = () => new Promise<never>(() => {})
 
 test.each(VERSIONS)('a body of the request that fails is a client that gave up (%s)', async (version) => {
   async function* broken() {

@@ -430,7 +430,7 @@ test('other mistakes are named too', async () => {
   for (const value of [5, undefined])
     expect(await code(inject(gateway, { headers: { a: value as unknown as string } }))).toBe('INVALID_HEADER')
   expect(await code(inject(gateway, { headers: [['host', 'a'], ['Host', 'b']] }))).toBe('INVALID_HEADER') // biome-ignore format: short
-  expect(await code(inject(gateway, { body: {} as never }))).toBe('INVALID_ANSWER')
+  expect(await code(inject(gateway, { body: {} as never }))).toBe('INVALID_OPTIONS')
   expect(await code(inject({} as never))).toBe('INVALID_OPTIONS')
   const proxy = new HttpProxy(gateway)
   expect(await code(inject(proxy as never, {}, {}))).toBe('INVALID_OPTIONS')

@@ -22,6 +22,7 @@ import {
   definePart,
   definePhases,
   type Endpoint,
+  type Ends,
   ERROR_CODES,
   type ErrorCode,
   type ErrorSource,
@@ -111,12 +112,14 @@ const compiled = (_call: () => unknown) => {}
 test('server and services', () => {
   expectTypeOf<ServerOptions>().toEqualTypeOf<{
     graceMs?: number
+    shutdownDelayMs?: number
     logger?: Logger | false
     batchJsThread?: boolean
   }>()
   expectTypeOf<Server['addService']>().toBeCallableWith(new HttpProxy({ upstreamPeer: peer }))
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
-  expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
+  expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()
+  expectTypeOf<Ends>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
   expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServiceStats[]>()
   expectTypeOf<ServiceStats['pool']>().toExtend<Record<'open' | 'idle' | 'reused' | 'created', number>>()
   expectTypeOf<Server>().toExtend<AsyncDisposable>()

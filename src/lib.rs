@@ -26,3 +26,4 @@ mod streams;
 mod subrequests;
 mod tcp;
 mod tls;
+mod version;

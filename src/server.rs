@@ -6,7 +6,8 @@ use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::Endpoint;
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service, StartError,
+    CloseReport, Ends, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
+    StartError,
 };
 use millrace_tcp::{StreamServer, TcpProxy};
 use napi::bindgen_prelude::{Error, Object, Result};
@@ -100,13 +101,18 @@ pub struct NativeStarted {
     pub message: Option<String>,
 }
 
-/// How the connections of a server ended.
+/// How many ended by themselves, and how many were cut.
+#[napi(object, object_from_js = false)]
+pub struct NativeEnds {
+    pub finished: f64,
+    pub cut: f64,
+}
+
+/// What became of the work of a server since it began to drain.
 #[napi(object, object_from_js = false)]
 pub struct NativeClosed {
-    /// Connections that ended by themselves.
-    pub finished: f64,
-    /// Connections that were cut.
-    pub cut: f64,
+    pub requests: NativeEnds,
+    pub connections: NativeEnds,
 }
 
 /// The connections of a service to its upstreams.
@@ -242,15 +248,19 @@ impl NativeServer {
         Ok(promise)
     }
 
-    /// Ends every service; settles when all has ended.
+    /// Ends every service after a delay; settles when all has ended.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeClosed>")]
-    pub fn close<'env>(&self, env: &'env Env, grace_ms: u32) -> Result<Object<'env>> {
+    pub fn close<'env>(
+        &self,
+        env: &'env Env,
+        grace_ms: u32,
+        delay_ms: u32,
+    ) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         let server = self.server.clone();
         in_background("millrace-close", move || {
-            let report = server.close(length(grace_ms));
-            let closed = NativeClosed { finished: report.finished as f64, cut: report.cut as f64 };
-            deferred.resolve(move |_| Ok(closed));
+            let report = server.close_after(length(delay_ms), length(grace_ms));
+            deferred.resolve(move |_| Ok(NativeClosed::from(report)));
         })?;
         Ok(promise)
     }
@@ -312,6 +322,13 @@ impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>
                 }
             }
         }
+    }
+}
+
+impl From<CloseReport> for NativeClosed {
+    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
+        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
+        NativeClosed { requests: ends(requests), connections: ends(connections) }
     }
 }
 

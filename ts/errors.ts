@@ -169,7 +169,7 @@ export type UsageCode =
   | 'RESPONSE_STARTED'
   /** No phase of this request is running that may answer. */
   | 'CANNOT_ANSWER'
-  /** No phase of this request is running that may read its body. */
+  /** No phase of this request is running that may read its body; in tests: it has not come whole yet. */
   | 'CANNOT_READ_BODY'
   /** The request is over; its session must not be used any more. */
   | 'SESSION_ENDED'
@@ -199,6 +199,8 @@ export type UsageCode =
   | 'BINARY_VERSION'
   /** An injected request did not end in time; the message says what it waited for. */
   | 'INJECT_TIMEOUT'
+  /** A body of an injected request, or of its response, is longer than what is kept. */
+  | 'INJECT_LIMIT'
 
 /** One wrong option. */
 export interface OptionProblem {

@@ -51,7 +51,7 @@ export { type ActingOptions, HttpProxy, type HttpProxyOptions } from './proxy.js
 export type { RequestMatch } from './routes/match.js'
 export type { Route } from './routes/routes.js'
 export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
-export { type CloseReport, Server, type ServerOptions, type ServiceStats } from './server.js'
+export { type CloseReport, type Ends, Server, type ServerOptions, type ServiceStats } from './server.js'
 export { Service, type SocketOptions } from './service.js'
 export type {
   Address,

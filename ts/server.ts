@@ -6,11 +6,17 @@ import { NativeServer } from './native.js'
 import { checkOptions, flag, ms, value } from './options.js'
 import { has } from './platform.js'
 import { Service } from './service.js'
+import { onSignals } from './signals.js'
 
 /** How a server stops and where it logs. */
 export interface ServerOptions {
   /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
   graceMs?: number
+  /**
+   * How long `run()` goes on as ever after SIGTERM before it closes, in milliseconds: time for load
+   * balancers to hear of it, which else send clients to a port that is closed. Default: 0.
+   */
+  shutdownDelayMs?: number
   /** Where log lines go; `false`: nowhere. Default: warnings and errors, one line each, on stderr. */
   logger?: Logger | false
   /**
@@ -22,12 +28,20 @@ export interface ServerOptions {
   batchJsThread?: boolean
 }
 
-/** How a server stopped. */
-export interface CloseReport {
-  /** Connections that ended by themselves. */
+/** How many ended, and how. */
+export interface Ends {
+  /** Those that ended by themselves. */
   readonly finished: number
-  /** Connections that were cut off at the end of the grace. */
+  /** Those that were cut off at the end of the grace. */
   readonly cut: number
+}
+
+/** How a server stopped: what became of its work from when it stopped to accept. */
+export interface CloseReport {
+  /** Requests; a WebSocket or another tunnel is one. */
+  readonly requests: Ends
+  /** Connections of clients, idle ones among them. */
+  readonly connections: Ends
 }
 
 /** Numbers of one service. */
@@ -58,6 +72,7 @@ export interface ServiceStats {
 
 const rules = {
   graceMs: ms(30_000, 'at once'),
+  shutdownDelayMs: ms(0, 'at once'),
   logger: value<Logger | false | undefined>(
     undefined,
     'false, or an object with the functions debug, info, warn and error',
@@ -65,7 +80,11 @@ const rules = {
   ),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
-const closeRules = { graceMs: ms(0, 'at once') }
+const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
+const nothing: CloseReport = {
+  requests: { finished: 0, cut: 0 },
+  connections: { finished: 0, cut: 0 },
+}
 
 /** How long log lines and ends of requests may be on their way once a server has stopped. */
 const LAST_WORDS_MS = 1000
@@ -81,6 +100,7 @@ const running = new Set<Server>()
  */
 export class Server {
   readonly #graceMs: number
+  readonly #shutdownDelayMs: number
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
   readonly #services: Service[] = []
@@ -96,8 +116,9 @@ export class Server {
 
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`) */
   constructor(options: ServerOptions = {}) {
-    const { graceMs, logger, batchJsThread } = checkOptions('Server', rules, options)
+    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checkOptions('Server', rules, options)
     this.#graceMs = graceMs
+    this.#shutdownDelayMs = shutdownDelayMs
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
     this.#log = makeLog(logger)
     this.#stopped = new Promise((resolve) => {
@@ -173,21 +194,22 @@ export class Server {
   }
 
   /**
-   * Stops accepting, lets requests end for `graceMs` (default: the server's), cuts off the rest.
-   * Resolves when all has ended. It may be called several times, also at once: the shorter grace
-   * wins, and all get the same report.
+   * After `delayMs` (default: 0), in which it serves as ever: stops accepting, lets requests end for
+   * `graceMs` (default: the server's), and cuts off the rest. Resolves when all has ended, which is
+   * when the last request has. It may be called several times, also at once: the shorter times win,
+   * and all get the same report.
    *
    * @throws UsageError INVALID_OPTIONS (rejects)
    */
-  async close(options: { graceMs?: number } = {}): Promise<CloseReport> {
-    const graceMs = checkOptions('close', closeRules, {
+  async close(options: { graceMs?: number; delayMs?: number } = {}): Promise<CloseReport> {
+    const { graceMs, delayMs } = checkOptions('close', closeRules, {
       graceMs: this.#graceMs,
       ...dropAbsent(options),
-    }).graceMs
+    })
     this.#closing = true
     await this.#starting?.catch(() => undefined)
-    if (this.#native === undefined || this.#isStopped) this.#stop({ finished: 0, cut: 0 })
-    else this.#stop(await this.#native.close(graceMs))
+    if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
+    else this.#stop(await this.#native.close(graceMs, delayMs))
     return this.#stopped
   }
 
@@ -209,25 +231,22 @@ export class Server {
   }
 
   /**
-   * Starts (unless started), and stops at SIGTERM or SIGINT, with the server's grace; a second
-   * signal cuts off what is left. Resolves when stopped, also by `close()`.
+   * Starts (unless started), and stops at a signal: at SIGTERM and SIGQUIT after `shutdownDelayMs`
+   * and with the server's grace; at SIGINT, and at a second signal, at once. Resolves when stopped,
+   * also by `close()`.
    *
    * @throws as `start()` does (rejects)
    */
   async run(): Promise<void> {
-    let asked = false
-    const stop = () => {
-      void this.close(asked ? { graceMs: 0 } : {})
-      asked = true
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
+    const forget = onSignals({
+      graceful: () => void this.close({ delayMs: this.#shutdownDelayMs }),
+      fast: () => void this.close({ graceMs: 0 }),
+    })
     try {
       await this.start()
       await this.#stopped
     } finally {
-      process.removeListener('SIGTERM', stop)
-      process.removeListener('SIGINT', stop)
+      forget()
     }
   }
 
@@ -242,10 +261,9 @@ export class Server {
   }
 }
 
-function dropAbsent(options: { graceMs?: number }): object {
-  if (typeof options !== 'object' || options === null || options.graceMs !== undefined) return options
-  const { graceMs: _, ...rest } = options
-  return rest
+function dropAbsent(options: object): object {
+  if (typeof options !== 'object' || options === null) return options
+  return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
 }
 
 function closed(): UsageError {

@@ -258,7 +258,38 @@ describe('a version that does not match', () => {
     cpSync(join(content, here), join(project.folder, 'node_modules', ours), { recursive: true })
     expect((await told(project)).code).toBe('none')
   })
+
+  test('is seen in the binary itself: beside the program, in a package, and where MILLRACE_BINARY names it', async () => {
+    const project = installed()
+    const beside = join(project.folder, 'node_modules', 'millrace', binary)
+    outdated(beside)
+    const said = `not loaded: ${beside}: it is version ${version.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10))}, and only ${version} fits`
+    const first = await told(project)
+    expect([first.code, first.message]).toEqual(['BINARY_VERSION', expect.stringContaining(said)])
+    const named = await told(project, { MILLRACE_BINARY: beside })
+    expect([named.code, named.message]).toEqual(['BINARY_VERSION', expect.stringContaining(said)])
+    expect(named.message).not.toContain('to mend it')
+    cpSync(join(content, here), join(project.folder, 'node_modules', ours), { recursive: true })
+    expect((await told(project)).code).toBe('none')
+    rmSync(beside)
+    outdated(join(project.folder, 'node_modules', ours, binary))
+    expect((await told(project)).code).toBe('BINARY_VERSION')
+  })
 })
+
+/** The binary of this machine, as another version would have built it. */
+function outdated(to: string): void {
+  const bytes = readFileSync(join(content, here, binary))
+  const built = `millrace ${version}`
+  const at = bytes.indexOf(built)
+  expect(at).toBeGreaterThan(0)
+  for (let next = at; next !== -1; next = bytes.indexOf(built, next + 1))
+    bytes.write(
+      built.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10)),
+      next,
+    )
+  writeFileSync(to, bytes)
+}
 
 /** An addon that is not millrace's: one that the tests are run with. */
 function foreign(): string {

@@ -128,6 +128,7 @@ describe('the version', () => {
       '[workspace]\nmembers = []\n\n[workspace.package]\nversion = "1.2.3"\n\n[package]\nname = "millrace"\n',
     cargoLock:
       '[[package]]\nname = "itoa"\nversion = "9.0.0"\n\n[[package]]\nname = "millrace"\nversion = "1.2.3"\n',
+    loader: "/** Ours. */\nexport const VERSION = '1.2.3'\n",
   }
 
   test('is released when every file says it', () => {
@@ -143,6 +144,9 @@ describe('the version', () => {
     expect(complaints('1.2.3', { ...files, manifest: { version: '1.2.3', optionalDependencies } })).toEqual([
       'package.json, @millrace/linux-x64-gnu says 1.2.2, and CHANGELOG.md 1.2.3',
     ])
+    expect(complaints('1.2.3', { ...files, loader: files.loader.replace('1.2.3', '1.2.2') })).toEqual([
+      'ts/addon/version.ts says 1.2.2, and CHANGELOG.md 1.2.3',
+    ])
     expect(complaints('1.2.3', { ...files, cargo: '' })).toEqual([
       'Cargo.toml, workspace.package says nothing, and CHANGELOG.md 1.2.3',
     ])
@@ -154,6 +158,7 @@ describe('the version', () => {
       cpSync('scripts', join(folder, 'scripts'), { recursive: true })
       for (const name of ['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock'])
         cpSync(name, join(folder, name))
+      cpSync('ts/addon/version.ts', join(folder, 'ts/addon/version.ts'))
       const { version } = filesOf('.').manifest
       const printed = (notes: string) => {
         writeFileSync(

@@ -10,7 +10,7 @@ import { runMain } from '../main.mjs'
 import { newest, notesOf } from './changelog.mjs'
 
 /** Where the version is written: each place and what it says. */
-export function stated({ manifest, lock, cargo, cargoLock }) {
+export function stated({ manifest, lock, cargo, cargoLock, loader }) {
   const [, workspace] = /^\[workspace\.package\]$([^[]*)/m.exec(cargo) ?? []
   const places = {
     'package.json': manifest.version,
@@ -18,6 +18,7 @@ export function stated({ manifest, lock, cargo, cargoLock }) {
     'package-lock.json, packages': lock.packages?.['']?.version,
     'Cargo.toml, workspace.package': /^version = "(.+)"$/m.exec(workspace ?? '')?.[1],
     'Cargo.lock, millrace': /^name = "millrace"\nversion = "(.+)"$/m.exec(cargoLock)?.[1],
+    'ts/addon/version.ts': /^export const VERSION = '(.+)'$/m.exec(loader)?.[1],
   }
   for (const [name, version] of Object.entries(manifest.optionalDependencies ?? {}))
     if (/^@?millrace[-/]/.test(name)) places[`package.json, ${name}`] = version
@@ -40,6 +41,7 @@ export function filesOf(root) {
     lock: JSON.parse(read('package-lock.json')),
     cargo: read('Cargo.toml'),
     cargoLock: read('Cargo.lock'),
+    loader: read('ts/addon/version.ts'),
   }
 }
 

@@ -8,7 +8,13 @@ import { VERSION } from './version.js'
 /** What was tried, and how it failed. */
 export type Attempt =
   | { readonly what: string; readonly failed: 'missing' }
-  | { readonly what: string; readonly failed: 'version'; readonly version: string }
+  /** Of the package, or of the binary itself. */
+  | {
+      readonly what: string
+      readonly failed: 'version'
+      readonly version: string
+      readonly beside: boolean
+    }
   /** It was loaded, and is not what this version calls. */
   | {
       readonly what: string

@@ -2,6 +2,7 @@ import type * as Addon from '../../index.js'
 
 /** What the binary of this version offers, by which it is known: held to index.d.ts, which the build makes. */
 const offered: Record<keyof typeof Addon, true> = {
+  builtAs: true,
   checkRoutes: true,
   NativeConnector: true,
   NativeCrossing: true,

@@ -30,9 +30,12 @@ export function loadAddon(): unknown {
     try {
       requireWhole(file)
       const addon = open(file)
+      const version = versionOf(addon)
       const lacks = EXPORTS.filter((name) => !(name in addon))
-      if (lacks.length === 0) return addon
-      attempts.push({ what: file, failed: 'foreign', lacks, beside })
+      if (version !== undefined && version !== VERSION)
+        attempts.push({ what: file, failed: 'version', version, beside })
+      else if (lacks.length > 0) attempts.push({ what: file, failed: 'foreign', lacks, beside })
+      else return addon
     } catch (error) {
       attempts.push({ what: file, failed: 'load', error, beside })
     }
@@ -61,7 +64,7 @@ export function loadAddon(): unknown {
       const addon =
         version === VERSION
           ? load(join(folder, `millrace.${triple}.node`))
-          : void attempts.push({ what: folder, failed: 'version', version })
+          : void attempts.push({ what: folder, failed: 'version', version, beside: false })
       if (addon !== undefined) return addon
     }
   }
@@ -79,6 +82,13 @@ function open(file: string): object {
   const module = { exports: {} }
   process.dlopen(module, file)
   return Object(module.exports)
+}
+
+/** The version of a binary of millrace; undefined for one of something else, or from before binaries said it. */
+function versionOf(addon: object): string | undefined {
+  const { builtAs } = addon as { builtAs?: unknown }
+  const said: unknown = typeof builtAs === 'function' ? builtAs() : undefined
+  return typeof said === 'string' ? /^millrace (.+)$/.exec(said)?.[1] : undefined
 }
 
 /** The files to look for packages from: this one, and the program's, which a bundle may be. */

@@ -14,15 +14,22 @@ export type BodySource =
 export class SourceStage implements BodyStage {
   readonly #next: () => Promise<IteratorResult<unknown>>
   readonly #stop: () => unknown
+  readonly #chunk: (piece: unknown) => Uint8Array
   #over = false
 
-  constructor(next: () => Promise<IteratorResult<unknown>>, stop: () => unknown) {
+  /** @param chunk what a piece is as bytes; throws for one that is none */
+  constructor(
+    next: () => Promise<IteratorResult<unknown>>,
+    stop: () => unknown,
+    chunk: (piece: unknown) => Uint8Array = chunkOf,
+  ) {
     this.#next = next
     this.#stop = stop
+    this.#chunk = chunk
   }
 
   /** @throws UsageError INVALID_ANSWER */
-  static of(source: unknown): SourceStage {
+  static of(source: unknown, chunk = chunkOf): SourceStage {
     if (source instanceof Readable) {
       if (source.destroyed || source.readableEnded) throw invalid('the stream of the body has ended already')
       // Without a listener an error ends the process, whoever else looks at the stream.
@@ -31,6 +38,7 @@ export class SourceStage implements BodyStage {
       return new SourceStage(
         () => iterator.next(),
         () => source.destroy(),
+        chunk,
       )
     }
     if (isWebStream(source)) {
@@ -39,6 +47,7 @@ export class SourceStage implements BodyStage {
       return new SourceStage(
         () => reader.read() as Promise<IteratorResult<unknown>>,
         () => reader.cancel(),
+        chunk,
       )
     }
     const iterator = iteratorOf(source)
@@ -47,6 +56,7 @@ export class SourceStage implements BodyStage {
     return new SourceStage(
       async () => iterator.next(),
       async () => iterator.return?.(),
+      chunk,
     )
   }
 
@@ -56,7 +66,7 @@ export class SourceStage implements BodyStage {
       this.#over = true
       return { chunk: null, end: true, more: false }
     }
-    return { chunk: chunkOf(value), end: false, more: true }
+    return { chunk: this.#chunk(value), end: false, more: true }
   }
 
   cancel(): void {

@@ -56,11 +56,16 @@ export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
     for (const key of Object.keys(parts))
       if (!allowed.includes(key)) throw invalid(`there is no field ${show(key)} of an answer of upstream`)
   const { status = 200, headers = {} } = parts
-  checkStatus(status, 200)
+  if (!isWithin(status, 200, 599))
+    throw invalid(`upstream gave the status ${show(status)}, which is no integer from 200 to 599`)
   const { trailers = {}, interims = [], early = false } = isResponse ? {} : parts
   if (typeof early !== 'boolean') throw invalid(`upstream gave early: ${show(early)}, not true or false`)
-  const first = interims.map((interim) => {
-    checkStatus(interim.status, 100, 199)
+  if (!Array.isArray(interims)) throw invalid(`upstream gave interims: ${show(interims)}, not a list`)
+  const first = (interims as readonly UpstreamInterim[]).map((interim) => {
+    if (!isWithin(interim?.status, 100, 199) || interim.status === 101)
+      throw invalid(
+        `upstream gave an interim response with the status ${show(interim?.status)}: it may be an integer from 100 to 199, and not 101, as inject has no upgrades`,
+      )
     return { status: interim.status, headers: fieldsOf(interim.headers ?? {}) }
   })
   return {
@@ -73,10 +78,8 @@ export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
   }
 }
 
-function checkStatus(status: unknown, least: number, most = 599): void {
-  if (Number.isInteger(status) && (status as number) >= least && (status as number) <= most && status !== 101)
-    return
-  throw invalid(`upstream gave the status ${show(status)}, not an integer from ${least} to ${most}, nor 101`)
+function isWithin(status: unknown, least: number, most: number): boolean {
+  return Number.isInteger(status) && (status as number) >= least && (status as number) <= most
 }
 
 /** @throws UsageError INVALID_HEADER */

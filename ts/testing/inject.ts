@@ -12,9 +12,10 @@ import {
   type WithoutCtx,
 } from '../phases.js'
 import { HttpProxy, type HttpProxyOptions } from '../proxy.js'
+import { WrongPiece } from './body.js'
 import type { PhaseCall } from './calls.js'
 import { ask } from './client.js'
-import type { InjectedResponse } from './message.js'
+import { type InjectedResponse, tooLong } from './message.js'
 import { checkInject, type Injectable, type InjectRequest } from './options.js'
 import { PipeSocket } from './pipe.js'
 import { type Recorded, Recorder } from './recorder.js'
@@ -53,6 +54,8 @@ export interface Injected<Ctx = unknown> {
   readonly ctx: Ctx
   /** What `logging` is told of: why the request failed, if it did. */
   readonly error: ProxyError | undefined
+  /** What the body of the request threw, if it did: the client left then. */
+  readonly threw: unknown
   /** The peer of the last try, if there was one. */
   readonly peer: HttpPeer | undefined
   /** The last request that left for an origin, if one did. */
@@ -82,7 +85,7 @@ export type CtxsOf<Parts extends readonly unknown[]> = { -readonly [At in keyof 
 export interface Inject {
   /**
    * @param gateway a proxy, with its options and routes; it may belong to a server, and is not changed
-   * @throws UsageError INVALID_OPTIONS, INVALID_HEADER, INVALID_ANSWER, INJECT_TIMEOUT (all rejections)
+   * @throws UsageError INVALID_OPTIONS, INVALID_HEADER, INVALID_ANSWER, INJECT_LIMIT, INJECT_TIMEOUT (all rejections)
    */
   <Ctx = unknown>(gateway: HttpProxy, request?: InjectRequest): Promise<Injected<Ctx>>
   /**
@@ -145,6 +148,7 @@ class Run {
   readonly #misuse: Promise<never>
   #misused!: (error: unknown) => void
   #waitsFor = 'the response'
+  #threw: unknown = undefined
   #dialled = new Set<number>()
 
   constructor(proxy: HttpProxy, options: Injectable) {
@@ -209,7 +213,13 @@ class Run {
     const { version, sent, signal } = this.#options
     void this.#dial()
     const socket = new PipeSocket(this.#injection.client()!)
-    const response = await ask(version, socket, sent, signal ?? new AbortController().signal)
+    const response = await ask(version, socket, sent, signal ?? new AbortController().signal, {
+      threw: (error) => {
+        if (error instanceof WrongPiece) this.#misused(error.usage)
+        this.#threw = error
+      },
+      exceeded: () => this.#misused(tooLong('the body of the response')),
+    })
     this.#waitsFor = 'the end of the connection'
     await this.#injection.served()
     this.#waitsFor = 'the last phases, or subrequests'
@@ -254,6 +264,7 @@ class Run {
       skipped: main?.skipped ?? [],
       ctx: main?.ctx,
       error: main?.error,
+      threw: this.#threw,
       peer: main && this.#peerOf(main),
       upstreamRequest: sent.at(-1),
       upstreamRequests: sent,

@@ -1,8 +1,18 @@
+import { UsageError } from '../errors.js'
+
 /** Fields as they were on the wire: names and values, in order, each character a byte. */
 export type RawHeaders = readonly (readonly [string, string])[]
 
 /** The most of one body that is kept, in bytes. */
-export const MOST_KEPT = 64 * 1024 * 1024
+const MOST_KEPT = 64 * 1024 * 1024
+
+/** What is said of a body of which that is not the whole. */
+export function tooLong(what: string): UsageError {
+  return new UsageError(
+    'INJECT_LIMIT',
+    `${what} is longer than ${MOST_KEPT / 1024 / 1024} MiB, and inject keeps no more of one`,
+  )
+}
 
 /** What a response and a request upstream have in common. */
 export abstract class Message {

@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
-import { type BodySource, SourceStage } from '../bodies/source.js'
 import { splitAddress } from '../endpoint.js'
 import { invalidOptions, type OptionProblem, UsageError } from '../errors.js'
 import type { HeaderInput } from '../headers.js'
@@ -8,8 +7,9 @@ import type { NativeInjectTls } from '../native.js'
 import { checkInto, group, ms, oneOf, value } from '../options.js'
 import type { HttpPeer } from '../peer.js'
 import { fieldsOf, type UpstreamAnswer } from './answer.js'
+import { BODIES, FORM, type InjectBody, isBody, readyBody } from './body.js'
 import type { Sent } from './client.js'
-import { handlersOf, type UpstreamHandler } from './upstream.js'
+import { handlersOf, isUpstream, UPSTREAMS, type UpstreamHandler } from './upstream.js'
 
 /** What the handshake of the client is said to have come to. No TLS is spoken. */
 export interface InjectTls {
@@ -23,14 +23,18 @@ export interface InjectTls {
 
 /** A request that is injected, and the world around it. */
 export interface InjectRequest {
-  /** Any but CONNECT. Default: `GET`. */
+  /** As it is sent, `get` and `FOO` as well; any but CONNECT, which `connect` is not. Default: `GET`. */
   method?: string
   /** As it is sent: `/path?query`. Default: `/`. */
   target?: string
   /** Framing included, if it is to be as given. `host`: `localhost` unless it is here. Default: none. */
   headers?: HeaderInput
-  /** Its length is sent with it where it is known. Default: none. */
-  body?: string | Uint8Array | BodySource
+  /**
+   * Its length is sent with it where it is known; with URLSearchParams the `content-type` of a form, unless
+   * `headers` have one. What a stream or an iterable throws makes the client leave: see `threw` of the result.
+   * Default: none.
+   */
+  body?: InjectBody
   /** What the client speaks; `h2` in the clear by prior knowledge, with `tls` as by ALPN. Default: `h1`. */
   version?: 'h1' | 'h2'
   /** The client's IP address, with or without a port. Default: `127.0.0.1:50000`. */
@@ -49,7 +53,7 @@ export interface InjectRequest {
    * CONNECT_FAILED. The peer's `connectTimeoutMs` holds for its promise. Default: all are made.
    */
   connect?: (peer: HttpPeer | undefined, number: number) => void | PromiseLike<void>
-  /** Fires when the client is to leave. Default: it stays. */
+  /** Fires when the client is to leave: once the head of its request has gone, not before. Default: it stays. */
   signal?: AbortSignal
   /** For all of it, in milliseconds; 0 = off. Default: 15,000. */
   timeoutMs?: number
@@ -80,11 +84,7 @@ const rules = {
     (v) => typeof v === 'string' && /^[\x21\x22\x24-\x7e]+$/.test(v),
   ),
   headers: value<HeaderInput>({}, 'headers', (v) => typeof v === 'object' && v !== null),
-  body: value<string | Uint8Array | BodySource | undefined>(
-    undefined,
-    'a string, bytes, a stream or an iterable of them',
-    (v) => typeof v === 'string' || (typeof v === 'object' && v !== null),
-  ),
+  body: value<InjectBody | undefined>(undefined, BODIES, isBody),
   version: oneOf<'h1' | 'h2', 'h1'>('h1', ['h1', 'h2']),
   client: value<string>('127.0.0.1:50000', 'an IP address, with or without a port', isClient),
   tls: value<boolean | InjectTls>(
@@ -92,7 +92,7 @@ const rules = {
     'true, false or an object',
     (v) => typeof v === 'boolean' || (typeof v === 'object' && v !== null),
   ),
-  upstream: value<InjectRequest['upstream']>(undefined, 'a function or a list', (v) => v !== null),
+  upstream: value<InjectRequest['upstream']>(undefined, UPSTREAMS, isUpstream),
   connect: value<InjectRequest['connect']>(undefined, 'a function', (v) => typeof v === 'function'),
   signal: value<AbortSignal | undefined>(undefined, 'an AbortSignal', (v) => v instanceof AbortSignal),
   timeoutMs: ms(15_000),
@@ -111,6 +111,8 @@ function isClient(given: unknown): boolean {
   return typeof given === 'string' && (isIP(given) !== 0 || splitAddress(given) !== undefined)
 }
 
+const isNamed = (name: string, wanted: string) => name.toLowerCase() === wanted
+
 /** Options of `inject`, checked. */
 export interface Injectable {
   readonly sent: Sent
@@ -123,7 +125,7 @@ export interface Injectable {
   readonly timeoutMs: number
 }
 
-/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER, INVALID_ANSWER */
+/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER */
 export function checkInject(request: InjectRequest): Injectable {
   const problems: OptionProblem[] = []
   const checked = checkInto(rules, request, problems)
@@ -133,18 +135,19 @@ export function checkInject(request: InjectRequest): Injectable {
   if (problems.length > 0) throw invalidOptions('inject', problems)
   const handlers = handlersOf(checked.upstream)
   const fields = fieldsOf(checked.headers)
-  const hosts = fields.filter(([name]) => name.toLowerCase() === 'host')
+  const hosts = fields.filter(([name]) => isNamed(name, 'host'))
   if (hosts.length > 1)
     throw new UsageError('INVALID_HEADER', 'the headers of an injected request have two hosts')
   const { body } = checked
-  const isWhole = typeof body === 'string' || body instanceof Uint8Array
+  const lacksType = body instanceof URLSearchParams && !fields.some(([name]) => isNamed(name, 'content-type'))
+  if (lacksType) fields.push(['content-type', FORM])
   return {
     sent: {
       method,
       target,
       host: hosts[0]?.[1] ?? 'localhost',
-      headers: fields.filter(([name]) => name.toLowerCase() !== 'host'),
-      body: body === undefined ? undefined : isWhole ? Buffer.from(body as string) : SourceStage.of(body),
+      headers: fields.filter(([name]) => !isNamed(name, 'host')),
+      body: body === undefined ? undefined : readyBody(body),
       isTls: tls !== undefined,
     },
     version,

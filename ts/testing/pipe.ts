@@ -4,12 +4,29 @@ import type { NativePipe } from '../native.js'
 /** One end of a connection within the process, as `node:http` and `node:http2` take it. */
 export class PipeSocket extends Duplex {
   readonly #pipe: NativePipe
+  /** Settles when what was written first is with the proxy, or never will be. */
+  readonly begun: Promise<void>
+  #begun!: () => void
+  /** What bytes are to be read as, if not as they came; of undefined nothing is told. */
+  incoming: ((piece: Buffer) => Buffer | undefined) | undefined = undefined
 
   constructor(pipe: NativePipe) {
     super({ allowHalfOpen: true })
     this.#pipe = pipe
+    this.begun = new Promise((resolve) => {
+      this.#begun = resolve
+    })
+    this.once('close', this.#begun)
     // What becomes of it is told by the requests that it carries.
     this.on('error', () => {})
+  }
+
+  // At the moment they are read: before, it is not known what those ahead of them came to.
+  override emit(name: string | symbol, ...args: unknown[]): boolean {
+    const { incoming } = this
+    if (name !== 'data' || incoming === undefined) return super.emit(name, ...args)
+    const piece = incoming(args[0] as Buffer)
+    return piece !== undefined && super.emit('data', piece)
   }
 
   override _read(): void {
@@ -21,7 +38,10 @@ export class PipeSocket extends Duplex {
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
     this.#pipe.write(chunk).then(
-      () => done(),
+      () => {
+        this.#begun()
+        done()
+      },
       (error) => done(gone(error)),
     )
   }

@@ -10,7 +10,8 @@ import type { SourceStage } from '../bodies/source.js'
 import { UsageError } from '../errors.js'
 import type { HttpPeer } from '../peer.js'
 import { type ReadyAnswer, readyAnswer, type UpstreamAnswer } from './answer.js'
-import { Message, pairs, pairsOf, type RawHeaders } from './message.js'
+import { Message, pairs, pairsOf, type RawHeaders, tooLong } from './message.js'
+import { Methods } from './methods.js'
 import { drained, type PipeSocket } from './pipe.js'
 
 /** A request as it left for an origin. */
@@ -31,6 +32,8 @@ export class UpstreamRequest extends Message {
   readonly peer: HttpPeer | undefined
   /** What `upstream` threw, if it did: the connection was cut. */
   threw: unknown = undefined
+  /** @internal Its body is still to come. */
+  isComing = false
 
   /** @internal */
   constructor(head: UpstreamHead, place: Place, number: number) {
@@ -42,6 +45,18 @@ export class UpstreamRequest extends Message {
     this.version = head.version
     this.address = place.address
     this.peer = place.peer
+  }
+
+  /**
+   * The body, as far as it came.
+   * @throws UsageError CANNOT_READ_BODY while it is still coming, as it may be where `upstream` is called
+   */
+  override bytes(): Buffer {
+    if (!this.isComing) return super.bytes()
+    throw new UsageError(
+      'CANNOT_READ_BODY',
+      'the body of this request has not come whole yet: in upstream, `await request.text()` first, or use that',
+    )
   }
 }
 
@@ -85,12 +100,16 @@ interface Sending {
   end(): void
 }
 
+/** What a connection of HTTP/2 begins with. */
+const PREFACE = 'PRI * HTTP/2.0'
+
 /** Answers in the place of the origins, on connections that nobody has listened for. */
 export class Upstream {
   readonly requests: UpstreamRequest[] = []
   readonly #handlers: readonly (UpstreamHandler | UpstreamAnswer)[]
   readonly #misused: (error: unknown) => void
   readonly #places = new WeakMap<object, Place>()
+  readonly #methods = new WeakMap<object, Methods>()
   readonly #sockets = new Set<PipeSocket>()
   readonly #h1 = createServer({ keepAliveTimeout: 0, requestTimeout: 0, maxHeaderSize: 1024 * 1024 })
   #h2: Http2Server | undefined
@@ -98,10 +117,10 @@ export class Upstream {
   constructor(handlers: readonly (UpstreamHandler | UpstreamAnswer)[], misused: (error: unknown) => void) {
     this.#handlers = handlers
     this.#misused = misused
-    this.#h1.on(
-      'request',
-      (req, res) => void this.#serve(h1Exchange(req, res), this.#places.get(req.socket)!),
-    )
+    this.#h1.on('request', (req, res) => {
+      this.#methods.get(req.socket)?.restore(req)
+      void this.#serve(h1Exchange(req, res), this.#places.get(req.socket)!)
+    })
     this.#h1.on('clientError', (_error, socket) => void socket.destroy())
   }
 
@@ -114,9 +133,12 @@ export class Upstream {
       const first = socket.read() as Buffer | null
       if (first === null) return void socket.destroy()
       socket.unshift(first)
-      const isH2 = first.subarray(0, 3).toString('latin1') === 'PRI'
-      if (isH2) this.#http2(place, socket).emit('connection', socket)
-      else this.#h1.emit('connection', socket)
+      const isH2 = first.toString('latin1', 0, PREFACE.length) === PREFACE
+      if (isH2) return void this.#http2(place, socket).emit('connection', socket)
+      const methods = new Methods()
+      this.#methods.set(socket, methods)
+      socket.incoming = (piece) => methods.passable(piece)
+      this.#h1.emit('connection', socket)
     })
   }
 
@@ -136,6 +158,7 @@ export class Upstream {
   /** Cuts what is left. */
   close(): void {
     for (const socket of this.#sockets) socket.destroy()
+    for (const request of this.requests) request.isComing = false
     this.#h2?.removeAllListeners()
   }
 
@@ -151,7 +174,7 @@ export class Upstream {
       exchange.body.once('end', resolve)
       exchange.body.once('close', resolve)
     })
-    const body = bodyOf(exchange, sent)
+    const body = bodyOf(exchange, sent, () => this.#misused(tooLong('the body of a request to upstream')))
     try {
       const given = await this.#ask(requestOf(exchange.head, place, body, left.signal), sent)
       const answer = await readyAnswer(given).catch((error: unknown) => {
@@ -197,25 +220,32 @@ function requestOf(
 }
 
 /** The body of a request, which is kept as well; null where there is none. */
-function bodyOf(exchange: Exchange, sent: UpstreamRequest): ReadableStream<Uint8Array> | null {
+function bodyOf(
+  exchange: Exchange,
+  sent: UpstreamRequest,
+  exceeded: () => void,
+): ReadableStream<Uint8Array> | null {
   const { body } = exchange
   const { headers } = sent
   const isFramed = headers.has('transfer-encoding') || Number(headers.get('content-length') ?? 0) > 0
   const hasBody = sent.version === '2' ? !(body as ServerHttp2Stream).endAfterHeaders : isFramed
+  sent.isComing = hasBody
   const stream = new ReadableStream<Uint8Array>({
     start(controller) {
       let isOver = false
       body.on('data', (piece: Buffer) => {
-        if (!sent.keep(piece)) return exchange.cut()
+        if (!sent.keep(piece)) return exceeded()
         if (!isOver) controller.enqueue(new Uint8Array(piece))
       })
       body.once('end', () => {
         sent.complete = true
+        sent.isComing = false
         sent.trailed(exchange.trailers())
         if (!isOver) controller.close()
         isOver = true
       })
       body.once('close', () => {
+        sent.isComing = false
         if (!isOver) controller.error(new Error('the request was given up'))
         isOver = true
       })
@@ -331,18 +361,18 @@ function grouped(fields: RawHeaders): Record<string, string | string[]> {
   return found
 }
 
-/** What `upstream` may be, as a list. @throws UsageError INVALID_OPTIONS */
+/** What `upstream` may be, in words. */
+export const UPSTREAMS =
+  'a function, or a list of functions and answers, not empty: for one answer, [503] or () => 503'
+
+export function isUpstream(given: unknown): boolean {
+  return typeof given === 'function' || (Array.isArray(given) && given.length > 0)
+}
+
+/** What `upstream` may be, as a list. */
 export function handlersOf(
   given: UpstreamHandler | readonly (UpstreamHandler | UpstreamAnswer)[] | undefined,
 ): readonly (UpstreamHandler | UpstreamAnswer)[] {
   if (given === undefined) return [200]
-  const list = typeof given === 'function' ? [given] : given
-  const isRight = Array.isArray(list) && list.length > 0
-  if (isRight) return list
-  const problem = {
-    path: 'upstream',
-    found: given,
-    allowed: 'a function, or a list of functions and answers, not empty',
-  }
-  throw new UsageError('INVALID_OPTIONS', 'invalid options of inject: upstream', { problems: [problem] })
+  return typeof given === 'function' ? [given] : given
 }

@@ -139,5 +139,5 @@ fn an_idle_connection_ends_at_once_and_a_busy_one_with_its_answer() {
     let mut rest = String::new();
     busy.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
-    assert_eq!(closing.join().unwrap().cut, 0);
+    assert_eq!(closing.join().unwrap().connections.cut, 0);
 }

@@ -150,7 +150,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             ex.body = RequestBody::new(down.body_size());
         }
         let ctx = self.phases.new_ctx(&ex);
-        let mut record = Record { proxy: self, down, ex, ctx, logged: false };
+        let mut record = Record { proxy: self, down, ex, ctx, logged: false, is_cut: false };
         let asks_phase = refused.is_none();
         let outcome = match refused {
             Some(error) => Err(error),
@@ -218,6 +218,7 @@ struct Record<'a, P: ProxyHttp, D: Downstream> {
     ex: Exchange,
     ctx: P::Ctx,
     logged: bool,
+    is_cut: bool,
 }
 
 impl<P: ProxyHttp, D: Downstream> Record<'_, P, D> {
@@ -226,6 +227,7 @@ impl<P: ProxyHttp, D: Downstream> Record<'_, P, D> {
             return;
         }
         (self.ex.received, self.ex.sent) = self.down.transferred();
+        self.ex.connection.counters.request_ended(self.is_cut);
         self.proxy.tell(&mut self.ex, error, &self.ctx);
     }
 }
@@ -238,6 +240,7 @@ impl<P: ProxyHttp, D: Downstream> Drop for Record<'_, P, D> {
         let error = if std::thread::panicking() {
             Error::new(Code::Internal, "a panic")
         } else {
+            self.is_cut = true;
             Error::new(Code::ServerClosed, "the server stopped")
         };
         self.ex.last_of_connection = true;

@@ -9,6 +9,7 @@ use millrace_server::{ConnInfo, Shutdown};
 use millrace_transport::Stream;
 
 use crate::ProxyOptions;
+use crate::h1::LAST_CHANCE;
 use crate::timer::Timer;
 use crate::wire::poll_read;
 
@@ -51,7 +52,13 @@ pub(crate) async fn listen(
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending if timer.poll(cx, deadline).is_ready() => return Poll::Ready(false),
                 Poll::Pending if input.is_empty() => {
-                    return draining.as_mut().poll(cx).map(|()| false);
+                    if draining.as_mut().poll(cx).is_ready() {
+                        let last_chance = Some(conn.accepted + LAST_CHANCE);
+                        if shutdown.is_cut() || timer.poll(cx, last_chance).is_ready() {
+                            return Poll::Ready(false);
+                        }
+                    }
+                    return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Pending,
             }

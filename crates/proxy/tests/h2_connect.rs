@@ -288,7 +288,7 @@ async fn the_grace_of_the_server_is_the_tunnel_s_too() {
     assert_eq!(bytes(&mut body, 1).await, b"x");
     assert!(soon(body.data()).await.is_none_or(|end| end.is_err()));
     assert!(hear.recv_timeout(PATIENCE).unwrap());
-    assert_eq!(closing.join().unwrap().cut, 1);
+    assert_eq!(closing.join().unwrap().requests.cut, 1);
     assert_eq!(proxy.logged().code, Some(Code::ServerClosed));
 }
 

@@ -91,7 +91,7 @@ fn the_grace_of_the_server_is_all_there_is() {
     client.until(Frames::GOAWAY);
     client.rest();
     assert_eq!(proxy.logged().code, Some(Code::ServerClosed));
-    assert_eq!(proxy.counters().cut(), 1);
+    assert_eq!(proxy.counters().requests().cut, 1);
 }
 
 #[test]
@@ -161,4 +161,23 @@ fn a_connection_with_a_request_is_not_idle() {
     let goaway = frames.iter().position(|frame| frame.kind == Frames::GOAWAY).unwrap();
     assert!(head < goaway);
     assert_eq!(proxy.logged().code, None);
+}
+
+#[test]
+fn a_request_on_its_way_to_an_idle_connection_is_served_while_the_server_drains() {
+    let proxy = Proxy::to(Origin::says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").address);
+    let mut client = Frames::connect(proxy.address);
+    client.get(1, "/", &[]);
+    client.until(Frames::DATA);
+    let server = proxy.server.clone();
+    let closing = std::thread::spawn(move || server.close(Duration::from_secs(20)));
+    assert_eq!(last_stream(&client.until(Frames::GOAWAY)), (1 << 31) - 1);
+    let ping = client.until(Frames::PING);
+    client.get(3, "/", &[]);
+    client.send(Frames::PING, 1, 0, &ping.payload);
+    assert_eq!(last_stream(&client.until(Frames::GOAWAY)), 3);
+    let rest = client.rest();
+    assert!(rest.iter().any(|frame| frame.stream == 3 && frame.payload == b"ok"));
+    drop(client);
+    assert_eq!(closing.join().unwrap().requests, Ends { finished: 1, cut: 0 });
 }

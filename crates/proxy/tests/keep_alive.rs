@@ -197,7 +197,7 @@ fn while_the_server_drains_the_answer_is_the_last_one() {
     // Whether the client closes its side too is not waited for.
     let start = std::time::Instant::now();
     let report = closing.join().unwrap();
-    assert_eq!(report.cut, 0);
+    assert_eq!(report.requests, Ends { finished: 1, cut: 0 });
     assert!(start.elapsed() < millis(1000));
 }
 
@@ -225,4 +225,74 @@ fn an_empty_line_after_the_last_body_does_not_cost_the_answer() {
         client.try_send("\r\n");
         assert_eq!(client.response().text(), "ok");
     }
+}
+
+/// A proxy whose origin answers each request when it may.
+fn held() -> (Proxy, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let (asked, is_asked) = channel();
+    let (answer, is_answered) = channel::<()>();
+    let (asked, is_answered) = (std::sync::Mutex::new(asked), std::sync::Mutex::new(is_answered));
+    let origin = Origin::new(move |_, mut wire| {
+        while wire.try_head().is_some() {
+            asked.lock().unwrap().send(()).unwrap();
+            is_answered.lock().unwrap().recv().unwrap();
+            wire.try_send(OK);
+        }
+    });
+    (Proxy::to(origin.address), is_asked, answer)
+}
+
+#[test]
+fn a_request_behind_another_that_came_before_the_server_drained_is_served_too() {
+    let (proxy, is_asked, answer) = held();
+    let mut client = proxy.client();
+    client.send(&GET.repeat(3));
+    is_asked.recv().unwrap();
+    let server = proxy.server.clone();
+    let closing = std::thread::spawn(move || server.close(PATIENCE));
+    eventually("it drains", || proxy.server.shutdown().is_draining());
+    for number in 1..=3 {
+        answer.send(()).unwrap();
+        let response = client.response();
+        assert_eq!((response.text(), response.closes()), ("ok", number == 3));
+    }
+    client.ended();
+    let start = std::time::Instant::now();
+    assert_eq!(closing.join().unwrap().requests, Ends { finished: 3, cut: 0 });
+    assert!(start.elapsed() < millis(1000), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_a_client_sends_behind_its_last_answer_holds_up_no_server_that_drains() {
+    let (proxy, is_asked, answer) = held();
+    let mut client = proxy.client();
+    client.send(GET);
+    // The beginning of a request that may never come.
+    client.send("GET /");
+    is_asked.recv().unwrap();
+    let server = proxy.server.clone();
+    let closing = std::thread::spawn(move || server.close(PATIENCE));
+    eventually("it drains", || proxy.server.shutdown().is_draining());
+    answer.send(()).unwrap();
+    assert!(client.response().closes());
+    let start = std::time::Instant::now();
+    assert_eq!(closing.join().unwrap().requests, Ends { finished: 1, cut: 0 });
+    assert!(start.elapsed() < millis(1500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_request_that_was_on_its_way_when_the_server_drained_is_served() {
+    let proxy = Proxy::to(Origin::says(OK).address);
+    let (mut used, mut fresh) = (proxy.client(), proxy.client());
+    assert!(!used.ask(GET).closes());
+    eventually("both are served", || proxy.counters().open() == 2);
+    let server = proxy.server.clone();
+    let closing = std::thread::spawn(move || server.close(PATIENCE));
+    eventually("it drains", || proxy.server.shutdown().is_draining());
+    for client in [&mut used, &mut fresh] {
+        let response = client.ask(GET);
+        assert_eq!((response.text(), response.closes()), ("ok", true));
+        client.ended();
+    }
+    assert_eq!(closing.join().unwrap().requests, Ends { finished: 2, cut: 0 });
 }

@@ -171,7 +171,7 @@ fn an_app_at_each_layer_runs_in_one_server() {
     let mut client = Wire::connect(addresses[3]);
     assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "far");
     let report = server.close(PATIENCE);
-    assert_eq!(report.cut, 0);
+    assert_eq!(report.connections.cut, 0);
 }
 
 #[tokio::test]
@@ -185,5 +185,5 @@ async fn an_app_of_requests_serves_http_2_as_well() {
     assert_eq!((&reply.fields["x-hand"], &*reply.body), (&"own".parse().unwrap(), &b"ok"[..]));
     drop(client);
     let closing = std::thread::spawn(move || server.close(PATIENCE));
-    assert_eq!(closing.join().unwrap().cut, 0);
+    assert_eq!(closing.join().unwrap().connections.cut, 0);
 }

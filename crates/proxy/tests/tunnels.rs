@@ -292,7 +292,7 @@ fn the_grace_of_the_server_is_the_tunnel_s_too() {
         client.send("x");
         assert_eq!(client.bytes(1), b"x");
         assert!(client.is_reset() && hear(), "{kind:?}");
-        assert_eq!(closing.join().unwrap().cut, 1);
+        assert_eq!(closing.join().unwrap().requests.cut, 1);
         assert_eq!(open.proxy.logged().code, Some(Code::ServerClosed));
     }
 }

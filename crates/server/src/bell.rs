@@ -11,38 +11,56 @@ pub struct Bell {
 
 #[derive(Default)]
 struct Inner {
-    deadline: Mutex<Option<Instant>>,
+    ends: Mutex<Ends>,
     changed: Condvar,
+}
+
+/// When the waits end; none while nobody has asked for an end.
+#[derive(Default)]
+struct Ends {
+    delay: Option<Instant>,
+    grace: Option<Instant>,
 }
 
 impl Bell {
     /// Has those who wait look again.
     pub fn ring(&self) {
         // With the lock held, a waiter is either before its look or already asleep.
-        let _deadline = self.inner.deadline.lock();
+        let _ends = self.inner.ends.lock();
         self.inner.changed.notify_all();
     }
 
-    /// Ends the wait after `grace`, unless it ends sooner already.
-    pub(crate) fn shorten(&self, grace: Duration) {
+    /// Ends the delay after `delay` and the wait a `grace` later, unless they end sooner already.
+    pub(crate) fn shorten(&self, delay: Duration, grace: Duration) {
         // What nobody lives to see, an `Instant` may not be able to hold.
-        let at = Instant::now() + grace.min(Duration::from_secs(365 * 24 * 3600));
-        let mut deadline = self.inner.deadline.lock();
-        *deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
+        let most = Duration::from_secs(365 * 24 * 3600);
+        let delay = Instant::now() + delay.min(most);
+        let grace = delay + grace.min(most);
+        let mut ends = self.inner.ends.lock();
+        ends.delay = Some(ends.delay.map_or(delay, |earlier| earlier.min(delay)));
+        ends.grace = Some(ends.grace.map_or(grace, |earlier| earlier.min(grace)));
         self.inner.changed.notify_all();
+    }
+
+    /// Waits for the end of the delay.
+    pub(crate) fn wait_for_delay(&self) {
+        let mut ends = self.inner.ends.lock();
+        while let Some(at) = ends.delay.filter(|at| Instant::now() < *at) {
+            self.inner.changed.wait_until(&mut ends, at);
+        }
     }
 
     /// Waits until `quiet` holds or the deadline has passed, and says which.
     pub(crate) fn wait(&self, quiet: impl Fn() -> bool) -> bool {
-        let mut deadline = self.inner.deadline.lock();
+        let mut ends = self.inner.ends.lock();
         loop {
             if quiet() {
                 return true;
             }
-            match *deadline {
+            match ends.grace {
                 Some(at) if Instant::now() >= at => return false,
-                Some(at) => drop(self.inner.changed.wait_until(&mut deadline, at)),
-                None => self.inner.changed.wait(&mut deadline),
+                Some(at) => drop(self.inner.changed.wait_until(&mut ends, at)),
+                None => self.inner.changed.wait(&mut ends),
             }
         }
     }
@@ -50,9 +68,9 @@ impl Bell {
     /// The same with a limit of its own, whatever the deadline.
     pub(crate) fn wait_for(&self, limit: Duration, quiet: impl Fn() -> bool) -> bool {
         let at = Instant::now() + limit;
-        let mut deadline = self.inner.deadline.lock();
+        let mut ends = self.inner.ends.lock();
         while !quiet() {
-            if self.inner.changed.wait_until(&mut deadline, at).timed_out() {
+            if self.inner.changed.wait_until(&mut ends, at).timed_out() {
                 return quiet();
             }
         }
@@ -61,7 +79,7 @@ impl Bell {
 
     /// What is left of the grace.
     pub(crate) fn remaining(&self) -> Duration {
-        let deadline = *self.inner.deadline.lock();
-        deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+        let grace = self.inner.ends.lock().grace;
+        grace.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::{Bell, Shutdown};
+use crate::{Bell, Ends, Shutdown};
 
 /// What a service has done so far. Readable at any time, also after its end.
 #[derive(Debug, Default)]
@@ -11,8 +11,11 @@ pub struct Counters {
     accepted: AtomicU64,
     rejected: AtomicU64,
     panicked: AtomicU64,
+    is_draining: AtomicBool,
     finished: AtomicU64,
     cut: AtomicU64,
+    requests_finished: AtomicU64,
+    requests_cut: AtomicU64,
 }
 
 impl Counters {
@@ -37,14 +40,30 @@ impl Counters {
         self.panicked.load(Ordering::Relaxed)
     }
 
-    /// Connections that ended by themselves while the server was draining.
-    pub fn finished(&self) -> u64 {
-        self.finished.load(Ordering::SeqCst)
+    /// How connections ended since the server began to drain.
+    pub fn connections(&self) -> Ends {
+        let (finished, cut) = (&self.finished, &self.cut);
+        Ends { finished: finished.load(Ordering::SeqCst), cut: cut.load(Ordering::SeqCst) }
     }
 
-    /// Connections that were cut at the end of the grace.
-    pub fn cut(&self) -> u64 {
-        self.cut.load(Ordering::SeqCst)
+    /// How requests ended since the server began to drain.
+    pub fn requests(&self) -> Ends {
+        let (finished, cut) = (&self.requests_finished, &self.requests_cut);
+        Ends { finished: finished.load(Ordering::SeqCst), cut: cut.load(Ordering::SeqCst) }
+    }
+
+    /// For apps that serve requests: one has ended, by itself or `cut` with its connection. Before
+    /// the server drains that costs a load.
+    pub fn request_ended(&self, cut: bool) {
+        if self.is_draining.load(Ordering::Relaxed) {
+            let count = if cut { &self.requests_cut } else { &self.requests_finished };
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// From now on it is counted how requests end.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
     }
 
     /// Whether nothing is served and nothing more will be accepted once draining has begun.

@@ -23,7 +23,7 @@ pub use bell::Bell;
 pub use counters::Counters;
 pub use error::StartError;
 pub use listening::ListeningService;
-pub use options::{CloseReport, ServerOptions};
+pub use options::{CloseReport, Ends, ServerOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;
 pub use service::{Service, ServiceContext};

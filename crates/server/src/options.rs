@@ -18,11 +18,29 @@ impl Default for ServerOptions {
     }
 }
 
-/// How the connections ended that were open when a server closed.
+/// How many ended, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CloseReport {
+pub struct Ends {
     /// Those that ended by themselves.
     pub finished: u64,
     /// Those that were cut at the end of the grace.
     pub cut: u64,
+}
+
+/// What became of the work of a server from when it began to drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseReport {
+    /// Requests, of apps that serve such.
+    pub requests: Ends,
+    /// Connections.
+    pub connections: Ends,
+}
+
+impl std::iter::Sum for Ends {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Ends::default(), |sum, each| Ends {
+            finished: sum.finished + each.finished,
+            cut: sum.cut + each.cut,
+        })
+    }
 }

@@ -95,7 +95,12 @@ impl Server {
     /// services. Blocks until all that is done, so it must not be called on a thread of a
     /// runtime. Called again, also at once, it waits for the same end; the shorter grace wins.
     pub fn close(&self, grace: Duration) -> CloseReport {
-        self.context.bell.shorten(grace);
+        self.close_after(Duration::ZERO, grace)
+    }
+
+    /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
+    pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
+        self.context.bell.shorten(delay, grace);
         let mut life = self.life.lock();
         let services = loop {
             match &mut *life {
@@ -119,6 +124,8 @@ impl Server {
     fn bring_down(&self, mut services: Vec<Box<dyn Service>>) -> CloseReport {
         let (bell, counters) = (&self.context.bell, self.counters());
         let is_quiet = || counters.iter().all(|(_, counters)| counters.is_quiet());
+        bell.wait_for_delay();
+        counters.iter().for_each(|(_, counters)| counters.drain());
         self.trigger.drain();
         services.iter_mut().for_each(|service| service.unbind());
         let quiet = bell.wait(is_quiet);
@@ -128,8 +135,10 @@ impl Server {
         }
         let limit = bell.remaining().max(LAST_WORDS);
         services.iter_mut().for_each(|service| service.stop(limit));
-        let sum = |what: fn(&Counters) -> u64| counters.iter().map(|(_, each)| what(each)).sum();
-        CloseReport { finished: sum(Counters::finished), cut: sum(Counters::cut) }
+        CloseReport {
+            requests: counters.iter().map(|(_, each)| each.requests()).sum(),
+            connections: counters.iter().map(|(_, each)| each.connections()).sum(),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn idle_closes_at_once_and_cleans_up_once() {
         assert_eq!(idle.ask("x"), "x");
         let (report, took) = timed(|| server.close(LONG));
         assert!(took < Duration::from_millis(500), "{took:?}");
-        assert_eq!(report, CloseReport { finished: 1, cut: 0 });
+        assert_eq!(report, connections(1, 0));
         assert_eq!(idle.receive(), "");
         assert!(TcpStream::connect(address).is_err());
         assert_eq!(server.close(LONG), report);
@@ -56,7 +56,7 @@ fn busy_closes_after_the_answer() {
         let mut client = busy(address);
         let (report, took) = timed(|| server.close(LONG));
         assert!((200..2000).contains(&took.as_millis()), "{took:?}");
-        assert_eq!((client.receive(), report.finished, report.cut), ("slow".into(), 1, 0));
+        assert_eq!((client.receive(), report), ("slow".into(), connections(1, 0)));
     }
 }
 
@@ -68,7 +68,7 @@ fn stubborn_is_cut_at_the_grace() {
         let mut client = waiting(address);
         let (report, took) = timed(|| server.close(Duration::from_millis(200)));
         assert!((200..1000).contains(&took.as_millis()), "{took:?}");
-        assert_eq!((client.receive(), report), ("".into(), CloseReport { finished: 0, cut: 1 }));
+        assert_eq!((client.receive(), report), ("".into(), connections(0, 1)));
         assert_eq!(app.cleanups.load(Ordering::SeqCst), 1);
     }
 }
@@ -88,7 +88,7 @@ fn the_shorter_grace_wins_and_all_callers_get_the_same_report() {
     assert!(server.shutdown().is_draining() && !server.shutdown().is_cut());
     let (report, took) = timed(|| server.close(Duration::ZERO));
     assert!(took < Duration::from_secs(1), "{took:?}");
-    assert_eq!(report, CloseReport { finished: 0, cut: 1 });
+    assert_eq!(report, connections(0, 1));
     for thread in waiting {
         assert_eq!(thread.join().unwrap(), report);
     }

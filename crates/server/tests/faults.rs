@@ -33,7 +33,7 @@ fn a_panic_ends_its_connection_is_logged_and_counted_and_hurts_no_other() {
         let counters = server.counters().remove(0).1;
         eventually(|| counters.panicked() == 20 && counters.open() == 1);
         assert!(log.any("panic: as asked"));
-        assert_eq!(server.close(Duration::from_secs(5)).cut, 0);
+        assert_eq!(server.close(Duration::from_secs(5)).connections.cut, 0);
     }
 }
 

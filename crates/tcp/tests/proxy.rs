@@ -111,7 +111,7 @@ fn bytes_go_both_ways_and_the_end_of_one_side_leaves_the_other_open() {
     let traffic = running.app.traffic();
     assert_eq!((traffic.received(), traffic.sent()), (3_000_000, 3_000_006));
     assert_eq!(running.app.connector().stats().open, 0);
-    assert_eq!(running.server.close(PATIENCE).cut, 0);
+    assert_eq!(running.server.close(PATIENCE).connections.cut, 0);
 }
 
 #[test]
@@ -190,6 +190,6 @@ fn what_is_open_at_the_end_of_the_grace_is_reset() {
         assert!(start.elapsed() < PATIENCE);
         thread::sleep(Duration::from_millis(2));
     }
-    assert_eq!(running.server.close(Duration::from_millis(50)).cut, 1);
+    assert_eq!(running.server.close(Duration::from_millis(50)).connections.cut, 1);
     assert!(is_reset(&client.read_to_end(&mut Vec::new()).unwrap_err()));
 }

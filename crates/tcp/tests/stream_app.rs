@@ -86,7 +86,7 @@ fn reads_writes_and_each_side_ends_by_itself() {
     assert_eq!(back, "pong");
     let traffic = running.app.traffic();
     assert_eq!((traffic.received(), traffic.sent()), (4, 4));
-    assert_eq!(running.server.close(PATIENCE).cut, 0);
+    assert_eq!(running.server.close(PATIENCE).connections.cut, 0);
     assert!(read(&handle).is_err() && write(&handle, b"late").is_err() && end(&handle).is_err());
 }
 
@@ -120,7 +120,7 @@ fn a_program_is_told_that_the_server_closes_and_is_cut_when_that_is_over() {
     let closing = std::thread::spawn(move || running.server.close(Duration::from_millis(100)));
     assert!(tells.recv_timeout(PATIENCE).unwrap());
     let error = given.recv_timeout(PATIENCE).unwrap().unwrap_err();
-    assert_eq!((error.code(), closing.join().unwrap().cut), (Code::ServerClosed, 1));
+    assert_eq!((error.code(), closing.join().unwrap().connections.cut), (Code::ServerClosed, 1));
     assert!(client.read(&mut [0]).is_err());
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use millrace_transport::Quiet;
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::H1Connection;
 use super::framing::DRAIN;
@@ -17,6 +17,8 @@ const GOODBYE_TIME: Duration = Duration::from_secs(60);
 /// How long, and for how many bytes, a closing connection still reads: closing with bytes unread
 /// makes the system send a reset, which can destroy the response on its way (RFC 9112 §9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// The same while the server drains, if no request is cut short by it.
+const LAST_LINGER: Duration = Duration::from_millis(250);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 impl H1Connection {
@@ -60,7 +62,21 @@ impl H1Connection {
         if is_over || !matches!(said, Ok(Ok(()))) {
             return;
         }
-        let _ = timeout(LINGER_TIME, self.linger()).await;
+        let (shutdown, is_done) = (self.shutdown.clone(), self.current.body.is_done());
+        let patience = async {
+            let draining = async {
+                shutdown.draining().await;
+                sleep(LAST_LINGER).await;
+            };
+            tokio::select! {
+                () = sleep(LINGER_TIME) => {}
+                () = draining, if is_done => {}
+            }
+        };
+        tokio::select! {
+            () = self.linger() => {}
+            () = patience => {}
+        }
     }
 
     /// Whether nothing more can come of the client. While the server drains, what it might send

@@ -1,6 +1,6 @@
 //! What a response's head says of its body and of the connection.
 
-use millrace_http1::{BodyDecoder, Decoded, Framing};
+use millrace_http1::{BodyDecoder, Decoded, Framing, head_may_end};
 use millrace_message::{ResponseHead, Version};
 
 use super::H1Connection;
@@ -11,16 +11,19 @@ use crate::downstream::{forbids_body, opens_tunnel};
 /// An unread body up to this size is drained so that its connection can go on.
 pub(super) const DRAIN: u64 = 64 * 1024;
 
+/// Requests of a connection that are served behind one another while the server drains.
+const LATE_REQUESTS: u32 = 64;
+
 impl H1Connection {
     /// Decides whether the connection goes on, and sets all that belongs to it on the head.
     pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
         if opens_tunnel(&self.current.method, head.status) {
             return self.open_tunnel(head);
         }
-        let draining = self.shutdown.is_draining();
         if !streaming {
             self.skip_buffered();
         }
+        let is_last = self.shutdown.is_draining() && !self.has_next();
         let current = &mut self.current;
         current.head_sent = true;
         if !current.body.is_done() {
@@ -29,7 +32,7 @@ impl H1Connection {
             let small = current.body.remaining().is_some_and(|left| left <= DRAIN);
             current.persistent &= (small || streaming) && !current.expects_continue;
         }
-        current.persistent &= !draining && !current.end_of_input;
+        current.persistent &= !is_last && !current.end_of_input;
         let no_body = forbids_body(&current.method, head.status);
         self.frame(head, size, no_body);
         let current = &mut self.current;
@@ -41,6 +44,17 @@ impl H1Connection {
         } else if current.version == Version::Http10 {
             head.fields.push_unchecked(b"connection", b"keep-alive");
         }
+    }
+
+    /// Whether the next request is here already. It is served then, also while the server drains: its
+    /// client could not know.
+    fn has_next(&mut self) -> bool {
+        let input = self.input.trim_ascii_start();
+        let is_here = self.current.body.is_done()
+            && self.late < LATE_REQUESTS
+            && head_may_end(input, 1, &self.options.limits);
+        self.late += u32::from(is_here);
+        is_here
     }
 
     /// Drops what is here already of a body that nobody reads: if that is all of it, the connection

@@ -18,7 +18,7 @@ use crate::timer::Timer;
 use crate::wire::{ReadSize, WriteQueue};
 use crate::{BodySize, ClientConnection, ProxyOptions};
 
-pub(crate) use next::{Arrived, Wait, guess, too_large};
+pub(crate) use next::{Arrived, LAST_CHANCE, Wait, guess, too_large};
 
 /// A connection of a client.
 pub(crate) struct H1Connection {
@@ -31,6 +31,8 @@ pub(crate) struct H1Connection {
     write_timer: Timer,
     /// Requests read so far.
     requests: u32,
+    /// Requests that came before their client could know that the server ends.
+    late: u32,
     interims: crate::Interims,
     /// Whether the server ends: each response is then the last of its connection.
     shutdown: millrace_server::Shutdown,
@@ -120,6 +122,7 @@ impl H1Connection {
             write_timer: Timer::default(),
             interims: crate::Interims::default(),
             requests: 0,
+            late: 0,
             shutdown,
             current: Current::new(Method::GET, Version::Http11, body),
         }

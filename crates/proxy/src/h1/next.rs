@@ -28,6 +28,10 @@ pub(crate) enum Arrived {
     Nothing(Instant),
 }
 
+/// While the server drains, how long a client may still send a request on a connection that was
+/// of use a moment ago: it may be on its way already.
+pub(crate) const LAST_CHANCE: Duration = Duration::from_millis(250);
+
 /// When a connection began to wait for its next request, and how long it is waited for now.
 #[derive(Clone, Copy)]
 pub(crate) struct Wait {
@@ -77,7 +81,7 @@ impl H1Connection {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        draining: Pin<&mut Reached>,
+        mut draining: Pin<&mut Reached>,
         wait: Wait,
         head: &mut Reading,
     ) -> Poll<Arrived> {
@@ -119,14 +123,22 @@ impl H1Connection {
                 }
                 Poll::Pending => {}
             }
-            let deadline = match &head.started {
-                Some(timings) => after(timings.start, self.options.request_header_timeout),
-                // A new connection owes its first head; later ones may rest.
+            // A new connection owes its first head; later ones may rest.
+            let (since, limit) = match &head.started {
+                Some(timings) => (timings.start, self.options.request_header_timeout),
                 None if self.requests == 0 => {
-                    after(self.info.accepted, self.options.request_header_timeout)
+                    (self.info.accepted, self.options.request_header_timeout)
                 }
-                None => after(wait.since, self.options.keep_alive_timeout),
+                None => (wait.since, self.options.keep_alive_timeout),
             };
+            let mut deadline = after(since, limit);
+            if head.started.is_none() && draining.as_mut().poll(cx).is_ready() {
+                if self.shutdown.is_cut() {
+                    return Poll::Ready(Arrived::End);
+                }
+                let last_chance = since + LAST_CHANCE;
+                deadline = Some(deadline.map_or(last_chance, |end| end.min(last_chance)));
+            }
             let pause = after(wait.since, wait.most).filter(|_| head.started.is_none());
             let ends = deadline.is_some_and(|end| pause.is_none_or(|pause| end <= pause));
             if self.read_timer.poll(cx, if ends { deadline } else { pause }).is_ready() {
@@ -136,9 +148,6 @@ impl H1Connection {
                 }
                 let error = Error::new(Code::RequestTimeout, "the head took too long");
                 return Poll::Ready(self.refuse_bytes(error, head));
-            }
-            if head.started.is_none() && draining.poll(cx).is_ready() {
-                return Poll::Ready(Arrived::End);
             }
             return Poll::Pending;
         }

@@ -25,11 +25,15 @@ use super::request::{content_length, head_size, request_head};
 use super::shared::Shared;
 use super::stream::H2Stream;
 use crate::app::Arrival;
+use crate::h1::LAST_CHANCE;
 use crate::timer::{Timer, within};
 use crate::{ClientConnection, HttpServerApp, HttpServing, ProxyOptions, Timings};
 
 /// How long saying goodbye may take, once no stream is left.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// How long a client without a stream has for the answer to our goodbye, behind which no request of
+/// its can be.
+const IDLE_CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// Serves a connection until it ends. All its streams end with it.
 pub(crate) async fn serve_connection<A: HttpServerApp>(
@@ -46,9 +50,17 @@ pub(crate) async fn serve_connection<A: HttpServerApp>(
     let deadline = after(conn.accepted, options.request_header_timeout);
     let mut draining = pin!(shutdown.draining());
     let mut handshake = pin!(builder(&options).handshake::<_, Bytes>(io));
+    let mut timer = Timer::default();
     let handshake = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(h2) => Poll::Ready(Some(h2)),
-        Poll::Pending => draining.as_mut().poll(cx).map(|()| None),
+        Poll::Pending if draining.as_mut().poll(cx).is_ready() => {
+            let last_chance = Some(conn.accepted + LAST_CHANCE);
+            match shutdown.is_cut() || timer.poll(cx, last_chance).is_ready() {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        }
+        Poll::Pending => Poll::Pending,
     });
     let mut h2 = match within(deadline, handshake).await.flatten() {
         Some(Ok(h2)) => h2,
@@ -72,6 +84,7 @@ pub(crate) async fn serve_connection<A: HttpServerApp>(
         requests: 0,
         idle_since: Instant::now(),
         closing: None,
+        shutdown: shutdown.clone(),
         is_final: false,
         fault: Fault::default(),
         timer: Timer::default(),
@@ -109,8 +122,9 @@ pub(super) struct H2Connection<A: HttpServerApp> {
     /// Requests accepted so far.
     requests: u32,
     pub(super) idle_since: Instant,
-    /// Set once no more requests are taken: when the connection is cut, if it is final.
+    /// Set once no more requests are taken: when the connection is cut, if it is final or idle.
     pub(super) closing: Option<Instant>,
+    pub(super) shutdown: Shutdown,
     /// The connection ends now, whatever is open.
     pub(super) is_final: bool,
     fault: Fault,
@@ -212,13 +226,12 @@ impl<A: HttpServerApp> H2Connection<A> {
         any
     }
 
-    /// Takes no more requests; those that are served go on.
+    /// Takes no more requests but those that are on their way; those that are served go on.
     fn go_away(&mut self, h2: &mut Server) {
         self.shared.close();
-        self.closing = after(Instant::now(), Some(CLOSE_TIME));
-        if !self.is_idle(h2) {
-            h2.graceful_shutdown();
-        }
+        self.closing = after(Instant::now(), Some(IDLE_CLOSE_TIME));
+        self.shared.frames.lock().closes_at_once = self.is_idle(h2);
+        h2.graceful_shutdown();
     }
 
     /// Ends the connection and all its streams.
@@ -265,6 +278,9 @@ impl<A: HttpServerApp> H2Connection<A> {
             return self.refuse(id, respond);
         }
         self.requests = self.requests.saturating_add(1);
+        if self.closing.is_some() {
+            self.shared.frames.lock().closes_at_once = false;
+        }
         if self.requests == limit {
             self.go_away(h2);
         }

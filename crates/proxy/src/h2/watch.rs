@@ -24,7 +24,8 @@ impl<A: HttpServerApp> H2Connection<A> {
             return self.end(h2, reason);
         }
         let is_idle = self.is_idle(h2);
-        let is_over = self.closing.is_some()
+        let is_over = passed(self.closing, now)
+            || (self.closing.is_some() && self.shutdown.is_cut())
             || self.shared.input_ended()
             || passed(after(self.idle_since, self.options.keep_alive_timeout), now);
         if is_idle && is_over {
@@ -103,6 +104,7 @@ impl<A: HttpServerApp> H2Connection<A> {
         let head = self.head_deadline(&frames);
         let settings = self.settings_deadline(&frames);
         let write = self.write_deadline(&frames);
-        [head, settings, write, idle, ping].into_iter().flatten().min()
+        let closing = self.closing.filter(|_| self.is_idle(h2));
+        [head, settings, write, idle, ping, closing].into_iter().flatten().min()
     }
 }

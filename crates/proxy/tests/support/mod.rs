@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use millrace_connectors::{Peer, PeerOptions};
 pub use millrace_error::{Code, Error, Source};
 pub use millrace_proxy::{Answer, Decision, Filtered, ProxyOptions};
+pub use millrace_server::Ends;
 
 /// Longer than anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -83,6 +83,11 @@ impl Lines {
     }
 }
 
+/// The report of a server whose connections ended so.
+pub fn connections(finished: u64, cut: u64) -> CloseReport {
+    CloseReport { connections: Ends { finished, cut }, ..CloseReport::default() }
+}
+
 pub const KINDS: [RuntimeKind; 2] = [RuntimeKind::Stealing, RuntimeKind::Isolated];
 
 pub fn runtime(kind: RuntimeKind) -> RuntimeOptions {
