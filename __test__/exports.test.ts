@@ -23,15 +23,21 @@ test.each(['ts/index.ts', 'ts/testing/index.ts'])('each name of %s has a test of
 
 test('the values are these', () => {
   expect(Object.keys(main).sort()).toEqual([
+    'Connector',
     'DemoOrigin',
     'ERROR_CODES',
     'Endpoint',
+    'HttpApp',
     'HttpPeer',
     'HttpProxy',
     'PHASES',
     'ProxyError',
     'Server',
     'Service',
+    'TcpApp',
+    'TcpConnection',
+    'TcpPeer',
+    'TcpProxy',
     'TlsEndpoint',
     'UsageError',
     'definePart',

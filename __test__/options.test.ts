@@ -4,11 +4,16 @@ import { networkInterfaces } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type AnyPhases,
+  Connector,
+  HttpApp,
   HttpPeer,
   HttpProxy,
   type HttpProxyOptions,
   Server,
   type SocketOptions,
+  TcpApp,
+  TcpPeer,
+  TcpProxy,
   UsageError,
 } from '../ts/index.js'
 import { program } from './support/child.js'
@@ -70,6 +75,11 @@ describe('what is not an option is refused', () => {
   const places: [string, (options: object) => unknown][] = [
     ['Server', (options) => new Server(options)],
     ['HttpProxy', (options) => new HttpProxy({ upstreamPeer: peer }, options)],
+    ['HttpApp', (options) => new HttpApp(() => 200, options)],
+    ['TcpApp', (options) => new TcpApp(() => undefined, options)],
+    ['TcpProxy', (options) => new TcpProxy(DEAD, options)],
+    ['TcpPeer', (options) => new TcpPeer(DEAD, options)],
+    ['Connector', (options) => new Connector(options)],
     ['addTcp', (options) => new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', options)],
     ['HttpPeer', (options) => new HttpPeer(DEAD, options)],
     ['tcpKeepalive', (options) => new HttpPeer(DEAD, { tcpKeepalive: options })],

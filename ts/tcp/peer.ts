@@ -18,13 +18,12 @@ export interface TcpPeerOptions extends PeerTlsOptions {
   connectProxy?: ConnectProxy
 }
 
-const { connectTimeoutMs, totalConnectTimeoutMs, bindTo, tcpKeepalive, connectProxy } = peerRules
 const tcpPeerRules = {
-  connectTimeoutMs,
-  totalConnectTimeoutMs,
-  bindTo,
-  tcpKeepalive,
-  connectProxy,
+  connectTimeoutMs: peerRules.connectTimeoutMs,
+  totalConnectTimeoutMs: peerRules.totalConnectTimeoutMs,
+  bindTo: peerRules.bindTo,
+  tcpKeepalive: peerRules.tcpKeepalive,
+  connectProxy: peerRules.connectProxy,
   ...peerTlsRules,
 }
 

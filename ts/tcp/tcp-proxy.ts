@@ -11,7 +11,10 @@ export interface TcpProxyOptions extends TcpServiceOptions {
   name?: string
 }
 
-const tcpProxyRules = { ...tcpServiceRules, name: serviceName('tcp-proxy') }
+const tcpProxyRules = {
+  ...tcpServiceRules,
+  name: serviceName('tcp-proxy'),
+}
 
 /**
  * A service that passes the bytes of each connection on to a peer, in both directions, without a word in

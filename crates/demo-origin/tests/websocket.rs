@@ -247,5 +247,5 @@ fn a_server_that_closes_says_that_it_goes_away() {
     let server = origin.server.clone();
     let closing = std::thread::spawn(move || server.close(Duration::from_secs(10)));
     socket.ends_with(1001);
-    assert_eq!(closing.join().unwrap().cut, 0);
+    assert_eq!(closing.join().unwrap().connections.cut, 0);
 }

@@ -246,7 +246,7 @@ fn held() -> (Proxy, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>)
 fn a_request_behind_another_that_came_before_the_server_drained_is_served_too() {
     let (proxy, is_asked, answer) = held();
     let mut client = proxy.client();
-    client.send(&GET.repeat(3));
+    client.send(GET.repeat(3));
     is_asked.recv().unwrap();
     let server = proxy.server.clone();
     let closing = std::thread::spawn(move || server.close(PATIENCE));
