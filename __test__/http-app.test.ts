@@ -1,7 +1,8 @@
 // Apps: what a handler gets of a request, and what becomes of what it gives.
 import { once as onceOf } from 'node:events'
-import { request as httpRequest } from 'node:http'
+import { createServer, request as httpRequest } from 'node:http'
 import { connect as connectH2 } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -239,6 +240,36 @@ test('a client that leaves aborts the signal of its request, and of no other', a
   expect(await reason.promise).toMatchObject({ code: 'CLIENT_ABORTED' })
   expect(request.signal.aborted).toBe(true)
   expect((await once(to, get('/ok'))).body).toBe('ok')
+})
+
+test('a fetch of the request, and copies of it, are aborted with it', async () => {
+  const waiting = createServer(() => {}).listen(0, '127.0.0.1')
+  await onceOf(waiting, 'listening')
+  onTestFinished(() => {
+    waiting.closeAllConnections()
+    waiting.close()
+  })
+  const { port } = waiting.address() as AddressInfo
+  const seen = { fetched: deferred<unknown>(), copied: deferred<unknown>(), cloned: deferred<unknown>() }
+  const began = deferred()
+  const { to } = await startApp((request) => {
+    const there = new Request(`http://127.0.0.1:${port}/`, request)
+    fetch(there).catch(seen.fetched.resolve)
+    const copy = new Request(request)
+    copy.signal.addEventListener('abort', () => seen.copied.resolve(copy.signal.reason))
+    const clone = request.clone()
+    clone.signal.addEventListener('abort', () => seen.cloned.resolve(clone.signal.reason))
+    expect(request).toBeInstanceOf(Request)
+    expect([copy, clone, request].map(({ signal }) => signal.aborted)).toEqual([false, false, false])
+    began.resolve()
+    return new Promise<Response>(() => {})
+  })
+  const client = await Client.connect(to)
+  client.write(get('/'))
+  await began.promise
+  await client.end()
+  for (const { promise } of Object.values(seen))
+    expect(await promise).toMatchObject({ code: 'CLIENT_ABORTED' })
 })
 
 test('sendEarlyHints goes before the response', async () => {

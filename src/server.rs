@@ -46,7 +46,7 @@ enum App {
     Proxy(Arc<ProxyApp>),
     Origin(Arc<DemoOrigin>),
     TcpProxy(Arc<TcpProxy>),
-    TcpApp(Arc<StreamServer<JsStreams>>),
+    Streams(Arc<StreamServer<JsStreams>>),
 }
 
 impl Planned {
@@ -55,7 +55,7 @@ impl Planned {
             App::Proxy(app) => self.serving(app),
             App::Origin(app) => self.serving(app),
             App::TcpProxy(app) => self.serving(app),
-            App::TcpApp(app) => self.serving(app),
+            App::Streams(app) => self.serving(app),
         }
     }
 
@@ -69,14 +69,14 @@ impl Planned {
         match &self.app {
             App::Proxy(app) => app.proxy.connector().stats().into(),
             App::TcpProxy(app) => app.connector().stats().into(),
-            App::Origin(_) | App::TcpApp(_) => NativePoolStats::default(),
+            App::Origin(_) | App::Streams(_) => NativePoolStats::default(),
         }
     }
 
     fn traffic(&self) -> Option<NativeTraffic> {
         match &self.app {
             App::TcpProxy(app) => Some(app.traffic().into()),
-            App::TcpApp(app) => Some(app.traffic().into()),
+            App::Streams(app) => Some(app.traffic().into()),
             App::Proxy(_) | App::Origin(_) => None,
         }
     }
@@ -202,7 +202,7 @@ impl NativeServer {
     ) -> u32 {
         let max_queued = max_queued as usize;
         let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
-        let app = App::TcpApp(Arc::new(StreamServer::new(streams, options.app())));
+        let app = App::Streams(Arc::new(StreamServer::new(streams, options.app())));
         self.plan(app, options.runtime(), options.max_connections, options.name)
     }
 

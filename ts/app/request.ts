@@ -21,16 +21,61 @@ export function requestOf(state: RequestState): Request {
   if (REFUSED.test(method))
     throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
   const headers = [...allFields(state.text, state.fields())]
-  const init: RequestInit & { duplex?: 'half' } = { method, headers, signal: state.signal() }
+  const init: RequestInit & { duplex?: 'half' } = { method, headers }
   if ((state.flags & HAS_BODY) !== 0 && !BODILESS.test(method)) {
     init.body = bodyOf(state)
     init.duplex = 'half'
   }
   const url = urlOf(state)
   try {
-    return new Request(url, init)
+    return new AppRequest(url, init, state)
   } catch (cause) {
     throw new ProxyError({ code: 'BAD_REQUEST', message: `${url} is no URL`, cause })
+  }
+}
+
+const innerSignal = Object.getOwnPropertyDescriptor(Request.prototype, 'signal')?.get
+
+/**
+ * A Request whose signal is made when somebody asks for it: to follow one from the start costs several times as
+ * much as all the rest of a request. What Node.js itself looks at, where it fetches or copies this Request, hears
+ * of an abort all the same.
+ */
+class AppRequest extends Request {
+  readonly #state: RequestState
+
+  static {
+    // TypeScript knows both as properties.
+    const { clone } = Request.prototype
+    Object.defineProperties(AppRequest.prototype, {
+      signal: {
+        get(this: AppRequest) {
+          return this.#state.signal()
+        },
+        enumerable: true,
+        configurable: true,
+      },
+      clone: {
+        value(this: AppRequest) {
+          return new Request(clone.call(this), { signal: this.signal })
+        },
+        writable: true,
+        enumerable: true,
+        configurable: true,
+      },
+    })
+  }
+
+  constructor(url: string, init: RequestInit, state: RequestState) {
+    super(url, init)
+    this.#state = state
+    state.onAbort = (reason) => {
+      const inner = innerSignal?.call(this) as AbortSignal | undefined
+      if (inner === undefined) return
+      Object.defineProperty(inner, 'aborted', { value: true })
+      Object.defineProperty(inner, 'reason', { value: reason })
+      inner.dispatchEvent(new Event('abort'))
+    }
   }
 }
 

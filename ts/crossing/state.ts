@@ -168,6 +168,8 @@ export class RequestState {
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
+  /** Called when the signal fires, also where nobody has asked for it. */
+  onAbort: ((reason: ProxyError) => void) | undefined = undefined
   #connection: Connection | undefined = undefined
   /** For each filter whether it is for the request: `1` or `0`. */
   #filters: string | undefined = undefined
@@ -377,9 +379,10 @@ export class RequestState {
 
   /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
   fire(reason: ProxyError): void {
-    const { controller } = this
+    const { controller, onAbort } = this
     this.#cancelSubrequests(reason)
     if (controller !== undefined) this.inScope(() => controller.abort(reason))
+    onAbort?.(reason)
   }
 
   /** Nobody wants what its bodies were to be changed with, or made by. */
@@ -427,6 +430,7 @@ export class RequestState {
     this.answer = null
     this.peer = undefined
     this.request = undefined
+    this.onAbort = undefined
   }
 
   /** Makes the header objects of the phase that ended unusable. */
