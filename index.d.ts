@@ -1,6 +1,14 @@
 /// <reference types="node" />
 /* What the native addon offers to ts/. Made by `npm run build:native`; the public types are those of dist/index.d.ts. */
 
+/** A function of JavaScript that says of connections whether they are taken. */
+export declare class NativeConnectionCheck {
+  /** `ask` gets each question; `answer` has to bring an answer to each. */
+  constructor(ask: (question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void)
+  /** The answer to a question; none if nothing can be said. */
+  answer(question: number, isTaken?: boolean | undefined | null): void
+}
+
 /** Sends requests on a runtime of its own. */
 export declare class NativeConnector {
   constructor(options: NativeConnectorOptions)
@@ -14,7 +22,7 @@ export declare class NativeConnector {
 
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void)
+  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -99,12 +107,29 @@ export declare class NativeServer {
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
+  /**
+   * Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
+   * its number.
+   */
+  addBackground(options: NativeBackgroundOptions): number
+  /** Has a service start when another is ready, and stop before it. */
+  addDependency(service: number, on: number): void
+  /** A background service is ready, in the start of this number. */
+  backgroundReady(service: number, run: number): void
+  /** A background service has ended, or failed, in the start of this number. */
+  backgroundEnded(service: number, run: number, error?: string | undefined | null): void
+  /** Has a start that waits for services end. */
+  giveUpStart(): void
   /** Adds a service that passes connections on to a peer; its number. */
   addTcpProxy(peer: number, options: NativeTcpOptions): number
   /** Adds a service whose connections go to the app of this number; its number. */
   addTcpApp(crossing: NativeCrossing, app: number, maxQueued: number, options: NativeTcpOptions): number
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
-  addTcp(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null): number
+  addEndpoint(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): number
+  /** The same for a service that runs: it listens from now on. A failure is in the result. */
+  listen(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): NativeListening
+  /** Lets go of an endpoint of a service that runs; whether its address is free now. */
+  closeEndpoint(service: number, number: number): Promise<boolean>
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
   /** Ends every service after a delay; settles when all has ended. */
@@ -195,6 +220,30 @@ export interface NativeAction {
   /** `name\0value\n` for each field of an answer. */
   fields: string
   body?: Uint8Array
+}
+
+/** Whose connections an endpoint takes. Checked and completed in ts/. */
+export interface NativeAdmissionOptions {
+  /** Proxies that name their clients; absent: there are none. */
+  proxies?: Array<string>
+  othersDirect: boolean
+  proxyTimeoutMs: number
+  /** Absent: everybody. */
+  allow?: Array<string>
+  deny: Array<string>
+  checkTimeoutMs: number
+  acceptsUnchecked: boolean
+}
+
+/** How a background service runs. */
+export interface NativeBackgroundOptions {
+  name: string
+  /** 0 is forever. */
+  readyTimeoutMs: number
+  /** Whether it is started again when it fails. */
+  restarts: boolean
+  restartDelayMs: number
+  maxRestartDelayMs: number
 }
 
 /** Views over memory of the addon that only the JS thread touches. */
@@ -324,6 +373,16 @@ export interface NativeInjectTls {
   certificates: Array<Uint8Array>
 }
 
+/** What became of an endpoint that was added while its service runs. */
+export interface NativeListening {
+  /** Its number within the service. */
+  number: number
+  address?: string
+  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`. */
+  code?: string
+  message?: string
+}
+
 /** Which requests something is for. Empty lists ask for nothing. */
 export interface NativeMatch {
   hosts: Array<string>
@@ -370,6 +429,8 @@ export interface NativePeer {
   h2MaxStreams: number
   h2PingIntervalMs: number
   connectProxy?: NativeConnectProxy
+  /** `v1` or `v2`. */
+  proxyProtocol?: string
 }
 
 /** How handshakes with an origin are done, in PEM. */
@@ -421,6 +482,9 @@ export interface NativeProxyOptions {
   fallback: NativeRoute
   keepsEncodedSlashes: boolean
   maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
   requestHeaderTimeoutMs: number
   keepAliveTimeoutMs: number
   bodyReadTimeoutMs: number
@@ -479,6 +543,21 @@ export interface NativeServerOptions {
   batchJsThread: boolean
 }
 
+/** Something that JavaScript is told of a service. */
+export interface NativeServiceEvent {
+  /** The number of its server. */
+  server: number
+  /** Its number within the server. */
+  service: number
+  /** `start` or `stop` its work, or the `state` it is in now. */
+  kind: string
+  /** Which of its starts. */
+  run: number
+  state: string
+  /** Why it has failed. */
+  error?: string
+}
+
 /** Numbers of a service. */
 export interface NativeServiceStats {
   name: string
@@ -499,14 +578,25 @@ export interface NativeSocketOptions {
   keepaliveCount?: number
   recvBuffer?: number
   sendBuffer?: number
+  fastOpen?: number
+  /** Of the file of a Unix socket. */
+  mode?: number
+  uid?: number
+  gid?: number
+  admission?: NativeAdmissionOptions
 }
 
 /** What became of a start: the bound addresses by service and endpoint, or why there are none. */
 export interface NativeStarted {
   addresses: Array<Array<string>>
-  /** `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`. */
+  /**
+   * `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
+   * `START_FAILED`.
+   */
   code?: string
   message?: string
+  /** With `SERVICE_FAILED`: which service. */
+  service?: number
 }
 
 /** The head of a response, or why there is none. */
@@ -540,6 +630,9 @@ export interface NativeTcpOptions {
   threads: number
   workStealing: boolean
   maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
   /** 0 = off. */
   idleTimeoutMs: number
 }

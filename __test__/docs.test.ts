@@ -66,7 +66,11 @@ const OPTIONS = [
   ['TcpApp', 'ts/tcp/tcp-app.ts', 'TcpAppOptions', 'tcpAppRules'],
   ['TcpPeer', 'ts/tcp/peer.ts', 'TcpPeerOptions', 'tcpPeerRules'],
   ['Connector', 'ts/connector.ts', 'ConnectorOptions', 'connectorRules'],
-  ['addTcp', 'ts/service.ts', 'SocketOptions', 'socketRules'],
+  ['addTcp', 'ts/socket-options.ts', 'SocketOptions', 'socketRules'],
+  ['addUnix', 'ts/socket-options.ts', 'UnixSocketOptions', 'unixRules'],
+  ['owner', 'ts/socket-options.ts', 'SocketOwner', 'ownerRules'],
+  ['Admission', 'ts/admission.ts', 'AdmissionOptions', 'admissionRules'],
+  ['connectionFilter', 'ts/admission.ts', 'ConnectionFilterOptions', 'filterRules'],
   ['http2', 'ts/http2.ts', 'Http2Options', 'http2Rules'],
   ['forwarding', 'ts/forwarding.ts', 'ForwardingOptions', 'forwardingRules'],
   ['Values', 'ts/routes/values.ts', 'RouteValues', 'valueRules'],
@@ -76,6 +80,7 @@ const OPTIONS = [
   ['TLS of a peer', 'ts/tls/peer-tls.ts', 'PeerTlsOptions', 'peerTlsRules'],
   ['HttpPeer', 'ts/peer.ts', 'HttpPeerOptions', 'rules'],
   ['tcpKeepalive', 'ts/peer.ts', 'TcpKeepalive', 'keepaliveRules'],
+  ['BackgroundService', 'ts/background.ts', 'BackgroundServiceOptions', 'rules'],
   ['DemoOrigin', 'ts/demo-origin.ts', 'DemoOriginOptions', 'rules'],
 ] as const
 

@@ -23,6 +23,7 @@ test.each(['ts/index.ts', 'ts/testing/index.ts'])('each name of %s has a test of
 
 test('the values are these', () => {
   expect(Object.keys(main).sort()).toEqual([
+    'BackgroundService',
     'Connector',
     'DemoOrigin',
     'ERROR_CODES',

@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type AnyPhases,
+  BackgroundService,
   Connector,
   HttpApp,
   HttpPeer,
@@ -81,6 +82,7 @@ describe('what is not an option is refused', () => {
     ['TcpPeer', (options) => new TcpPeer(DEAD, options)],
     ['Connector', (options) => new Connector(options)],
     ['addTcp', (options) => new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', options)],
+    ['BackgroundService', (options) => new BackgroundService('a', () => {}, options)],
     ['HttpPeer', (options) => new HttpPeer(DEAD, options)],
     ['tcpKeepalive', (options) => new HttpPeer(DEAD, { tcpKeepalive: options })],
   ]

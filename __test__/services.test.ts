@@ -41,13 +41,13 @@ test('each has its endpoints and its numbers, also where names are the same', as
   ])
 })
 
-test('a service belongs to one server, and gets no endpoint after the start', async () => {
+test('a service belongs to one server, and gets no endpoint after its end', async () => {
   const server = new Server({ logger: false })
   const origin = server.addService(new DemoOrigin())
   expect(codeOf(() => new Server().addService(origin))).toBe('ALREADY_STARTED')
   await server.start()
-  expect(codeOf(() => origin.addTcp('127.0.0.1:0'))).toBe('ALREADY_STARTED')
   await server.close()
+  expect(codeOf(() => origin.addTcp('127.0.0.1:0'))).toBe('SERVER_CLOSED')
 })
 
 test('the options of an origin are checked', () => {

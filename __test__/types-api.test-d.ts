@@ -4,16 +4,25 @@ import { expectTypeOf, test } from 'vitest'
 import {
   type ActingOptions,
   type Address,
+  type AddServiceOptions,
+  type AdmissionOptions,
   type Answer,
   type AnyPart,
   type AnyPhases,
   type Awaitable,
+  type BackgroundContext,
+  type BackgroundFunction,
+  BackgroundService,
+  type BackgroundServiceOptions,
+  type BackgroundWork,
   type BodyEnd,
   type BodyResult,
   type BodySource,
   type Certificate,
   type ClientAuth,
   type CloseReport,
+  type ConnectionCheck,
+  type ConnectionFilterOptions,
   type ConnectionHandler,
   type ConnectionView,
   type Connector,
@@ -47,6 +56,7 @@ import {
   type HttpPeerOptions,
   HttpProxy,
   type HttpProxyOptions,
+  type IncomingConnection,
   type InterimResponse,
   type Logger,
   type OptionProblem,
@@ -59,6 +69,7 @@ import {
   type ProxyErrorOptions,
   type ProxyHttp,
   type ProxyPart,
+  type ProxyProtocolOptions,
   type ReadBodyOptions,
   type Redirect,
   type RequestHeader,
@@ -71,11 +82,15 @@ import {
   type RouteValues,
   type SelfSigned,
   Server,
+  type ServerEvents,
   type ServerOptions,
+  type ServerState,
   type Service,
+  type ServiceState,
   type ServiceStats,
   type Session,
   type SocketOptions,
+  type SocketOwner,
   type StreamTransform,
   type SubrequestOptions,
   selfSigned,
@@ -94,6 +109,7 @@ import {
   type TlsView,
   type Transform,
   type TransformOptions,
+  type UnixSocketOptions,
   type UpstreamView,
   type UsageCode,
   type UsageError,
@@ -158,6 +174,31 @@ test('server and services', () => {
   expectTypeOf<TlsEndpoint['updateCertificates']>()
     .parameter(0)
     .toEqualTypeOf<Certificate | readonly Certificate[]>()
+  expectTypeOf<HttpProxy['addUnix']>().parameters.toEqualTypeOf<
+    [path: string, options?: UnixSocketOptions | undefined]
+  >()
+  expectTypeOf<HttpProxy['addUnix']>().returns.toEqualTypeOf<Endpoint>()
+  expectTypeOf<Endpoint['close']>().toEqualTypeOf<() => Promise<void>>()
+  expectTypeOf<UnixSocketOptions['owner']>().toEqualTypeOf<SocketOwner | undefined>()
+  expectTypeOf<SocketOwner>().toEqualTypeOf<{ uid?: number; gid?: number }>()
+  expectTypeOf<SocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<UnixSocketOptions>().toExtend<AdmissionOptions>()
+  expectTypeOf<AdmissionOptions['proxyProtocol']>().toEqualTypeOf<ProxyProtocolOptions | undefined>()
+  expectTypeOf<AdmissionOptions['connectionFilter']>().toEqualTypeOf<
+    ConnectionFilterOptions | ConnectionCheck | undefined
+  >()
+  expectTypeOf<ConnectionCheck>().toEqualTypeOf<
+    (connection: IncomingConnection) => boolean | PromiseLike<boolean>
+  >()
+  expectTypeOf<IncomingConnection>().toEqualTypeOf<{ readonly client: Address; readonly server: Address }>()
+  compiled(() => {
+    // @ts-expect-error who is believed has to be said
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { proxyProtocol: {} })
+    // @ts-expect-error a Unix socket has no port to share
+    new HttpProxy({ upstreamPeer: peer }).addUnix('/a', { reusePort: true })
+    // @ts-expect-error a check says true or false
+    new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', { connectionFilter: () => 'yes' })
+  })
   expectTypeOf<SocketOptions['tcpKeepalive']>().toEqualTypeOf<TcpKeepalive | undefined>()
   compiled(() => {
     // @ts-expect-error a service is made by a class of millrace
@@ -344,6 +385,47 @@ test('apps', () => {
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP
     new TcpPeer('a:1', { protocol: 'h2' })
+  })
+})
+
+test('background services, dependencies and events', () => {
+  expectTypeOf<BackgroundService>().toExtend<Service>()
+  expectTypeOf<ConstructorParameters<typeof BackgroundService>>().toEqualTypeOf<
+    [name: string, work: BackgroundFunction | BackgroundWork, options?: BackgroundServiceOptions | undefined]
+  >()
+  expectTypeOf<BackgroundServiceOptions['onFailure']>().toEqualTypeOf<
+    'close' | 'restart' | 'continue' | undefined
+  >()
+  expectTypeOf<AddServiceOptions>().toEqualTypeOf<{ dependsOn?: readonly Service[] }>()
+  expectTypeOf<Parameters<BackgroundFunction>[0]>().toEqualTypeOf<BackgroundContext & { ready(): void }>()
+  expectTypeOf<Service['state']>().toEqualTypeOf<ServiceState>()
+  expectTypeOf<Server['state']>().toEqualTypeOf<ServerState>()
+  compiled(() => {
+    const server = new Server()
+    const work = server.addService(
+      new BackgroundService('a', ({ signal, ready }) => {
+        expectTypeOf(signal).toEqualTypeOf<AbortSignal>()
+        ready()
+      }),
+      {
+        dependsOn: [
+          new BackgroundService('b', {
+            async start({ signal }) {
+              expectTypeOf(signal).toEqualTypeOf<AbortSignal>()
+            },
+          }),
+        ],
+      },
+    )
+    expectTypeOf(work).toEqualTypeOf<BackgroundService>()
+    server.on('state', (state) => expectTypeOf(state).toEqualTypeOf<ServerState>())
+    server.on('service', (...given) => expectTypeOf(given).toEqualTypeOf<ServerEvents['service']>())
+    server.on('error', (error, service) => {
+      expectTypeOf(error).toEqualTypeOf<UsageError>()
+      expectTypeOf(service).toEqualTypeOf<Service>()
+    })
+    // @ts-expect-error what is to be ready is said in start or by ready()
+    new BackgroundService('c', { ready() {} })
   })
 })
 

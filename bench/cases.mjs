@@ -63,6 +63,14 @@ export const cases = [
     subjects: ['none', 'one', 'four', 'hyper', 'nginx', 'pingora', 'pingora-four'],
   },
   {
+    ...http,
+    name: 'runtimes',
+    title: 'both kinds of runtime on one core, HTTP/1.1, 1 KiB answers; CPU per request',
+    connections: [64, 8],
+    against: ['none'],
+    subjects: ['none', 'isolated-2', 'isolated-4', 'stealing-1', 'stealing-2', 'stealing-4'],
+  },
+  {
     name: 'idle',
     title: 'idle keep-alive connections; resident memory',
     measure: 'idle',

@@ -50,7 +50,7 @@ pub fn bench_crossing(
     crate::scheduling::batch();
     let app = Arc::new(HttpProxy::new(driver, proxy, 1, log.clone()));
     let endpoint = Endpoint::tcp(([127, 0, 0, 1], 0).into());
-    let server = Server::new(ServerOptions { grace: Duration::ZERO, log });
+    let server = Server::new(ServerOptions { grace: Duration::ZERO, log, observer: None });
     let failed = |error| NapiError::from_reason(format!("{error}"));
     let service = ListeningService::new("bench".to_owned(), app, vec![endpoint], runtime);
     server.add_service(Box::new(service)).map_err(failed)?;

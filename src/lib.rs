@@ -6,15 +6,18 @@
 // In tests that macro exports nothing; what is unused is found in every other build.
 #![cfg_attr(test, allow(dead_code))]
 
+mod admission;
 #[cfg(feature = "bench")]
 mod allocations;
 mod app;
+mod background;
 #[cfg(feature = "bench")]
 mod bench;
 mod connector;
 mod crossing;
 mod inject;
 mod log;
+mod mailbox;
 mod options;
 mod peers;
 mod phases;

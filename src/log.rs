@@ -1,61 +1,27 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use millrace_error::{Level, Log};
-use napi::Status;
 use napi::bindgen_prelude::{Function, Result};
-use napi::threadsafe_function::{
-    ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue,
-};
-use parking_lot::Mutex;
+use napi::threadsafe_function::UnknownReturnValue;
+
+use crate::mailbox::Mailbox;
 
 /// Lines that wait for the JS thread at most; beyond, they are counted and dropped.
 const MAX_LINES: usize = 1_024;
 
-type Logged = ThreadsafeFunction<(), UnknownReturnValue, Vec<String>, Status, false, true>;
-
 /// Log lines on their way to the JS thread. Never blocks.
 pub(crate) struct LogQueue {
-    lines: Arc<Mutex<Lines>>,
-    logged: Logged,
-}
-
-#[derive(Default)]
-struct Lines {
-    waiting: Vec<String>,
-    dropped: AtomicU64,
+    lines: Arc<Mailbox<String>>,
 }
 
 impl LogQueue {
     pub(crate) fn new(logged: Function<Vec<String>, UnknownReturnValue>) -> Result<Arc<Self>> {
-        let lines: Arc<Mutex<Lines>> = Arc::default();
-        let queue = lines.clone();
-        let logged =
-            logged.build_threadsafe_function::<()>().weak::<true>().build_callback(move |_| {
-                let mut lines = queue.lock();
-                let mut waiting = std::mem::take(&mut lines.waiting);
-                let dropped = lines.dropped.swap(0, Relaxed);
-                if dropped > 0 {
-                    waiting.push(format!("warn\0\0{dropped} log lines were dropped"));
-                }
-                Ok(waiting)
-            })?;
-        Ok(Arc::new(LogQueue { lines, logged }))
+        let told = |dropped| format!("warn\0\0{dropped} log lines were dropped");
+        Ok(Arc::new(LogQueue { lines: Mailbox::new(logged, MAX_LINES, told)? }))
     }
 
     fn push(&self, line: String) {
-        let first = {
-            let mut lines = self.lines.lock();
-            if lines.waiting.len() >= MAX_LINES {
-                lines.dropped.fetch_add(1, Relaxed);
-                return;
-            }
-            lines.waiting.push(line);
-            lines.waiting.len() == 1
-        };
-        if first {
-            self.logged.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
+        self.lines.push(line);
     }
 }
 

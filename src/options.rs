@@ -2,14 +2,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_demo_origin::OriginOptions;
-use millrace_listeners::Endpoint;
+use millrace_listeners::{ConnectionCheck, Endpoint, UnixOptions};
 use millrace_proxy::{
     ForwardingOptions, Http2Options, InvalidNetwork, Networks, ProxyOptions, Routing, TrustedField,
 };
-use millrace_server::{RuntimeKind, RuntimeOptions};
-use millrace_transport::{Keepalive, SocketOptions};
+use millrace_server::{ClientLimit, Cpus, RuntimeKind, RuntimeOptions};
+use millrace_transport::{Address, Keepalive, SocketOptions};
 use napi_derive::napi;
 
+use crate::admission::NativeAdmissionOptions;
 use crate::phases::PhaseSet;
 use crate::routes::NativeRoute;
 
@@ -26,6 +27,9 @@ pub struct NativeProxyOptions {
     pub fallback: NativeRoute,
     pub keeps_encoded_slashes: bool,
     pub max_connections: u32,
+    pub max_connections_per_client: u32,
+    pub ipv6_client_prefix: u8,
+    pub cpus: Option<Vec<u32>>,
     pub request_header_timeout_ms: u32,
     pub keep_alive_timeout_ms: u32,
     pub body_read_timeout_ms: u32,
@@ -101,11 +105,32 @@ pub struct NativeSocketOptions {
     pub keepalive_count: Option<u32>,
     pub recv_buffer: Option<u32>,
     pub send_buffer: Option<u32>,
+    pub fast_open: Option<u32>,
+    /// Of the file of a Unix socket.
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub admission: Option<NativeAdmissionOptions>,
 }
 
 /// A length of time in ms.
 pub(crate) fn length(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
+}
+
+/// Where threads run.
+pub(crate) fn processors(cpus: Option<&[u32]>) -> Cpus {
+    match cpus {
+        None => Cpus::Any,
+        // Spread is the only other thing to say.
+        Some([]) => Cpus::Spread,
+        Some(list) => Cpus::List(list.iter().map(|cpu| *cpu as usize).collect()),
+    }
+}
+
+/// How many connections a client may have, 0 = any number.
+pub(crate) fn client_limit(most: u32, v6_prefix: u8) -> Option<ClientLimit> {
+    (most > 0).then_some(ClientLimit { most: most as usize, v6_prefix })
 }
 
 /// A length of time in ms, 0 = off.
@@ -179,7 +204,12 @@ impl NativeProxyOptions {
             kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
             name: self.name.clone(),
             on_thread_start: Some(crate::scheduling::hook()),
+            cpus: processors(self.cpus.as_deref()),
         }
+    }
+
+    pub(crate) fn client_limit(&self) -> Option<ClientLimit> {
+        client_limit(self.max_connections_per_client, self.ipv6_client_prefix)
     }
 
     /// How many runtimes the service has: a shard of the pool and a router for each.
@@ -188,17 +218,19 @@ impl NativeProxyOptions {
     }
 }
 
+/// The set of these networks.
+pub(crate) fn networks(all: &[String]) -> napi::Result<Networks> {
+    let mut networks = Networks::default();
+    let invalid =
+        |error: InvalidNetwork| napi::Error::new(napi::Status::InvalidArg, error.to_string());
+    all.iter().try_for_each(|network| networks.add(network).map_err(invalid))?;
+    Ok(networks)
+}
+
 impl NativeForwardingOptions {
     fn forwarding(&self) -> napi::Result<ForwardingOptions> {
-        let mut trusted = Networks::default();
-        for network in &self.trusted_proxies {
-            let invalid = |error: InvalidNetwork| {
-                napi::Error::new(napi::Status::InvalidArg, error.to_string())
-            };
-            trusted.add(network).map_err(invalid)?;
-        }
         Ok(ForwardingOptions {
-            trusted,
+            trusted: networks(&self.trusted_proxies)?,
             trusted_field: match self.trusts_forwarded {
                 true => TrustedField::Forwarded,
                 false => TrustedField::XForwarded,
@@ -245,8 +277,12 @@ impl NativeOriginOptions {
 }
 
 impl NativeSocketOptions {
-    pub(crate) fn endpoint(&self, address: std::net::SocketAddr) -> Endpoint {
-        let mut endpoint = Endpoint::tcp(address);
+    pub(crate) fn endpoint(
+        &self,
+        address: Address,
+        check: Option<Arc<dyn ConnectionCheck>>,
+    ) -> napi::Result<Endpoint> {
+        let mut endpoint = Endpoint::at(address);
         endpoint.options = SocketOptions {
             backlog: self.backlog,
             keepalive: keepalive(
@@ -256,9 +292,15 @@ impl NativeSocketOptions {
             ),
             ipv6_only: self.ipv6_only,
             reuse_port: self.reuse_port,
+            fast_open: self.fast_open,
             recv_buffer: self.recv_buffer.map(|bytes| bytes as usize),
             send_buffer: self.send_buffer.map(|bytes| bytes as usize),
         };
-        endpoint
+        endpoint.unix = UnixOptions { mode: self.mode, uid: self.uid, gid: self.gid };
+        endpoint.admission = match &self.admission {
+            Some(options) => Some(Arc::new(options.admission(check)?)),
+            None => None,
+        };
+        Ok(endpoint)
     }
 }

@@ -2,7 +2,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use millrace_connectors::{ConnectProxy, HostPolicy, Peer, PeerAddress, PeerOptions, Protocol};
+use millrace_connectors::{
+    ConnectProxy, HostPolicy, Peer, PeerAddress, PeerOptions, Protocol, ProxyProtocol,
+};
 use millrace_tls::ClientTls;
 use napi::bindgen_prelude::{Error, Result};
 use napi_derive::napi;
@@ -49,6 +51,8 @@ pub struct NativePeer {
     pub h2_max_streams: u32,
     pub h2_ping_interval_ms: u32,
     pub connect_proxy: Option<NativeConnectProxy>,
+    /// `v1` or `v2`.
+    pub proxy_protocol: Option<String>,
 }
 
 /// A proxy on the way to a peer, checked in ts/.
@@ -131,6 +135,11 @@ impl NativePeer {
             h2_ping_interval: limit(self.h2_ping_interval_ms),
             tls,
             connect_proxy: connect_proxy.transpose()?,
+            proxy_protocol: match self.proxy_protocol.as_deref() {
+                Some("v1") => Some(ProxyProtocol::V1),
+                Some(_) => Some(ProxyProtocol::V2),
+                None => None,
+            },
         };
         Ok((address, options))
     }

@@ -1,21 +1,24 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use millrace_connectors::PoolStats;
 use millrace_demo_origin::DemoOrigin;
-use millrace_listeners::Endpoint;
+use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    CloseReport, Ends, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    StartError,
+    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
+    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
+    Shutdown, StartError,
 };
 use millrace_tcp::{StreamServer, TcpProxy};
+use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
+use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
 use crate::log::ServerLog;
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
@@ -29,6 +32,10 @@ pub struct NativeServer {
     server: Arc<Server>,
     log: Arc<ServerLog>,
     services: Mutex<Vec<Planned>>,
+    /// A service and one that it depends on.
+    dependencies: Mutex<Vec<(u32, u32)>>,
+    events: Events,
+    gone: Shutdown,
     batch_js_thread: bool,
 }
 
@@ -38,7 +45,10 @@ struct Planned {
     app: App,
     runtime: RuntimeOptions,
     max_connections: usize,
+    client_limit: Option<ClientLimit>,
     endpoints: Vec<Endpoint>,
+    /// What changes its endpoints once it runs.
+    running: Option<Endpoints>,
 }
 
 /// The app of a service.
@@ -47,29 +57,37 @@ enum App {
     Origin(Arc<DemoOrigin>),
     TcpProxy(Arc<TcpProxy>),
     Streams(Arc<StreamServer<JsStreams>>),
+    Background(Arc<JsWork>, BackgroundOptions),
 }
 
 impl Planned {
-    fn service(&self) -> Box<dyn Service> {
+    fn service(&mut self) -> Box<dyn Service> {
         match &self.app {
-            App::Proxy(app) => self.serving(app),
-            App::Origin(app) => self.serving(app),
-            App::TcpProxy(app) => self.serving(app),
-            App::Streams(app) => self.serving(app),
+            App::Proxy(app) => self.serving(app.clone()),
+            App::Origin(app) => self.serving(app.clone()),
+            App::TcpProxy(app) => self.serving(app.clone()),
+            App::Streams(app) => self.serving(app.clone()),
+            App::Background(work, options) => {
+                let name = self.name.clone();
+                Box::new(BackgroundService::new(name, work.clone(), options.clone()))
+            }
         }
     }
 
-    fn serving<A: ServerApp>(&self, app: &Arc<A>) -> Box<dyn Service> {
+    fn serving<A: ServerApp>(&mut self, app: Arc<A>) -> Box<dyn Service> {
         let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
-        let service = ListeningService::new(name, app.clone(), endpoints, self.runtime.clone());
-        Box::new(service.max_connections(Some(self.max_connections)))
+        let service = ListeningService::new(name, app, endpoints, self.runtime.clone())
+            .max_connections(Some(self.max_connections))
+            .client_limit(self.client_limit);
+        self.running = Some(service.endpoints());
+        Box::new(service)
     }
 
     fn pool(&self) -> NativePoolStats {
         match &self.app {
             App::Proxy(app) => app.proxy.connector().stats().into(),
             App::TcpProxy(app) => app.connector().stats().into(),
-            App::Origin(_) | App::Streams(_) => NativePoolStats::default(),
+            App::Origin(_) | App::Streams(_) | App::Background(..) => NativePoolStats::default(),
         }
     }
 
@@ -77,7 +95,7 @@ impl Planned {
         match &self.app {
             App::TcpProxy(app) => Some(app.traffic().into()),
             App::Streams(app) => Some(app.traffic().into()),
-            App::Proxy(_) | App::Origin(_) => None,
+            App::Proxy(_) | App::Origin(_) | App::Background(..) => None,
         }
     }
 }
@@ -96,9 +114,12 @@ pub struct NativeServerOptions {
 #[napi(object, object_from_js = false)]
 pub struct NativeStarted {
     pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED` or `START_FAILED`.
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `SERVICE_FAILED`, `DEPENDENCY_CYCLE` or
+    /// `START_FAILED`.
     pub code: Option<String>,
     pub message: Option<String>,
+    /// With `SERVICE_FAILED`: which service.
+    pub service: Option<u32>,
 }
 
 /// How many ended by themselves, and how many were cut.
@@ -106,6 +127,17 @@ pub struct NativeStarted {
 pub struct NativeEnds {
     pub finished: f64,
     pub cut: f64,
+}
+
+/// What became of an endpoint that was added while its service runs.
+#[napi(object, object_from_js = false)]
+pub struct NativeListening {
+    /// Its number within the service.
+    pub number: u32,
+    pub address: Option<String>,
+    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
+    pub code: Option<String>,
+    pub message: Option<String>,
 }
 
 /// What became of the work of a server since it began to drain.
@@ -153,12 +185,18 @@ impl NativeServer {
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
         let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
         let grace = length(options.grace_ms);
-        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone() }));
+        let (id, events) = (options.server_id, crossing.events.clone());
+        let observer: Observer = Arc::new(move |event| background::tell(&events, id, &event));
+        let observer = Some(observer);
+        let server = Arc::new(Server::new(ServerOptions { grace, log: log.clone(), observer }));
         crossing.watch(&server);
         Ok(NativeServer {
             server,
             log,
             services: Mutex::default(),
+            dependencies: Mutex::default(),
+            events: crossing.events.clone(),
+            gone: crossing.gone.clone(),
             batch_js_thread: options.batch_js_thread,
         })
     }
@@ -170,14 +208,54 @@ impl NativeServer {
         let made = options.proxy()?;
         let app =
             ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
-        Ok(self.plan(App::Proxy(app), options.runtime(), options.max_connections, options.name))
+        let (runtime, limit) = (options.runtime(), options.client_limit());
+        Ok(self.plan(App::Proxy(app), runtime, options.max_connections, limit, options.name))
     }
 
     /// Adds a service with the demo's origin; its number.
     #[napi(catch_unwind)]
     pub fn add_demo_origin(&self, options: NativeOriginOptions) -> u32 {
         let app = App::Origin(Arc::new(DemoOrigin::new(options.origin())));
-        self.plan(app, options.runtime(), options.max_connections, options.name)
+        self.plan(app, options.runtime(), options.max_connections, None, options.name)
+    }
+
+    /// Adds a service whose work is done in JavaScript, which is told when to start and when to stop;
+    /// its number.
+    #[napi(catch_unwind)]
+    pub fn add_background(&self, options: NativeBackgroundOptions) -> u32 {
+        let service = self.services.lock().len() as u32;
+        let (events, gone) = (self.events.clone(), self.gone.clone());
+        let work = JsWork::new(self.log.server, service, events, gone);
+        let app = App::Background(work, options.options());
+        self.plan(app, RuntimeOptions::default(), 0, None, options.name)
+    }
+
+    /// Has a service start when another is ready, and stop before it.
+    #[napi(catch_unwind)]
+    pub fn add_dependency(&self, service: u32, on: u32) {
+        self.dependencies.lock().push((service, on));
+    }
+
+    /// A background service is ready, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ready(&self, service: u32, run: u32) {
+        if let Some(work) = self.work(service) {
+            work.ready(run);
+        }
+    }
+
+    /// A background service has ended, or failed, in the start of this number.
+    #[napi(catch_unwind)]
+    pub fn background_ended(&self, service: u32, run: u32, error: Option<String>) {
+        if let Some(work) = self.work(service) {
+            work.ended(run, error);
+        }
+    }
+
+    /// Has a start that waits for services end.
+    #[napi(catch_unwind)]
+    pub fn give_up_start(&self) {
+        self.server.give_up_start();
     }
 
     /// Adds a service that passes connections on to a peer; its number.
@@ -188,7 +266,7 @@ impl NativeServer {
         let (runtime, log) = (options.runtime(), self.log.clone());
         let made = options.proxy();
         let app = App::TcpProxy(Arc::new(TcpProxy::new(peer, made, options.runtimes(), log)));
-        Ok(self.plan(app, runtime, options.max_connections, options.name))
+        Ok(self.plan(app, runtime, options.max_connections, options.clients(), options.name))
     }
 
     /// Adds a service whose connections go to the app of this number; its number.
@@ -203,30 +281,67 @@ impl NativeServer {
         let max_queued = max_queued as usize;
         let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
         let app = App::Streams(Arc::new(StreamServer::new(streams, options.app())));
-        self.plan(app, options.runtime(), options.max_connections, options.name)
+        self.plan(app, options.runtime(), options.max_connections, options.clients(), options.name)
     }
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
     #[napi(catch_unwind)]
-    pub fn add_tcp(
+    pub fn add_endpoint(
         &self,
         service: u32,
         address: String,
         options: NativeSocketOptions,
         tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
     ) -> Result<u32> {
-        let invalid = |_| Error::new(Status::InvalidArg, format!("not an address: {address}"));
-        let address: SocketAddr = address.parse().map_err(invalid)?;
+        let endpoint = endpoint(&address, &options, tls, check)?;
         let mut services = self.services.lock();
-        let Some(service) = services.get_mut(service as usize) else {
-            return Err(Error::new(Status::InvalidArg, "no such service".to_owned()));
-        };
-        let endpoint = options.endpoint(address);
-        service.endpoints.push(match tls {
-            Some(tls) => endpoint.tls(tls.tls.clone()),
-            None => endpoint,
-        });
+        let Some(service) = services.get_mut(service as usize) else { return Err(no_service()) };
+        service.endpoints.push(endpoint);
         Ok((service.endpoints.len() - 1) as u32)
+    }
+
+    /// The same for a service that runs: it listens from now on. A failure is in the result.
+    #[napi(catch_unwind)]
+    pub fn listen(
+        &self,
+        service: u32,
+        address: String,
+        options: NativeSocketOptions,
+        tls: Option<&NativeTls>,
+        check: Option<&NativeConnectionCheck>,
+    ) -> Result<NativeListening> {
+        let endpoint = endpoint(&address, &options, tls, check)?;
+        let added = self.endpoints(service)?.add(&endpoint);
+        let none = NativeListening { number: 0, address: None, code: None, message: None };
+        Ok(match added {
+            Ok((number, address)) => {
+                let address = Some(address.to_string());
+                NativeListening { number: number as u32, address, ..none }
+            }
+            Err(error) => NativeListening {
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                ..none
+            },
+        })
+    }
+
+    /// Lets go of an endpoint of a service that runs; whether its address is free now.
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn close_endpoint<'env>(
+        &self,
+        env: &'env Env,
+        service: u32,
+        number: u32,
+    ) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        let endpoints = self.endpoints(service)?;
+        in_background("millrace-close", move || {
+            let is_free = endpoints.close(number.into());
+            deferred.resolve(move |_| Ok(is_free));
+        })?;
+        Ok(promise)
     }
 
     /// Binds every endpoint and starts every service. Never rejects: a failure is in the result.
@@ -236,10 +351,7 @@ impl NativeServer {
             crate::scheduling::batch();
         }
         let (deferred, promise) = env.create_deferred()?;
-        let mut added = Ok(());
-        for planned in self.services.lock().iter() {
-            added = added.and_then(|()| self.server.add_service(planned.service()));
-        }
+        let added = self.add_all();
         let server = self.server.clone();
         in_background("millrace-start", move || {
             let started = added.and_then(|()| server.start());
@@ -282,45 +394,71 @@ impl NativeServer {
 }
 
 impl NativeServer {
-    fn plan(&self, app: App, runtime: RuntimeOptions, max_connections: u32, name: String) -> u32 {
-        let max_connections = max_connections as usize;
-        let planned = Planned { name, app, runtime, max_connections, endpoints: Vec::new() };
+    fn add_all(&self) -> std::result::Result<(), StartError> {
+        let mut services = self.services.lock();
+        let services = services.iter_mut();
+        let services = services.map(|planned| self.server.add_service(planned.service()));
+        let ids = services.collect::<std::result::Result<Vec<_>, _>>()?;
+        for &(service, on) in self.dependencies.lock().iter() {
+            let (service, on) = (ids.get(service as usize), ids.get(on as usize));
+            let (Some(service), Some(on)) = (service, on) else {
+                return Err(StartError::NoService);
+            };
+            self.server.add_dependency(*service, *on)?;
+        }
+        Ok(())
+    }
+
+    fn work(&self, service: u32) -> Option<Arc<JsWork>> {
+        match &self.services.lock().get(service as usize)?.app {
+            App::Background(work, _) => Some(work.clone()),
+            App::Proxy(_) | App::Origin(_) | App::TcpProxy(_) | App::Streams(_) => None,
+        }
+    }
+
+    fn endpoints(&self, service: u32) -> Result<Endpoints> {
+        let services = self.services.lock();
+        let running = services.get(service as usize).and_then(|service| service.running.clone());
+        running.ok_or_else(no_service)
+    }
+
+    fn plan(
+        &self,
+        app: App,
+        runtime: RuntimeOptions,
+        max_connections: u32,
+        client_limit: Option<ClientLimit>,
+        name: String,
+    ) -> u32 {
+        let (max_connections, endpoints) = (max_connections as usize, Vec::new());
+        let running = None;
+        let planned =
+            Planned { name, app, runtime, max_connections, client_limit, endpoints, running };
         let mut services = self.services.lock();
         services.push(planned);
         (services.len() - 1) as u32
     }
 }
 
-impl From<std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>>
-    for NativeStarted
-{
-    fn from(
-        started: std::result::Result<Vec<Vec<millrace_transport::Address>>, StartError>,
-    ) -> Self {
+impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted {
+    fn from(started: std::result::Result<Vec<Vec<Address>>, StartError>) -> Self {
         match started {
             Ok(services) => {
                 let addresses = services
                     .iter()
                     .map(|service| service.iter().map(ToString::to_string).collect())
                     .collect();
-                NativeStarted { addresses, code: None, message: None }
+                NativeStarted { addresses, code: None, message: None, service: None }
             }
-            Err(error) => {
-                let code = match &error {
-                    StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
-                        "ADDRESS_IN_USE"
-                    }
-                    StartError::Bind(_) => "BIND_FAILED",
-                    StartError::Closed => "SERVER_CLOSED",
-                    _ => "START_FAILED",
-                };
-                let message = error.to_string();
-                NativeStarted {
-                    addresses: Vec::new(),
-                    code: Some(code.to_owned()),
-                    message: Some(message),
-                }
-            }
+            Err(error) => NativeStarted {
+                addresses: Vec::new(),
+                code: Some(code(&error).to_owned()),
+                message: Some(error.to_string()),
+                service: match &error {
+                    StartError::Service { id, .. } => Some(id.index() as u32),
+                    _ => None,
+                },
+            },
         }
     }
 }
@@ -330,6 +468,40 @@ impl From<CloseReport> for NativeClosed {
         let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
         NativeClosed { requests: ends(requests), connections: ends(connections) }
     }
+}
+
+/// How JavaScript calls an error of a start.
+fn code(error: &StartError) -> &'static str {
+    match error {
+        StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
+            "ADDRESS_IN_USE"
+        }
+        StartError::Bind(_) => "BIND_FAILED",
+        StartError::NotRunning => "NOT_STARTED",
+        StartError::Closed => "SERVER_CLOSED",
+        StartError::Service { .. } => "SERVICE_FAILED",
+        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
+        _ => "START_FAILED",
+    }
+}
+
+fn endpoint(
+    address: &str,
+    options: &NativeSocketOptions,
+    tls: Option<&NativeTls>,
+    check: Option<&NativeConnectionCheck>,
+) -> Result<Endpoint> {
+    let invalid = |error: InvalidAddress| Error::new(Status::InvalidArg, error.to_string());
+    let check = check.map(|check| check.asked.clone() as Arc<dyn ConnectionCheck>);
+    let endpoint = options.endpoint(address.parse().map_err(invalid)?, check)?;
+    Ok(match tls {
+        Some(tls) => endpoint.tls(tls.tls.clone()),
+        None => endpoint,
+    })
+}
+
+fn no_service() -> Error {
+    Error::new(Status::InvalidArg, "no such service".to_owned())
 }
 
 /// Starting and closing block; neither the JS thread nor one of the few threads it shares.

@@ -1,10 +1,10 @@
 //! Services of bytes, as JavaScript sets them up.
 
-use millrace_server::{RuntimeKind, RuntimeOptions};
+use millrace_server::{ClientLimit, RuntimeKind, RuntimeOptions};
 use millrace_tcp::{StreamAppOptions, TcpProxyOptions, Traffic};
 use napi_derive::napi;
 
-use crate::options::limit;
+use crate::options::{client_limit, limit, processors};
 
 /// The options of a service of bytes, checked and completed in ts/.
 #[napi(object, object_to_js = false)]
@@ -13,6 +13,9 @@ pub struct NativeTcpOptions {
     pub threads: u32,
     pub work_stealing: bool,
     pub max_connections: u32,
+    pub max_connections_per_client: u32,
+    pub ipv6_client_prefix: u8,
+    pub cpus: Option<Vec<u32>>,
     /// 0 = off.
     pub idle_timeout_ms: u32,
 }
@@ -47,7 +50,12 @@ impl NativeTcpOptions {
             kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
             name: self.name.clone(),
             on_thread_start: Some(crate::scheduling::hook()),
+            cpus: processors(self.cpus.as_deref()),
         }
+    }
+
+    pub(crate) fn clients(&self) -> Option<ClientLimit> {
+        client_limit(self.max_connections_per_client, self.ipv6_client_prefix)
     }
 
     /// How many runtimes the service has.

@@ -1,26 +1,40 @@
 import { isIP } from 'node:net'
+import type { EndpointCheck } from './connection-check.js'
 import { UsageError } from './errors.js'
 import type { AnyLog } from './logger.js'
 import type { NativeSocketOptions } from './native.js'
 import type { Address } from './session.js'
+import type { Sockets } from './socket-options.js'
 import { type EndpointTls, updateTls } from './tls/endpoint-tls.js'
 import type { Certificate } from './tls/options.js'
 
 /** Where a service listens. */
 export class Endpoint {
-  /** What was asked for. */
+  /** What was asked for: an address and a port, or `unix:` and a path. */
   readonly asked: string
   /** @internal */
   readonly options: NativeSocketOptions
+  /** @internal Absent without a function that is asked about connections. */
+  readonly check: EndpointCheck | undefined
   /** @internal Absent without TLS. */
   readonly tls: EndpointTls | undefined
+  readonly #remove: (endpoint: Endpoint) => Promise<void>
   #bound: Address | undefined
   #scheme: 'http' | 'tcp' = 'http'
+  #number = 0
+  #closing: Promise<void> | undefined
 
   /** @internal */
-  constructor(asked: string, options: NativeSocketOptions, tls?: EndpointTls) {
+  constructor(
+    asked: string,
+    { options, check }: Sockets,
+    remove: (endpoint: Endpoint) => Promise<void>,
+    tls?: EndpointTls,
+  ) {
     this.asked = asked
     this.options = options
+    this.check = check
+    this.#remove = remove
     this.tls = tls
   }
 
@@ -31,21 +45,44 @@ export class Endpoint {
   }
 
   /**
-   * `http://host:port` or `https://host:port` of what was bound; of a service of connections `tcp://` or `tls://`.
+   * `http://host:port` or `https://host:port` of what was bound; of a service of connections `tcp://` or `tls://`, and
+   * of a Unix socket `unix:/path`.
    *
    * @throws UsageError NOT_STARTED before `start()`
    */
   get url(): string {
     const { host, port } = this.address
+    if (this.asked.startsWith(UNIX)) return this.asked
     const [plain, secure] = this.#scheme === 'http' ? ['http', 'https'] : ['tcp', 'tls']
     const scheme = this.tls === undefined ? plain : secure
     return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
   }
 
+  /**
+   * Stops listening, while the server goes on; before it starts, takes the endpoint back. Resolves when
+   * the address is free. The endpoint's connections end as those of a server that closes, idle ones at once
+   * and others when what they are at is done, but none is cut off. It may be called several times.
+   *
+   * @throws UsageError ALREADY_STARTED (rejects) while the server is starting
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#remove(this).catch((error: unknown) => {
+      this.#closing = undefined
+      throw error
+    })
+    return this.#closing
+  }
+
   /** @internal */
-  static bound(endpoint: Endpoint, address: string | undefined): void {
-    const parts = address === undefined ? undefined : splitAddress(address)
+  static bound(endpoint: Endpoint, address: string | undefined, number: number): void {
+    const parts = address === undefined ? undefined : partsOf(address)
     endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
+    endpoint.#number = number
+  }
+
+  /** @internal Its number within its service. */
+  static number(endpoint: Endpoint): number {
+    return endpoint.#number
   }
 
   /** @internal What its service speaks. */
@@ -56,6 +93,7 @@ export class Endpoint {
   /** @internal Its server starts: where it logs. */
   static logsTo(endpoint: Endpoint, log: AnyLog): void {
     if (endpoint.tls !== undefined) endpoint.tls.log = log
+    if (endpoint.check !== undefined) endpoint.check.log = log
   }
 }
 
@@ -74,6 +112,12 @@ export class TlsEndpoint extends Endpoint {
   updateCertificates(certificates: Certificate | readonly Certificate[]): void {
     updateTls(this.tls, certificates)
   }
+}
+
+const UNIX = 'unix:'
+
+function partsOf(address: string): Address | undefined {
+  return address.startsWith(UNIX) ? { host: address.slice(UNIX.length), port: 0 } : splitAddress(address)
 }
 
 /** `1.2.3.4:80` or `[::1]:80`, in parts. */

@@ -181,7 +181,7 @@ export type UsageCode =
   | 'SUBREQUEST_LIMIT'
   /** The server has not started: an endpoint has no address yet. */
   | 'NOT_STARTED'
-  /** The server has started, or the service belongs to a server already. */
+  /** The server has started, or is starting, or the service belongs to a server already. */
   | 'ALREADY_STARTED'
   /** The server is closed. */
   | 'SERVER_CLOSED'
@@ -189,6 +189,10 @@ export type UsageCode =
   | 'ADDRESS_IN_USE'
   /** An address cannot be listened on. */
   | 'BIND_FAILED'
+  /** A service failed: before it was ready, which fails the start, or after. `cause` is what it threw. */
+  | 'SERVICE_FAILED'
+  /** Services depend on each other; the message has the way round. */
+  | 'DEPENDENCY_CYCLE'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
   /** `import 'millrace'`: there is no binary for this platform here. */

@@ -1,6 +1,6 @@
-import { isIP } from 'node:net'
 import type { NativeForwardingOptions } from './native.js'
-import { type Checked, each, flag, oneOf, value } from './options.js'
+import { networks } from './networks.js'
+import { type Checked, flag, oneOf, value } from './options.js'
 
 /** What origins are told of who a request comes from. What a client claims of it never goes on. */
 export interface ForwardingOptions {
@@ -25,13 +25,9 @@ export interface ForwardingOptions {
   via?: boolean | string
 }
 
-const NAMES = ['loopback', 'private', 'linklocal']
-
-const NETWORK = `an address, a network such as 10.0.0.0/8, or ${NAMES.map((name) => `'${name}'`).join(', ')}`
-
 /** The rules of {@link ForwardingOptions}. */
 export const forwardingRules = {
-  trustedProxies: each<readonly string[]>([], NETWORK, isNetwork),
+  trustedProxies: networks<readonly string[]>([]),
   trustedField: oneOf<'x-forwarded-for' | 'forwarded', 'x-forwarded-for'>('x-forwarded-for', [
     'x-forwarded-for',
     'forwarded',
@@ -43,13 +39,6 @@ export const forwardingRules = {
     'true, false, or a token or a host[:port] of 1 to 128 characters',
     isVia,
   ),
-}
-
-function isNetwork(text: string): boolean {
-  if (NAMES.includes(text)) return true
-  const [, address = '', prefix] = /^([\d.]+|[\da-f:.]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? []
-  const family = isIP(address)
-  return family !== 0 && (prefix === undefined || Number(prefix) <= (family === 4 ? 32 : 128))
 }
 
 function isVia(found: unknown): boolean {

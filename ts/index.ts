@@ -1,13 +1,22 @@
 /// <reference types="node" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
+export type { AdmissionOptions, ConnectionFilterOptions, ProxyProtocolOptions } from './admission.js'
 export type { Answer } from './answer.js'
 export { type Handler, HttpApp, type HttpAppOptions } from './app/http-app.js'
 export type { HandlerInfo } from './app/info.js'
+export {
+  type BackgroundContext,
+  type BackgroundFunction,
+  BackgroundService,
+  type BackgroundServiceOptions,
+  type BackgroundWork,
+} from './background.js'
 export type { BodySource } from './bodies/source.js'
 export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
+export type { ConnectionCheck, IncomingConnection } from './connection-check.js'
 export { Connector, type ConnectorOptions, type ConnectorRequest } from './connector.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
 export type { DownstreamOptions } from './downstream.js'
@@ -51,8 +60,17 @@ export { type ActingOptions, HttpProxy, type HttpProxyOptions } from './proxy.js
 export type { RequestMatch } from './routes/match.js'
 export type { Route } from './routes/routes.js'
 export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
-export { type CloseReport, type Ends, Server, type ServerOptions, type ServiceStats } from './server.js'
-export { Service, type SocketOptions } from './service.js'
+export {
+  type AddServiceOptions,
+  type CloseReport,
+  type Ends,
+  Server,
+  type ServerEvents,
+  type ServerOptions,
+  type ServerState,
+  type ServiceStats,
+} from './server.js'
+export { Service, type ServiceState } from './service.js'
 export type {
   Address,
   ConnectionView,
@@ -64,6 +82,7 @@ export type {
   TlsView,
   UpstreamView,
 } from './session.js'
+export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
 export type { SubrequestOptions } from './subrequest.js'
 export { TcpConnection } from './tcp/connection.js'
 export type { TcpServiceOptions } from './tcp/options.js'

@@ -4,6 +4,7 @@ import { loadAddon } from './addon/load.js'
 
 export type {
   NativeAction,
+  NativeAdmissionOptions,
   NativeCertificate,
   NativeForwardingOptions,
   NativeHeaderChange,
@@ -16,6 +17,7 @@ export type {
   NativeProblem,
   NativeProxyOptions,
   NativeRoute,
+  NativeServiceEvent,
   NativeSocketOptions,
   NativeSubrequestOptions,
   NativeTcpOptions,
@@ -24,6 +26,7 @@ export type {
 
 export const {
   checkRoutes,
+  NativeConnectionCheck,
   NativeConnector,
   NativeCrossing,
   NativeDial,
@@ -40,6 +43,7 @@ export const {
   selfSigned,
 } = loadAddon() as typeof Addon
 
+export type NativeConnectionCheck = Addon.NativeConnectionCheck
 export type NativeConnector = Addon.NativeConnector
 export type NativeCrossing = Addon.NativeCrossing
 export type NativeDial = Addon.NativeDial

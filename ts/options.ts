@@ -26,10 +26,17 @@ function rule<T>(fallback: T, allowed: string, test: (value: unknown) => boolean
 /** The longest time that can be given: what fits a timer, nearly 25 days. */
 export const MAX_MS = 2 ** 31 - 1
 
-/** An integer from `min` to `max`. */
-export function integer<T extends number | undefined>(fallback: T, min: number, max: number): Rule<T> {
+/** An integer from `min` to `max`; one only where the system has what it `needs`. */
+export function integer<T extends number | undefined>(
+  fallback: T,
+  min: number,
+  max: number,
+  needs?: Feature,
+): Rule<T> {
   const allowed = `an integer from ${min} to ${max}`
-  return rule(fallback, allowed, (v) => Number.isInteger(v) && (v as number) >= min && (v as number) <= max)
+  const isOne = (v: unknown) => Number.isInteger(v) && (v as number) >= min && (v as number) <= max
+  const plain = rule(fallback, allowed, isOne)
+  return needs === undefined ? plain : only(needs, plain)
 }
 
 /** A time in milliseconds; `zero` says what 0 means. */
@@ -57,6 +64,17 @@ export function flag<T extends boolean | undefined>(fallback: T, needs?: Feature
     check(value, path, problems) {
       if (value === true && !has(needs)) problems.push(unsupported(path, value, 'false'))
       return plain.check(value, path, problems)
+    },
+  }
+}
+
+/** A rule for an option that the system has to have what it `needs` for. */
+export function only<T>(needs: Feature, rule: Rule<T>): Rule<T> {
+  return {
+    ...rule,
+    check(value, path, problems) {
+      if (!has(needs)) problems.push(unsupported(path, value, 'nothing'))
+      return rule.check(value, path, problems)
     },
   }
 }

@@ -55,6 +55,11 @@ export interface HttpPeerOptions extends PeerTlsOptions {
    * a name is resolved there. `session.upstream.address` is the proxy's. Default: none.
    */
   connectProxy?: ConnectProxy
+  /**
+   * The peer is told in front of each connection whose it is, by this version of the PROXY protocol; over
+   * TLS before the handshake. A connection then serves the requests of one client only. Default: it is not.
+   */
+  proxyProtocol?: 'v1' | 'v2'
 }
 
 /** The rules of {@link TcpKeepalive}. */
@@ -78,6 +83,7 @@ const rules = {
   h2MaxStreams: integer<number | undefined>(undefined, 1, 2 ** 31 - 1),
   h2PingIntervalMs: ms<number | undefined>(undefined, 'never'),
   connectProxy: group(connectProxyRules),
+  proxyProtocol: oneOf<'v1' | 'v2', undefined>(undefined, ['v1', 'v2']),
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
@@ -109,8 +115,17 @@ export class HttpPeer {
     const problems: OptionProblem[] = []
     const { scheme, place } = parseAddress(address, problems)
     const { plain, secret } = apart(checkInto({ ...rules, ...peerTlsRules }, options, problems))
-    const { host, bindTo, tcpKeepalive, protocol, h2MaxStreams, h2PingIntervalMs, connectProxy, ...times } =
-      plain
+    const {
+      host,
+      bindTo,
+      tcpKeepalive,
+      protocol,
+      h2MaxStreams,
+      h2PingIntervalMs,
+      connectProxy,
+      proxyProtocol,
+      ...times
+    } = plain
     if (protocol === 'h1')
       for (const [path, found] of Object.entries({ h2MaxStreams, h2PingIntervalMs }))
         if (found !== undefined) problems.push({ path, found, allowed: "nothing with protocol 'h1'" })
@@ -128,6 +143,7 @@ export class HttpPeer {
       ...(bindTo === undefined ? {} : { bindTo }),
       ...nativeKeepalive(tcpKeepalive),
       ...proxy,
+      ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
       host: host === 'preserve' ? '' : host === 'peer' ? '=' : host,
     }
     Object.freeze(this)

@@ -6,6 +6,12 @@ const SYSTEMS = {
   batchThreads: (system: string) => system === 'linux',
   /** SO_REUSEPORT that shares connections out. macOS has one that gives all of them to one socket. */
   reusePort: (system: string) => system === 'linux',
+  /** TCP_FASTOPEN with a queue. Others have one that is on or off, and that clients must be told of in other ways. */
+  fastOpen: (system: string) => system === 'linux',
+  /** Unix sockets with a name in the place of a file. */
+  abstractSockets: (system: string) => system === 'linux',
+  /** Threads that can be told which processors to run on. */
+  affinity: (system: string) => system === 'linux',
   /** Streams over Unix sockets. Windows has some, which neither Node.js nor the runtime in Rust speaks. */
   unixSockets: (system: string) => system !== 'win32',
 }

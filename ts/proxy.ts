@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import type { Composition } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
-import { type DownstreamOptions, downstreamRules } from './downstream.js'
+import { type DownstreamOptions, downstreamRules, nativeCpus } from './downstream.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
 import { makeLog } from './logger.js'
@@ -133,7 +133,7 @@ export class HttpProxy extends Service {
     super()
     const problems: OptionProblem[] = []
     const checked = checkInto(proxyRules, options, problems)
-    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
+    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, cpus, ...rest } = checked
     const values = { requestHeaders, responseHeaders, redirect, rewrite, respond, routes }
     const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
     const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
@@ -146,6 +146,7 @@ export class HttpProxy extends Service {
     this.native = {
       ...rest,
       upgrades: [...checked.upgrades],
+      ...nativeCpus(cpus),
       forwarding: nativeForwarding(checked.forwarding),
       threads: checked.threads ?? availableParallelism(),
       maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,

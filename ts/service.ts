@@ -1,40 +1,13 @@
 import type { Crossing } from './crossing/crossing.js'
 import type { Environment } from './crossing/environment.js'
 import { Endpoint, splitAddress, TlsEndpoint } from './endpoint.js'
-import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
+import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import type { AnyLog } from './logger.js'
-import type { NativeServer, NativeSocketOptions } from './native.js'
-import { checkInto, flag, group, integer } from './options.js'
-import { type HttpPeer, keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
+import type { NativeServer } from './native.js'
+import type { HttpPeer } from './peer.js'
+import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
 import { makeTls } from './tls/endpoint-tls.js'
 import type { TlsOptions } from './tls/options.js'
-
-/** What is asked of the system for a listening socket. */
-export interface SocketOptions {
-  /** Connections the system holds until they are accepted. Default: 1,024. */
-  backlog?: number
-  /** Linux: lets several processes listen on the same address, which share its connections. Default: false. */
-  reusePort?: boolean
-  /** Whether an IPv6 socket refuses IPv4 clients. Default: the system's. */
-  ipv6Only?: boolean
-  /** Probes on silent connections. Default: off. */
-  tcpKeepalive?: TcpKeepalive
-  /** Size of the system's receive buffer, in bytes. Default: the system's. */
-  recvBuffer?: number
-  /** Size of the system's send buffer, in bytes. Default: the system's. */
-  sendBuffer?: number
-}
-
-const BYTES = 2 ** 31 - 1
-
-const socketRules = {
-  backlog: integer(1_024, 1, 65_535),
-  reusePort: flag(false, 'reusePort'),
-  ipv6Only: flag<boolean | undefined>(undefined),
-  tcpKeepalive: group(keepaliveRules),
-  recvBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
-  sendBuffer: integer<number | undefined>(undefined, 1_024, BYTES),
-}
 
 /** @internal What a server offers to a service that it starts. */
 export interface Host {
@@ -44,11 +17,23 @@ export interface Host {
   numberOf(peer: HttpPeer): number
 }
 
-/** One of the things a server runs: an `HttpProxy`, an `HttpApp`, a `TcpProxy`, a `TcpApp`, or a `DemoOrigin`. */
+/** Where a service is in its life. One that is `restarting` has failed and waits for its next start. */
+export type ServiceState = 'new' | 'starting' | 'ready' | 'restarting' | 'stopping' | 'stopped' | 'failed'
+
+/** A service that its server runs: which one it is there. */
+interface Running {
+  readonly native: NativeServer
+  readonly number: number
+  readonly log: AnyLog
+}
+
+/** One of the things a server runs: an `HttpProxy`, an `HttpApp`, a `TcpProxy`, a `TcpApp`, a `BackgroundService`, or a `DemoOrigin`. */
 export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
   #isTaken = false
+  #state: ServiceState = 'new'
+  #life: 'planned' | 'starting' | 'over' | Running = 'planned'
 
   /** Its name, in the log and of its threads. */
   abstract get name(): string
@@ -56,55 +41,103 @@ export abstract class Service {
   /** @internal Of the URLs of its endpoints in the clear. */
   protected readonly scheme: 'http' | 'tcp' = 'http'
 
+  /** Where it is in its life: `ready` when it serves. A server emits `service` when that changes. */
+  get state(): ServiceState {
+    return this.#state
+  }
+
   /** @internal Whether it can be offered by ALPN. */
   protected abstract readonly speaksH2: boolean
+  /** @internal Whether it can have endpoints. */
+  protected readonly listens: boolean = true
 
   /**
-   * Listens on an IP address and port when the server starts; port 0 is chosen by the system.
+   * Listens on an IP address and port when the server starts; if it runs already, from now on. Port 0 is
+   * chosen by the system.
    *
    * @param address `127.0.0.1:8080`, `0.0.0.0:0`, `[::1]:8080`
-   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`reusePort`), ALREADY_STARTED
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`reusePort`, `fastOpen`), ALREADY_STARTED (it is
+   * starting), SERVER_CLOSED, and where it runs ADDRESS_IN_USE, BIND_FAILED
    */
   addTcp(address: string, options: SocketOptions = {}): Endpoint {
-    const problems: OptionProblem[] = []
-    const sockets = this.#check(address, options, '', problems)
+    const problems = this.#problems('address', address)
+    checkAddress(address, problems)
+    const sockets = tcpSockets(options, problems)
     if (problems.length > 0) throw invalidOptions('addTcp', problems)
-    return this.#add(new Endpoint(address, sockets))
+    return this.#add(new Endpoint(address, sockets, (endpoint) => this.#remove(endpoint)))
   }
 
   /**
-   * Listens with TLS on an IP address and port when the server starts; port 0 is chosen by the
-   * system. Certificates are read and checked at once.
+   * Listens with TLS on an IP address and port when the server starts; if it runs already, from now on.
+   * Port 0 is chosen by the system. Certificates are read and checked at once.
    *
-   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`reusePort`), ALREADY_STARTED
+   * @throws as `addTcp` does
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
-    const problems: OptionProblem[] = []
-    const sockets = this.#check(address, options, 'options', problems)
+    const problems = this.#problems('address', address)
+    checkAddress(address, problems)
+    const sockets = tcpSockets(options, problems, 'options')
     const made = makeTls(tls, this.speaksH2, problems)
     if (made === undefined || problems.length > 0) throw invalidOptions('addTls', problems)
-    return this.#add(new TlsEndpoint(address, sockets, made))
+    return this.#add(new TlsEndpoint(address, sockets, (endpoint) => this.#remove(endpoint), made))
   }
 
-  #check(address: unknown, options: unknown, path: string, problems: OptionProblem[]): NativeSocketOptions {
-    if (Object.isFrozen(this.endpoints))
-      throw new UsageError('ALREADY_STARTED', 'the server has started: add endpoints before')
-    if (typeof address !== 'string' || splitAddress(address) === undefined)
-      problems.push({
-        path: 'address',
-        found: address,
-        allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
-      })
-    const { tcpKeepalive, ...rest } = checkInto(socketRules, options, problems, path)
-    const native: Record<string, unknown> = { ...nativeKeepalive(tcpKeepalive) }
-    for (const [name, value] of Object.entries(rest)) if (value !== undefined) native[name] = value
-    return native as unknown as NativeSocketOptions
+  /**
+   * Listens on a Unix socket when the server starts; if it runs already, from now on. A file that a process
+   * has left behind is replaced; one that somebody listens on, or that is no socket, is not.
+   *
+   * @param path an absolute path, or on Linux `@name`: a name that needs no file, and that has no permissions
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM, and as `addTcp` does
+   */
+  addUnix(path: string, options: UnixSocketOptions = {}): Endpoint {
+    const problems = this.#problems('path', path)
+    const sockets = unixSockets(path, options, problems)
+    if (problems.length > 0) throw invalidOptions('addUnix', problems)
+    return this.#add(new Endpoint(`unix:${path}`, sockets, (endpoint) => this.#remove(endpoint)))
+  }
+
+  /** What is wrong with an endpoint before it is looked at. */
+  #problems(path: string, found: unknown): OptionProblem[] {
+    const allowed = `no endpoint: the service ${this.name} works in the background`
+    return this.listens ? [] : [{ path, found, allowed }]
   }
 
   #add<E extends Endpoint>(endpoint: E): E {
     Endpoint.speaks(endpoint, this.scheme)
+    const life = this.#life
+    if (life === 'starting')
+      throw new UsageError('ALREADY_STARTED', 'the server is starting: add endpoints before, or once it runs')
+    if (life === 'over') throw new UsageError('SERVER_CLOSED', 'the server is closed')
+    if (life !== 'planned') {
+      Endpoint.logsTo(endpoint, life.log)
+      const { asked, options, tls, check } = endpoint
+      const { number, address, code, message } = life.native.listen(
+        life.number, asked, options, tls?.native, check?.native,
+      ) // biome-ignore format: one call
+      if (code !== undefined) throw new UsageError(code as UsageCode, message ?? code)
+      Endpoint.bound(endpoint, address, number)
+    }
     ;(this.endpoints as Endpoint[]).push(endpoint)
     return endpoint
+  }
+
+  async #remove(endpoint: Endpoint): Promise<void> {
+    const life = this.#life
+    if (life === 'starting')
+      throw new UsageError(
+        'ALREADY_STARTED',
+        'the server is starting: close endpoints before, or once it runs',
+      )
+    const at = this.endpoints.indexOf(endpoint)
+    if (at < 0) return
+    ;(this.endpoints as Endpoint[]).splice(at, 1)
+    if (typeof life === 'string') return
+    const isFree = await life.native.closeEndpoint(life.number, Endpoint.number(endpoint))
+    // False also where the server has closed it meanwhile.
+    if (!isFree && this.#life === life)
+      life.log.warn(
+        `service ${this.name}: ${endpoint.asked} is not free yet: a thread is at work without a pause`,
+      )
   }
 
   /** @internal */
@@ -119,9 +152,44 @@ export abstract class Service {
     service.#isTaken = true
   }
 
+  /** @internal What may become of its endpoints. */
+  static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
+    service.#life = life
+  }
+
   /** @internal Adds itself to the addon's server: its number there. */
   abstract addTo(host: Host): number
 
+  /** @internal It has come to another state. */
+  static moved(service: Service, state: ServiceState): void {
+    service.#state = state
+  }
+
+  /** @internal Whether its failure closes the server. */
+  get closesServer(): boolean {
+    return true
+  }
+
+  /** @internal What it threw last. */
+  get cause(): unknown {
+    return undefined
+  }
+
+  /** @internal Its work is to begin, for the so many-th time; only work in the background is told. */
+  begin(_run: number, _native: NativeServer, _number: number): void {}
+
+  /** @internal Its work is to end. */
+  end(_run: number): void {}
+
   /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
   stopped(_crossing: Crossing, _afterMs: number): void {}
+}
+
+function checkAddress(address: unknown, problems: OptionProblem[]): void {
+  if (typeof address !== 'string' || splitAddress(address) === undefined)
+    problems.push({
+      path: 'address',
+      found: address,
+      allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
+    })
 }

@@ -63,7 +63,10 @@ export interface TlsView {
 export interface ConnectionView {
   /** Unique in this process. */
   readonly id: string
-  /** The other end of its socket: the client's, or that of a proxy in between. */
+  /**
+   * The other end of its socket: the client's, or that of a proxy in between; whom such a proxy names where
+   * the endpoint believes it (`proxyProtocol`).
+   */
   readonly remote: Address
   /** How many requests it has carried, this one included. */
   readonly requests: number
@@ -111,7 +114,7 @@ export interface Session {
    * their word may come without a port, which is 0 then.
    */
   readonly client: Address
-  /** Where the client connected to. */
+  /** Where the client connected to, here or, as the endpoint's `proxyProtocol` says, at a proxy in front. */
   readonly server: Address
   /** The client's connection. */
   readonly connection: ConnectionView

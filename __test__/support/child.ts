@@ -18,7 +18,7 @@ export interface Program {
  */
 export function program(source: string, limit = 15_000): Program {
   const dist = new URL('dist/index.js', root).href
-  const prelude = `import { Server, HttpProxy, HttpPeer, definePhases } from ${JSON.stringify(dist)}\n`
+  const prelude = `import { BackgroundService, Server, HttpProxy, HttpPeer, definePhases } from ${JSON.stringify(dist)}\n`
   const child = spawn(process.execPath, ['--input-type=module', '-e', prelude + source], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })

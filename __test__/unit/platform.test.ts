@@ -22,7 +22,17 @@ const ASKED = {
     ['reusePort', () => proxy().addTcp(on, { reusePort: true })],
     ['options.reusePort', () => proxy().addTls(on, selfSigned('localhost'), { reusePort: true })],
   ],
+  fastOpen: [
+    ['fastOpen', () => proxy().addTcp(on, { fastOpen: 16 })],
+    ['options.fastOpen', () => proxy().addTls(on, selfSigned('localhost'), { fastOpen: 16 })],
+  ],
+  abstractSockets: [['path', () => proxy().addUnix('@app')]],
+  affinity: [
+    ['cpus', () => new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:80') }, { cpus: 'spread' })],
+    ['cpus', () => new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:80') }, { cpus: [0] })],
+  ],
   unixSockets: [
+    ['path', () => proxy().addUnix('/run/app.sock', { mode: 0o660 })],
     ['address', () => new HttpPeer('unix:/run/app.sock')],
     [
       'connectProxy.address',

@@ -1,4 +1,4 @@
-// millrace with as much JavaScript as its second argument says.
+// millrace with as much JavaScript as its second argument says, or with none and so many threads of a kind.
 import { readFileSync } from 'node:fs'
 import { HttpPeer, HttpProxy, Server } from 'millrace'
 import { cert, key, origin, protocol, serveUntilAbandoned, variant } from './subject.mjs'
@@ -37,8 +37,11 @@ const phases = {
   body: { upstreamPeer: peer, requestBodyFilter() {}, responseBodyFilter() {} },
 }
 
+const [, kind = 'isolated', threads = '1'] = /^(isolated|stealing)-(\d+)$/.exec(variant) ?? []
+const options = { threads: Number(threads), workStealing: kind === 'stealing' }
+
 const server = new Server()
-const proxy = server.addService(new HttpProxy(phases[variant], { threads: 1, workStealing: false }))
+const proxy = server.addService(new HttpProxy(phases[variant] ?? phases.none, options))
 const address = '127.0.0.1:0'
 const endpoint =
   cert === undefined

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use millrace_server::Server;
+use millrace_server::{Server, Shutdown};
 use napi::bindgen_prelude::{
     Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Object, Result,
 };
@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use super::batch::Batch;
 use super::buffers::Memory;
 use super::queue::Crossing;
+use crate::background::{Events, NativeServiceEvent};
 use crate::inject::InjectRuntime;
 use crate::log::LogQueue;
+use crate::mailbox::Mailbox;
 use crate::pieces::NativePiece;
 use crate::subrequests::Proxies;
 use crate::tls::NativeTlsInfo;
@@ -27,6 +29,9 @@ type Servers = Arc<Mutex<Vec<Weak<Server>>>>;
 pub struct NativeCrossing {
     pub(crate) inner: Arc<Crossing>,
     pub(crate) log: Arc<LogQueue>,
+    pub(crate) events: Events,
+    /// Cut when the environment goes away.
+    pub(crate) gone: Shutdown,
     servers: Servers,
     memory: Arc<Memory>,
     /// The proxies of this environment, for subrequests.
@@ -72,6 +77,10 @@ impl NativeCrossing {
             Vec<String>,
             UnknownReturnValue,
         >,
+        #[napi(ts_arg_type = "(events: NativeServiceEvent[]) => void")] told: Function<
+            Vec<NativeServiceEvent>,
+            UnknownReturnValue,
+        >,
     ) -> Result<Self> {
         let (inner, memory) = (Crossing::new(), Memory::new());
         let (crossing, area) = (inner.clone(), memory.clone());
@@ -88,17 +97,21 @@ impl NativeCrossing {
             function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
         }));
         let servers = Servers::default();
+        let (leaving, gone) = Shutdown::new();
         // One hook for the environment: one for each server would stay behind when it has closed.
-        env.add_env_cleanup_hook((inner.clone(), servers.clone()), |(inner, servers)| {
+        let wiring = (inner.clone(), servers.clone(), leaving);
+        env.add_env_cleanup_hook(wiring, |(inner, servers, leaving)| {
             // Servers that are still up have nobody to run their phases.
             inner.close();
+            leaving.cut();
             for server in servers.lock().drain(..).filter_map(|server| server.upgrade()) {
                 server.close(Duration::ZERO);
             }
         })?;
         let log = LogQueue::new(logged)?;
+        let events = Mailbox::new(told, usize::MAX, |_| NativeServiceEvent::default())?;
         let (proxies, inject) = (Proxies::default(), InjectRuntime::default());
-        Ok(NativeCrossing { inner, log, servers, memory, proxies, inject })
+        Ok(NativeCrossing { inner, log, events, gone, servers, memory, proxies, inject })
     }
 
     /// Views over memory of the addon that only the JS thread touches.

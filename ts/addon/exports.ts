@@ -4,6 +4,7 @@ import type * as Addon from '../../index.js'
 const offered: Record<keyof typeof Addon, true> = {
   builtAs: true,
   checkRoutes: true,
+  NativeConnectionCheck: true,
   NativeConnector: true,
   NativeCrossing: true,
   NativeDial: true,

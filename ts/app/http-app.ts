@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import type { Answer } from '../answer.js'
 import type { Crossing } from '../crossing/crossing.js'
 import type { ProxyEntry } from '../crossing/state.js'
-import { type DownstreamOptions, downstreamRules } from '../downstream.js'
+import { type DownstreamOptions, downstreamRules, nativeCpus } from '../downstream.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import { forwardingRules, nativeForwarding } from '../forwarding.js'
 import { makeLog } from '../logger.js'
@@ -118,10 +118,11 @@ function entryOf(handler: Handler, callbackTimeoutMs: number): ProxyEntry {
 
 /** What an app is for the addon: a proxy that answers all requests itself, and so has no upstream side. */
 function nativeOf(checked: Checked<typeof httpAppRules>, proxyId: number): NativeProxyOptions {
-  const { trustedProxies, trustedField, ...rest } = checked
+  const { trustedProxies, trustedField, cpus, ...rest } = checked
   const told = { xForwarded: false, forwarded: false, via: false }
   return {
     ...rest,
+    ...nativeCpus(cpus),
     threads: checked.threads ?? availableParallelism(),
     maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
     forwarding: nativeForwarding({ trustedProxies, trustedField, ...told }),

@@ -1,7 +1,12 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeStream, NativeSubrequest, NativeSubrequestOptions } from '../native.js'
+import type {
+  NativeServiceEvent,
+  NativeStream,
+  NativeSubrequest,
+  NativeSubrequestOptions,
+} from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { Hook, nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
@@ -13,6 +18,7 @@ import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './p
 import { isThenable, whenSettled } from './promise.js'
 import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
+import { ServiceRouter } from './service-events.js'
 import {
   FACTS,
   type ProxyEntry,
@@ -45,6 +51,7 @@ const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 export type MakeNative = (
   dispatch: (items: number) => void,
   logged: (lines: string[]) => void,
+  told: (events: NativeServiceEvent[]) => void,
 ) => CrossingLike
 
 /**
@@ -57,6 +64,8 @@ export class Crossing {
   readonly log: AnyLog
   /** Where the log lines of servers go. */
   readonly logs = new Logs()
+  /** Where goes what is told of services. */
+  readonly services = new ServiceRouter((error) => this.#fault(error))
   /** Promises that settled when nobody waited for them any more. */
   late = 0
   readonly #table: PeerTable
@@ -108,6 +117,7 @@ export class Crossing {
     this.native = make(
       (items) => this.#dispatch(items),
       (lines) => this.logs.take(lines),
+      (events) => this.services.take(events),
     )
     const { input, items, numbers, records } = this.native.buffers()
     this.#input = input as FastBuffer

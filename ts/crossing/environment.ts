@@ -21,8 +21,8 @@ export function theEnvironment(): Environment {
   if (environment !== undefined) return environment
   let native: NativeCrossing | undefined
   const crossing = new Crossing(
-    (dispatch, logged) => {
-      native = new NativeCrossing(dispatch, logged)
+    (dispatch, logged, told) => {
+      native = new NativeCrossing(dispatch, logged, told)
       return native
     },
     table,

@@ -1,8 +1,8 @@
+import { Complaints } from '../complaints.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import { type NativeCertificate, NativeTls } from '../native.js'
 import { type Checked, checkOptions, list } from '../options.js'
-import { Complaints } from './complaints.js'
 import { type Certificate, certificateRules, checkTls, pemRules } from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
@@ -46,7 +46,7 @@ export function makeTls(
       },
       sniCallback === undefined ? undefined : ask,
     )
-    tls = { native, log: makeLog(undefined), complaints: new Complaints() }
+    tls = { native, log: makeLog(undefined), complaints: new Complaints('sniCallback') }
   } catch (error) {
     const asGiven = isSingle ? { certificates: [given], ...(given as object) } : given
     const problem = problemWith(error, pemRules, asGiven)

@@ -16,6 +16,7 @@ use millrace_error::{Code, Error, Result};
 use millrace_tls::HandshakeError;
 use millrace_transport::unix::UnixStream;
 use millrace_transport::{Address, Stream, TlsInfo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -156,7 +157,7 @@ async fn within<T, E: From<io::Error>>(
 }
 
 /// What a new connection needs before its first byte: the tunnel of the proxy on the way, if there
-/// is one, and the handshake, if the peer is spoken to over TLS.
+/// is one, whose it is, if the peer is told, and the handshake, if it is spoken to over TLS.
 async fn ready(
     mut stream: Stream,
     peer: &Peer,
@@ -165,6 +166,9 @@ async fn ready(
     if let Some(proxy) = &peer.options.connect_proxy {
         // Boxed, like the handshake: most peers need neither, and they are large.
         Box::pin(through(&mut stream, peer, proxy)).await?;
+    }
+    if let Some(header) = peer.header() {
+        stream.write_all(&header).await?;
     }
     let Some(tls) = &peer.options.tls else { return Ok((stream, None)) };
     let protocol = peer.options.protocol;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use millrace_proxy_protocol::{Addresses, Version};
 use millrace_tls::ClientTlsOptions;
 use millrace_transport::Keepalive;
 
@@ -89,10 +90,16 @@ struct Content {
     h2: Option<(u32, Option<Duration>)>,
     tls: Option<Arc<ClientTlsOptions>>,
     connect_proxy: Option<ConnectProxy>,
+    /// How the peer is told whose a connection is, and whose.
+    proxy_protocol: Option<(Version, Option<Arc<Addresses>>)>,
 }
 
 impl PeerKey {
-    pub(crate) fn new(address: &PeerAddress, options: &PeerOptions) -> Self {
+    pub(crate) fn new(
+        address: &PeerAddress,
+        options: &PeerOptions,
+        client: Option<Arc<Addresses>>,
+    ) -> Self {
         // Clients may choose names, so the hash must not be theirs to foresee.
         static STATE: OnceLock<RandomState> = OnceLock::new();
         let content = Content {
@@ -104,6 +111,7 @@ impl PeerKey {
                 .then_some((options.h2_max_streams, options.h2_ping_interval)),
             tls: options.tls.as_ref().map(|tls| tls.options().clone()),
             connect_proxy: options.connect_proxy.clone(),
+            proxy_protocol: options.proxy_protocol.map(|version| (version, client)),
         };
         let hash = STATE.get_or_init(RandomState::new).hash_one(&content);
         PeerKey { hash, content: Arc::new(content) }
@@ -156,7 +164,7 @@ mod tests {
     use super::*;
 
     fn key(host: &str, port: u16, options: &PeerOptions) -> PeerKey {
-        PeerKey::new(&PeerAddress::host(host, port), options)
+        PeerKey::new(&PeerAddress::host(host, port), options, None)
     }
 
     #[test]
@@ -187,7 +195,10 @@ mod tests {
             let proxy = ConnectProxy::new(PeerAddress::host("p", port), fields);
             PeerOptions { connect_proxy: proxy.ok(), ..PeerOptions::default() }
         };
-        let keys = [plain.clone(), through(1, "x"), through(2, "x"), through(1, "y")];
+        let told =
+            |version| PeerOptions { proxy_protocol: Some(version), ..PeerOptions::default() };
+        let (v1, v2) = (told(Version::V1), told(Version::V2));
+        let keys = [plain.clone(), through(1, "x"), through(2, "x"), through(1, "y"), v1, v2];
         let keys: Vec<PeerKey> = keys.iter().map(|options| key("a", 1, options)).collect();
         for (at, one) in keys.iter().enumerate() {
             assert!(keys[..at].iter().all(|other| one != other), "{one:?}");

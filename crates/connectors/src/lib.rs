@@ -38,5 +38,6 @@ pub use dialer::{Dialer, Dialling};
 pub use h2::H2Slot;
 pub use key::{PeerAddress, PeerKey};
 pub use link::Link;
+pub use millrace_proxy_protocol::Version as ProxyProtocol;
 pub use peer::{HostPolicy, Peer, PeerOptions, Protocol};
 pub use stats::PoolStats;

@@ -1,9 +1,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_proxy_protocol::{Addresses, Version};
 use millrace_tls::ClientTls;
-use millrace_transport::Keepalive;
+use millrace_transport::{Address, Keepalive};
 
 use crate::{ConnectProxy, PeerAddress, PeerKey};
 
@@ -66,6 +68,9 @@ pub struct PeerOptions {
     /// The proxy that is connected to in its place, and asked for a tunnel to it. A peer at a Unix
     /// socket cannot have one.
     pub connect_proxy: Option<ConnectProxy>,
+    /// Whether the peer is told in front of each connection whose it is (the PROXY protocol), and how; over
+    /// TLS before the handshake. A connection serves one client then: see [`Peer::for_client`].
+    pub proxy_protocol: Option<Version>,
 }
 
 impl Protocol {
@@ -96,6 +101,7 @@ impl Default for PeerOptions {
             h2_ping_interval: Some(Duration::from_secs(30)),
             tls: None,
             connect_proxy: None,
+            proxy_protocol: None,
         }
     }
 }
@@ -112,15 +118,17 @@ pub struct Peer {
     /// Which pooled connections it may use.
     pub key: PeerKey,
     authority: String,
+    /// Whose connections it gets, where it is told.
+    client: Option<Arc<Addresses>>,
 }
 
 impl Peer {
     /// A peer. A host name that is an IP address is taken as one.
     pub fn new(id: u32, address: PeerAddress, options: PeerOptions) -> Self {
         let address = address.normal();
-        let key = PeerKey::new(&address, &options);
+        let key = PeerKey::new(&address, &options, None);
         let authority = authority(&address, if options.tls.is_some() { 443 } else { 80 });
-        Peer { id, address, options, key, authority }
+        Peer { id, address, options, key, authority, client: None }
     }
 
     /// The peer's own authority: its host, and its port where that is not the usual one, 80 or
@@ -136,6 +144,22 @@ impl Peer {
         let mut peer = self.clone();
         peer.options.protocol = Protocol::H1;
         peer
+    }
+
+    /// The same peer for the requests of one client, where it is told whose its connections are: its
+    /// connections are no other's. Otherwise none: there is nothing to tell apart.
+    pub fn for_client(&self, client: &Address, server: &Address) -> Option<Self> {
+        self.options.proxy_protocol?;
+        let (client, server) = (client.clone(), server.clone());
+        let client = Some(Arc::new(Addresses { client, server }));
+        let key = PeerKey::new(&self.address, &self.options, client.clone());
+        Some(Peer { key, client, ..self.clone() })
+    }
+
+    /// What is sent in front of a new connection. Where no client is known it is said to be our own.
+    pub(crate) fn header(&self) -> Option<Vec<u8>> {
+        let version = self.options.proxy_protocol?;
+        Some(millrace_proxy_protocol::write(version, self.client.as_deref()))
     }
 
     /// What is connected to: the peer's own address, or that of the proxy on the way.

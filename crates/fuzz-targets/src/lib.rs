@@ -14,8 +14,10 @@ mod forwarded;
 mod heads;
 mod hosts;
 mod message;
+mod networks;
 mod paths;
 mod pem;
+mod proxy_protocol;
 mod seeds;
 
 pub use seeds::seeds;
@@ -24,7 +26,7 @@ pub use seeds::seeds;
 pub type Target = fn(&[u8]);
 
 /// All targets by name: the names of the seeds, and of the programs in `fuzz/`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("request", heads::request),
     ("response", heads::response),
     ("chunked", bodies::chunked),
@@ -38,6 +40,8 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("hpack", millrace_proxy::fuzzing::hpack),
     ("pem", pem::pem),
     ("crossing", crossing::crossing),
+    ("proxy_protocol", proxy_protocol::proxy_protocol),
+    ("network", networks::network),
 ];
 
 /// Runs the target with this name.

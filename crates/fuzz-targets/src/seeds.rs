@@ -62,6 +62,16 @@ const BLOCKS: [&[u8]; 5] = [
     b"\x01\x3f\xe1\x1f\x82\x87\x85\xbf\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49",
 ];
 
+/// Headers of the PROXY protocol behind their signature: of each kind, with fields, and with a checksum.
+const PROXY_V2: [&[u8]; 5] = [
+    b"\x20\0\0\0GET /",
+    b"\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbbGET /",
+    b"\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbb\x02\0\x04a.tt",
+    b"\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbb\x03\0\x04\0\0\0\0",
+    b"\x21\x21\0\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\
+      \0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\0\x05\0\x50",
+];
+
 /// What the target with this name begins with.
 pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
@@ -104,6 +114,26 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             all.push(record.chain(*b"1234").collect());
             all
         }
+        "proxy_protocol" => {
+            let mut all = texts(&[
+                "\0PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\nGET / HTTP/1.1\r\n",
+                "\x01PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 0 65535\r\n",
+                "\x03PROXY UNKNOWN a b 1 2\r\n\r\n",
+            ]);
+            all.extend(PROXY_V2.iter().map(|rest| [b"\x05\r\n\r\n\0\r\nQUIT\n", *rest].concat()));
+            all
+        }
+        "network" => texts(&[
+            "10.0.0.0/8",
+            "::ffff:10.0.0.1/104",
+            "2001:db8::/32",
+            "::1",
+            "0.0.0.0/0",
+            "fe80::/128",
+            "private",
+            "::ffff:1.2.3.4/96",
+            "::/0",
+        ]),
         _ => Vec::new(),
     }
 }

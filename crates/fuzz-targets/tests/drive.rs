@@ -126,4 +126,4 @@ macro_rules! targets {
 }
 
 targets!(request response chunked trailers host target path forwarded connect_answer h2_frames hpack pem
-    crossing);
+    crossing proxy_protocol network);

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
@@ -8,7 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
-use crate::{Endpoint, TransportStack, stack::Listener};
+use crate::stack::Listener;
+use crate::{Admission, Endpoint, TransportStack, UnixOptions};
 
 /// A listening socket that belongs to no runtime yet. Listening ends when this and every
 /// [`TransportStack`] made from it are dropped; the file of a Unix socket goes with this one.
@@ -17,6 +19,7 @@ pub struct Bound {
     address: Address,
     options: SocketOptions,
     tls: Option<ServerTls>,
+    admission: Option<Arc<Admission>>,
     socket: Socket,
     #[cfg(unix)]
     _file: Option<SocketFile>,
@@ -27,9 +30,10 @@ impl Bound {
         let options = endpoint.options.clone();
         let mut bound = match &endpoint.address {
             Address::Ip(address) => Bound::tcp(*address, options),
-            Address::Unix(path) => Bound::unix(path, options),
+            Address::Unix(path) => Bound::unix(path, options, endpoint.unix),
         }?;
         bound.tls = endpoint.tls.clone();
+        bound.admission = endpoint.admission.clone();
         Ok(bound)
     }
 
@@ -52,6 +56,9 @@ impl Bound {
                 keepalive.apply(&socket)?;
             }
         }
+        if let Some(most) = options.fast_open {
+            fast_open(&socket, most)?;
+        }
         options.apply_buffers(&socket)?;
         socket.bind(&asked.into())?;
         listen(&socket, &options)?;
@@ -60,6 +67,7 @@ impl Bound {
             address,
             options,
             tls: None,
+            admission: None,
             socket,
             #[cfg(unix)]
             _file: None,
@@ -67,20 +75,24 @@ impl Bound {
     }
 
     #[cfg(not(unix))]
-    fn unix(_path: &Path, _options: SocketOptions) -> io::Result<Self> {
+    fn unix(_path: &Path, _options: SocketOptions, _unix: UnixOptions) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(unix)]
-    fn unix(path: &Path, options: SocketOptions) -> io::Result<Self> {
-        SocketFile::remove_stale(path);
+    fn unix(path: &Path, options: SocketOptions, unix: UnixOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         options.apply_buffers(&socket)?;
-        socket.bind(&socket2::SockAddr::unix(path)?)?;
-        let file = SocketFile::of(path)?;
-        listen(&socket, &options)?;
         let address = Address::Unix(path.into());
-        Ok(Bound { address, options, tls: None, socket, _file: Some(file) })
+        let file = match address.abstract_name() {
+            Some(_) => {
+                bind_abstract(&socket, path)?;
+                None
+            }
+            None => Some(SocketFile::bind(&socket, path, unix)?),
+        };
+        listen(&socket, &options)?;
+        Ok(Bound { address, options, tls: None, admission: None, socket, _file: file })
     }
 
     /// The address it is bound to, with the port that the system chose.
@@ -100,7 +112,7 @@ impl Bound {
             Address::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
-        Ok(stack.tls(self.tls.clone()))
+        Ok(stack.with(self.tls.clone(), self.admission.clone()))
     }
 }
 
@@ -112,6 +124,37 @@ fn reuse_port(socket: &Socket) -> io::Result<()> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(unix)]
+fn bind_abstract(socket: &Socket, name: &Path) -> io::Result<()> {
+    // Elsewhere the zero would end a path that is empty.
+    if !cfg!(target_os = "linux") {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    socket.bind(&socket2::SockAddr::unix(name)?)
+}
+
+/// Lets clients send data with their SYN. Whether they do is for the system to say, too
+/// (`net.ipv4.tcp_fastopen`).
+fn fast_open(socket: &Socket, most: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
+        let size = size_of_val(&most) as libc::socklen_t;
+        // SAFETY: the descriptor is open, and the value is an integer that is there for the call.
+        let result = unsafe {
+            let value = std::ptr::from_ref(&most).cast();
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_TCP, libc::TCP_FASTOPEN, value, size)
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (socket, most);
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -1,7 +1,10 @@
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::UnixOptions;
 
 /// The file of a bound Unix socket, removed when this is dropped, unless another process has put
 /// its own in its place meanwhile.
@@ -12,16 +15,36 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(SocketFile { path: path.into(), identity: identity(path)? })
+    /// Binds the socket. Until it listens nobody can connect, so that the file has its owner and its
+    /// permissions before anybody can; and at no time does it allow more than it will.
+    pub(crate) fn bind(socket: &Socket, path: &Path, options: UnixOptions) -> io::Result<Self> {
+        SocketFile::remove_stale(path);
+        if let Some(mode) = options.mode {
+            // Linux makes the file with what the socket itself allows, less the umask. Others ignore it.
+            let file = std::fs::File::from(std::os::fd::OwnedFd::from(socket.try_clone()?));
+            let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
+        }
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = SocketFile { path: path.into(), identity: identity(path)? };
+        if options.uid.or(options.gid).is_some() {
+            lchown(path, options.uid, options.gid)?;
+        }
+        if let Some(mode) = options.mode {
+            let has = std::fs::symlink_metadata(path)?.mode() & 0o777;
+            if has != mode {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+            }
+        }
+        Ok(file)
     }
 
     /// Removes a socket that a process has left behind. One that somebody listens on is kept,
     /// and so is whatever is not a socket: binding fails on it.
-    pub(crate) fn remove_stale(path: &Path) {
-        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    fn remove_stale(path: &Path) {
         // To a regular file, connecting is refused too.
-        if is_socket(path) && UnixStream::connect(path).err().is_some_and(refused) {
+        let Some(before) = is_socket(path).then(|| identity(path).ok()).flatten() else { return };
+        let is_same = || identity(path).is_ok_and(|now| now == before);
+        if is_refused(path) && is_same() {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -35,12 +58,21 @@ impl Drop for SocketFile {
     }
 }
 
+/// Whether nobody listens there. Does not wait: a backlog that is full has somebody behind it.
+fn is_refused(path: &Path) -> bool {
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
 fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use millrace_tls::ServerTls;
@@ -9,6 +10,7 @@ use millrace_transport::{Address, Keepalive, Stream};
 use socket2::{SockAddr, SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::Admission;
 use crate::backoff::Backoff;
 
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Accepted {
     /// How the handshake is to be done, if there is to be one. Not done here: one client could
     /// hold up all others.
     pub tls: Option<ServerTls>,
+    /// Whose connections are taken. Not asked here, for the same reason; none: everybody's.
+    pub admission: Option<Arc<Admission>>,
     /// The address the client asked for.
     pub local: Address,
     /// The client's address.
@@ -40,6 +44,7 @@ pub struct TransportStack {
     address: Address,
     keepalive: Option<Keepalive>,
     tls: Option<ServerTls>,
+    admission: Option<Arc<Admission>>,
     backoff: Backoff,
     on_failure: Option<OnFailure>,
 }
@@ -47,12 +52,12 @@ pub struct TransportStack {
 impl TransportStack {
     pub(crate) fn new(listener: Listener, address: Address, keepalive: Option<Keepalive>) -> Self {
         let backoff = Backoff::default();
-        TransportStack { listener, address, keepalive, tls: None, backoff, on_failure: None }
+        let (tls, admission, on_failure) = (None, None, None);
+        TransportStack { listener, address, keepalive, tls, admission, backoff, on_failure }
     }
 
-    pub(crate) fn tls(mut self, tls: Option<ServerTls>) -> Self {
-        self.tls = tls;
-        self
+    pub(crate) fn with(self, tls: Option<ServerTls>, admission: Option<Arc<Admission>>) -> Self {
+        TransportStack { tls, admission, ..self }
     }
 
     /// The address it listens on.
@@ -124,8 +129,7 @@ impl TransportStack {
         let stream = Stream::Tcp(stream);
         self.apply_options(&stream);
         let local = self.local_of(&stream);
-        let tls = self.tls.clone();
-        Accepted { stream, tls, local, remote: Address::canonical(remote) }
+        self.accepted(stream, local, Address::canonical(remote))
     }
 
     #[cfg(unix)]
@@ -135,8 +139,12 @@ impl TransportStack {
         remote: Option<&std::path::Path>,
     ) -> Accepted {
         let remote = Address::Unix(remote.map(Into::into).unwrap_or_default());
-        let (stream, tls) = (Stream::Unix(stream), self.tls.clone());
-        Accepted { stream, tls, local: self.address.clone(), remote }
+        self.accepted(Stream::Unix(stream), self.address.clone(), remote)
+    }
+
+    fn accepted(&self, stream: Stream, local: Address, remote: Address) -> Accepted {
+        let (tls, admission) = (self.tls.clone(), self.admission.clone());
+        Accepted { stream, tls, admission, local, remote }
     }
 
     /// Linux has handed on the options of the listening socket. A failure means that the client

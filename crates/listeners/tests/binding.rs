@@ -20,8 +20,7 @@ fn local() -> Endpoint {
 #[test]
 fn a_taken_port_is_named_and_free_again_when_dropped() {
     let bound = local().bind().unwrap();
-    let again =
-        Endpoint { address: bound.address().clone(), options: Default::default(), tls: None };
+    let again = Endpoint::at(bound.address().clone());
     let error = again.bind().unwrap_err();
     assert_eq!(error.to_string(), format!("address in use: {}", bound.address()));
     drop(bound);

@@ -2,18 +2,20 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
-use millrace_listeners::{Accepted, TransportStack};
-use millrace_tls::ServerTls;
-use millrace_transport::Stream;
+use millrace_listeners::{Accepted, FirstLook, Refusal, TransportStack};
+use millrace_transport::{Address, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::clients::{Clients, TooMany};
+use crate::connection::{self, Entry};
 use crate::counters::{OpenConnection, Tally};
-use crate::{ConnInfo, ServerApp, connection};
+use crate::{ConnInfo, ServerApp, Shutdown};
 
 /// Connections taken from the system's backlog once draining has begun.
 const LAST_ACCEPTS: usize = 4096;
@@ -25,30 +27,39 @@ pub(crate) struct Acceptors<A> {
     pub(crate) tally: Tally,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) limit: usize,
+    pub(crate) clients: Option<Clients>,
     pub(crate) runtimes: Vec<(Handle, AtomicUsize)>,
     pub(crate) complained: Mutex<Option<Instant>>,
 }
 
 impl<A: ServerApp> Acceptors<A> {
-    /// Accepts on one runtime until the server drains.
-    pub(crate) fn run(self: &Arc<Self>, stack: TransportStack, runtime: usize) {
+    /// Accepts on one runtime until the endpoint drains. `alive` is dropped when it has let go of the
+    /// socket.
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        stack: TransportStack,
+        runtime: usize,
+        endpoint: Shutdown,
+        alive: Sender<()>,
+    ) {
         let (this, reporter, acceptor) = (self.clone(), self.clone(), self.tally.acceptor());
-        let mut stack = stack.on_failure(move |error| reporter.report_failure(error));
         let task = async move {
-            let _acceptor = acceptor;
-            let mut draining = pin!(this.tally.shutdown.draining());
+            // Dropped after the stack.
+            let (_alive, _acceptor) = (alive, acceptor);
+            let mut stack = stack.on_failure(move |error| reporter.report_failure(error));
+            let mut draining = pin!(endpoint.draining());
             loop {
                 let accepted = tokio::select! {
                     biased;
                     () = &mut draining => break,
                     accepted = stack.accept() => accepted,
                 };
-                this.take(accepted, runtime);
+                this.take(accepted, runtime, &endpoint);
             }
             // To these the system has said yes already; closing now would reset them.
             for _ in 0..LAST_ACCEPTS {
                 match stack.try_accept() {
-                    Some(accepted) if !this.tally.shutdown.is_cut() => this.take(accepted, runtime),
+                    Some(accepted) if !endpoint.is_cut() => this.take(accepted, runtime, &endpoint),
                     _ => break,
                 }
             }
@@ -58,17 +69,26 @@ impl<A: ServerApp> Acceptors<A> {
         }
     }
 
-    fn take(self: &Arc<Self>, accepted: Accepted, own: usize) {
-        let Accepted { stream, tls, local, remote } = accepted;
-        let Some(open) = self.tally.open(self.limit) else {
+    fn take(self: &Arc<Self>, accepted: Accepted, own: usize, endpoint: &Shutdown) {
+        let Accepted { stream, tls, admission, local, remote } = accepted;
+        let look = admission.as_ref().map_or(Ok(FirstLook::Client), |asked| asked.look(&remote));
+        let look = match look {
+            Ok(look) => look,
+            Err(refusal) => return self.refuse(&remote, refusal),
+        };
+        let Some(mut open) = self.tally.open(self.limit) else {
             let limit = self.limit;
             return self.complain(|| format!("{limit} connections are open, one was closed"));
         };
+        if look == FirstLook::Client && !self.seat(&mut open, &remote) {
+            return;
+        }
         let runtime = self.place(own);
         let (id, accepted) = (ConnInfo::next_id(), Instant::now());
         let counters = self.tally.counters.clone();
         let conn = ConnInfo { id, local, remote, runtime, accepted, tls: None, counters };
-        if let Err(error) = self.spawn(stream, tls, conn, open, own) {
+        let entry = Entry { tls, admission, look, shutdown: endpoint.clone() };
+        if let Err(error) = self.spawn(stream, entry, conn, open, own) {
             self.complain(|| format!("a connection was lost: {error}"));
         }
     }
@@ -76,7 +96,7 @@ impl<A: ServerApp> Acceptors<A> {
     fn spawn(
         self: &Arc<Self>,
         stream: Stream,
-        tls: Option<ServerTls>,
+        entry: Entry,
         conn: ConnInfo,
         open: OpenConnection,
         own: usize,
@@ -84,25 +104,53 @@ impl<A: ServerApp> Acceptors<A> {
         let Some((handle, load)) = self.runtimes.get(conn.runtime) else { return Ok(()) };
         load.fetch_add(1, Ordering::Relaxed);
         let load = Load { acceptors: self.clone(), runtime: conn.runtime };
-        let (app, log) = (self.app.clone(), self.log.clone());
         if conn.runtime == own {
             handle.spawn(async move {
-                let _load = load;
-                connection::serve(app, stream, tls, conn, open, log).await;
+                connection::serve(&load.acceptors, stream, entry, conn, open).await;
             });
             return Ok(());
         }
         let stream = stream.into_std()?;
         handle.spawn(async move {
-            let acceptors = load;
             match Stream::from_std(stream) {
-                Ok(stream) => connection::serve(app, stream, tls, conn, open, log).await,
-                Err(error) => {
-                    acceptors.acceptors.complain(|| format!("a connection was lost: {error}"))
+                Ok(stream) => {
+                    connection::serve(&load.acceptors, stream, entry, conn, open).await;
                 }
+                Err(error) => load.acceptors.complain(|| format!("a connection was lost: {error}")),
             }
         });
         Ok(())
+    }
+
+    /// Finds a place for a connection among those of its client; false, and it is over, if there is none.
+    pub(crate) fn seat(&self, open: &mut OpenConnection, client: &Address) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        match clients.seat(client) {
+            Ok(seat) => {
+                open.seat = seat;
+                true
+            }
+            Err(TooMany) => {
+                open.refused();
+                let most = clients.limit.most;
+                self.complain(|| format!("{client} has {most} connections, one more was closed"));
+                false
+            }
+        }
+    }
+
+    /// Counts a connection that is not taken. A line about it is for those who look for a fault: whoever
+    /// scans addresses would fill the log.
+    fn refuse(&self, remote: &Address, refusal: Refusal) {
+        self.tally.counters.count_refusal();
+        self.note_refusal(remote, &refusal);
+    }
+
+    pub(crate) fn note_refusal(&self, remote: &Address, refusal: &Refusal) {
+        if self.log.enabled(Level::Debug) {
+            let line = format!("a connection from {remote} was not taken: {refusal}");
+            self.log.log(Level::Debug, &format!("service {}: {line}", self.name));
+        }
     }
 
     /// The runtime for a connection: the one that accepted it, unless it has clearly more of

@@ -44,7 +44,7 @@ impl ConnInfo {
     }
 }
 
-fn text_of(payload: Box<dyn Any + Send>) -> String {
+pub(crate) fn text_of(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("unknown").to_owned(),

@@ -77,6 +77,14 @@ impl Bell {
         true
     }
 
+    /// The same without a limit: what is waited for ends by itself.
+    pub(crate) fn wait_until(&self, holds: impl Fn() -> bool) {
+        let mut ends = self.inner.ends.lock();
+        while !holds() {
+            self.inner.changed.wait(&mut ends);
+        }
+    }
+
     /// What is left of the grace.
     pub(crate) fn remaining(&self) -> Duration {
         let grace = self.inner.ends.lock().grace;

@@ -7,35 +7,56 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
+use millrace_listeners::{Admission, FirstLook, Refusal};
 use millrace_tls::ServerTls;
 use millrace_transport::Stream;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use crate::accept::Acceptors;
 use crate::counters::OpenConnection;
 use crate::{ConnInfo, Reached, ServerApp, Shutdown};
 
 /// How long a handshake that has begun may go on once the server drains.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
-/// The task of one connection: does its handshake if there is to be one, serves it, and keeps its
-/// panics to itself.
+/// What has been settled of a connection when it comes in.
+pub(crate) struct Entry {
+    /// How its handshake is to be done, if there is to be one.
+    pub(crate) tls: Option<ServerTls>,
+    /// Who may connect, if not everybody.
+    pub(crate) admission: Option<Arc<Admission>>,
+    /// What the first look at it came to.
+    pub(crate) look: FirstLook,
+    /// How far its endpoint is on its way to the end.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The task of one connection: lets it in, does its handshake if there is to be one, serves it, and keeps
+/// its panics to itself.
 pub(crate) async fn serve<A: ServerApp>(
-    app: Arc<A>,
+    acceptors: &Acceptors<A>,
     stream: Stream,
-    tls: Option<ServerTls>,
+    entry: Entry,
     mut conn: ConnInfo,
     mut open: OpenConnection,
-    log: Arc<dyn Log>,
 ) {
-    let shutdown = open.tally().shutdown.clone();
+    let Entry { tls, admission, look, shutdown } = entry;
+    let log = &*acceptors.log;
     let work = async {
+        let mut stream = stream;
+        if let Some(admission) = admission {
+            // Boxed, like the handshake, so that a connection is small once it has been let in.
+            let admitted = admit(acceptors, &admission, look, &mut stream, &mut conn, &mut open);
+            if !until_drained(&shutdown, Box::pin(admitted)).await.unwrap_or(false) {
+                return;
+            }
+        }
         let stream = match tls {
             None => Some(stream),
-            // Boxed, so that a connection is small once its handshake is done.
-            Some(tls) => Box::pin(handshake(tls, stream, &mut conn, &shutdown, &*log)).await,
+            Some(tls) => Box::pin(handshake(tls, stream, &mut conn, &shutdown, log)).await,
         };
-        process(&app, stream, &conn, &shutdown).await;
+        process(&acceptors.app, stream, &conn, &shutdown).await;
     };
     let ended = Contained { work, cut: shutdown.cut() }.await;
     match ended {
@@ -43,8 +64,52 @@ pub(crate) async fn serve<A: ServerApp>(
         Ended::Done => open.finished(),
         Ended::Panicked(payload) => {
             open.finished();
-            conn.report_panic(payload, &*log);
+            conn.report_panic(payload, log);
         }
+    }
+}
+
+/// Whether a connection is taken, once its client is known.
+async fn admit<A: ServerApp>(
+    acceptors: &Acceptors<A>,
+    admission: &Admission,
+    look: FirstLook,
+    stream: &mut Stream,
+    conn: &mut ConnInfo,
+    open: &mut OpenConnection,
+) -> bool {
+    let proxy = conn.remote.clone();
+    let asked = async {
+        if look == FirstLook::Proxy {
+            if let Some(said) = admission.read_header(stream).await? {
+                (conn.remote, conn.local) = (said.client, said.server);
+            }
+            admission.filter.look_up(&conn.remote)?;
+            if !acceptors.seat(open, &conn.remote) {
+                return Ok(false);
+            }
+        }
+        admission.filter.check(&conn.remote, &conn.local).await?;
+        conn.accepted = Instant::now();
+        Ok(true)
+    };
+    asked.await.unwrap_or_else(|refusal: Refusal| {
+        open.refused();
+        acceptors
+            .note_refusal(if look == FirstLook::Proxy { &proxy } else { &conn.remote }, &refusal);
+        false
+    })
+}
+
+/// What the work comes to, if it does so before the server drains or shortly after.
+async fn until_drained<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    let last_chance = async {
+        shutdown.draining().await;
+        tokio::time::sleep(LAST_HANDSHAKE).await;
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = last_chance => None,
     }
 }
 
@@ -57,20 +122,14 @@ async fn handshake(
     shutdown: &Shutdown,
     log: &dyn Log,
 ) -> Option<Stream> {
-    let last_chance = async {
-        shutdown.draining().await;
-        tokio::time::sleep(LAST_HANDSHAKE).await;
-    };
-    let reason = tokio::select! {
-        done = tls.accept(stream) => match done {
-            Ok((stream, info)) => {
-                conn.tls = Some(Arc::new(info));
-                conn.accepted = Instant::now();
-                return Some(stream);
-            }
-            Err(error) => error.to_string(),
-        },
-        () = last_chance => "the server is draining".to_owned(),
+    let reason = match until_drained(shutdown, tls.accept(stream)).await {
+        Some(Ok((stream, info))) => {
+            conn.tls = Some(Arc::new(info));
+            conn.accepted = Instant::now();
+            return Some(stream);
+        }
+        Some(Err(error)) => error.to_string(),
+        None => "the server is draining".to_owned(),
     };
     if log.enabled(Level::Debug) {
         log.log(Level::Debug, &format!("TLS handshake with {} failed: {reason}", conn.remote));

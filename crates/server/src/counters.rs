@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::clients::Seat;
 use crate::{Bell, Ends, Shutdown};
 
 /// What a service has done so far. Readable at any time, also after its end.
@@ -10,6 +11,7 @@ pub struct Counters {
     acceptors: AtomicUsize,
     accepted: AtomicU64,
     rejected: AtomicU64,
+    refused: AtomicU64,
     panicked: AtomicU64,
     is_draining: AtomicBool,
     finished: AtomicU64,
@@ -32,6 +34,12 @@ impl Counters {
     /// Connections closed at once because too many were open.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed before they were served, because of who their clients are, of how many the client
+    /// has, or of what a proxy said of them.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Panics that were kept to a connection, which ended with it, or to one request of several on a
@@ -73,6 +81,10 @@ impl Counters {
         self.acceptors.load(Ordering::SeqCst) == 0 && self.open() == 0
     }
 
+    pub(crate) fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_panic(&self) {
         self.panicked.fetch_add(1, Ordering::Relaxed);
     }
@@ -91,7 +103,7 @@ impl Tally {
     pub(crate) fn open(&self, limit: usize) -> Option<OpenConnection> {
         let before = self.counters.open.fetch_add(1, Ordering::SeqCst);
         // Dropped on the way out, this counts it back.
-        let mut open = OpenConnection { tally: self.clone(), end: End::Rejected };
+        let mut open = OpenConnection { tally: self.clone(), end: End::Rejected, seat: None };
         if before >= limit {
             return None;
         }
@@ -116,6 +128,7 @@ impl Tally {
 
 enum End {
     Rejected,
+    Refused,
     Cut,
     Finished,
 }
@@ -124,15 +137,20 @@ enum End {
 pub(crate) struct OpenConnection {
     tally: Tally,
     end: End,
+    /// Its place among those of its client.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl OpenConnection {
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(crate) fn refused(&mut self) {
+        self.end = End::Refused;
     }
 
+    /// It ended by itself; what has been refused stays so.
     pub(crate) fn finished(&mut self) {
-        self.end = End::Finished;
+        if !matches!(self.end, End::Refused) {
+            self.end = End::Finished;
+        }
     }
 }
 
@@ -141,6 +159,7 @@ impl Drop for OpenConnection {
         let Tally { counters, shutdown, .. } = &self.tally;
         match self.end {
             End::Rejected => counters.rejected.fetch_add(1, Ordering::Relaxed),
+            End::Refused => counters.refused.fetch_add(1, Ordering::Relaxed),
             End::Cut => counters.cut.fetch_add(1, Ordering::SeqCst),
             End::Finished if shutdown.is_draining() => {
                 counters.finished.fetch_add(1, Ordering::SeqCst)

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::RuntimeOptions;
+use crate::affinity::Places;
 
 /// A thread with a runtime of its own.
 pub(crate) struct IsolatedThread {
@@ -16,7 +17,11 @@ pub(crate) struct IsolatedThread {
 }
 
 impl IsolatedThread {
-    pub(crate) fn start(options: &RuntimeOptions, index: usize) -> io::Result<(Self, Handle)> {
+    pub(crate) fn start(
+        options: &RuntimeOptions,
+        index: usize,
+        places: Option<Places>,
+    ) -> io::Result<(Self, Handle)> {
         let (options, name) = (options.clone(), format!("{}-{index}", options.name));
         let (stop, stopped) = oneshot::channel::<()>();
         let (alive, ended) = channel();
@@ -24,13 +29,14 @@ impl IsolatedThread {
         Builder::new().name(name).spawn(move || {
             // Dropped last, when the runtime and all it held are gone.
             let _alive = alive;
+            places.iter().for_each(|places| places.take(index));
             if let Some(hook) = &options.on_thread_start {
                 hook();
             }
             let builder = tokio::runtime::Builder::new_current_thread();
             // The runtime's other threads, which resolve names, are counted on from the last
             // that serves.
-            let runtime = match options.build(builder, options.threads) {
+            let runtime = match options.build(builder, options.threads, places) {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };

@@ -5,15 +5,17 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
-use millrace_listeners::{BindError, Bound, Endpoint, TransportStack};
+use millrace_listeners::{BindError, Endpoint};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
+use crate::clients::Clients;
 use crate::counters::Tally;
+use crate::endpoints::{Listening, Stacks};
 use crate::runtime::{LAST_WORDS, Runtimes};
-use crate::{Counters, RuntimeOptions, ServerApp, Service, ServiceContext};
+use crate::{ClientLimit, Counters, Endpoints, RuntimeOptions, ServerApp, Service, ServiceContext};
 
 /// Connections a service serves at once, unless told otherwise.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -25,16 +27,17 @@ pub struct ListeningService<A: ServerApp> {
     endpoints: Vec<Endpoint>,
     options: RuntimeOptions,
     max_connections: Option<usize>,
+    client_limit: Option<ClientLimit>,
     counters: Arc<Counters>,
-    bound: Vec<Bound>,
+    listening: Arc<Listening<A>>,
     running: Option<Running<A>>,
 }
 
-struct Running<A> {
+struct Running<A: ServerApp> {
     runtimes: Runtimes,
     acceptors: Arc<Acceptors<A>>,
-    /// Stacks that do not accept yet, and the runtime of each.
-    stacks: Vec<(usize, TransportStack)>,
+    /// Stacks that do not accept yet.
+    stacks: Stacks,
     log: Arc<dyn Log>,
 }
 
@@ -52,8 +55,9 @@ impl<A: ServerApp> ListeningService<A> {
             endpoints,
             options: runtime,
             max_connections: Some(MAX_CONNECTIONS),
+            client_limit: None,
             counters: Arc::default(),
-            bound: Vec::new(),
+            listening: Listening::new(),
             running: None,
         }
     }
@@ -65,15 +69,16 @@ impl<A: ServerApp> ListeningService<A> {
         self
     }
 
-    fn stacks(&self, handles: &[Handle]) -> io::Result<Vec<(usize, TransportStack)>> {
-        let mut stacks = Vec::with_capacity(handles.len() * self.bound.len());
-        for (runtime, handle) in handles.iter().enumerate() {
-            let _inside = handle.enter();
-            for bound in &self.bound {
-                stacks.push((runtime, bound.stack()?));
-            }
-        }
-        Ok(stacks)
+    /// The same with a bound on the connections of each client.
+    #[must_use]
+    pub fn client_limit(mut self, limit: Option<ClientLimit>) -> Self {
+        self.client_limit = limit;
+        self
+    }
+
+    /// What changes its endpoints while it runs.
+    pub fn endpoints(&self) -> Endpoints {
+        self.listening.endpoints()
     }
 
     /// Runs the app's hook on each runtime and waits for it.
@@ -100,15 +105,14 @@ impl<A: ServerApp> Service for ListeningService<A> {
     }
 
     fn bind(&mut self) -> Result<Vec<Address>, BindError> {
-        self.bound = self.endpoints.iter().map(Endpoint::bind).collect::<Result<_, _>>()?;
-        Ok(self.bound.iter().map(|bound| bound.address().clone()).collect())
+        self.listening.bind(&self.endpoints)
     }
 
     fn launch(&mut self, context: &ServiceContext) -> io::Result<()> {
         let runtimes = Runtimes::start(&self.options)?;
-        let stacks = self.stacks(runtimes.handles())?;
+        let stacks = self.listening.stacks(runtimes.handles())?;
         self.tell_app(runtimes.handles())?;
-        let ServiceContext { shutdown, log, bell } = context.clone();
+        let ServiceContext { shutdown, log, bell, .. } = context.clone();
         let counters = self.counters.clone();
         let acceptors = Arc::new(Acceptors {
             name: self.name.clone(),
@@ -116,6 +120,7 @@ impl<A: ServerApp> Service for ListeningService<A> {
             tally: Tally { counters, shutdown, bell },
             log: log.clone(),
             limit: self.max_connections.unwrap_or(usize::MAX),
+            clients: self.client_limit.map(Clients::new),
             runtimes: runtimes.handles().iter().map(|h| (h.clone(), AtomicUsize::new(0))).collect(),
             complained: Mutex::new(None),
         });
@@ -125,13 +130,11 @@ impl<A: ServerApp> Service for ListeningService<A> {
 
     fn accept(&mut self) {
         let Some(running) = &mut self.running else { return };
-        for (runtime, stack) in running.stacks.drain(..) {
-            running.acceptors.run(stack, runtime);
-        }
+        self.listening.accept(&running.acceptors, std::mem::take(&mut running.stacks));
     }
 
     fn unbind(&mut self) {
-        self.bound.clear();
+        self.listening.unbind();
     }
 
     fn stop(&mut self, limit: Duration) {

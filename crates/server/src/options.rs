@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use millrace_error::{Log, NoLog};
 
+use crate::Observer;
+
 /// How a server runs.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -10,11 +12,13 @@ pub struct ServerOptions {
     pub grace: Duration,
     /// Where log lines go.
     pub log: Arc<dyn Log>,
+    /// Is told when the state of a service changes. Default: nobody.
+    pub observer: Option<Observer>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        ServerOptions { grace: Duration::from_secs(30), log: Arc::new(NoLog) }
+        ServerOptions { grace: Duration::from_secs(30), log: Arc::new(NoLog), observer: None }
     }
 }
 

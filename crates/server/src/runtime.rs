@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::Cpus;
+use crate::affinity::Places;
 use crate::isolated::IsolatedThread;
 
 /// What ends after the grace ends within this time, or is left behind.
@@ -35,12 +37,14 @@ pub struct RuntimeOptions {
     pub name: String,
     /// Called at the start of each thread.
     pub on_thread_start: Option<ThreadHook>,
+    /// Which processors they run on.
+    pub cpus: Cpus,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
         let (kind, name) = (RuntimeKind::Stealing, String::from("millrace"));
-        RuntimeOptions { threads: 1, kind, name, on_thread_start: None }
+        RuntimeOptions { threads: 1, kind, name, on_thread_start: None, cpus: Cpus::Any }
     }
 }
 
@@ -53,16 +57,23 @@ impl fmt::Debug for RuntimeOptions {
 
 impl RuntimeOptions {
     /// Finishes a builder: what both kinds have in common.
-    pub(crate) fn build(&self, mut builder: Builder, first: usize) -> io::Result<Runtime> {
+    pub(crate) fn build(
+        &self,
+        mut builder: Builder,
+        first: usize,
+        places: Option<Places>,
+    ) -> io::Result<Runtime> {
         let (name, next) = (self.name.clone(), AtomicUsize::new(first));
         builder
             .enable_all()
             .thread_name_fn(move || format!("{name}-{}", next.fetch_add(1, Ordering::Relaxed)))
             // They resolve names; hundreds of them at once would not do it any faster.
             .max_blocking_threads(64);
-        if let Some(hook) = self.on_thread_start.clone() {
-            builder.on_thread_start(move || hook());
-        }
+        let hook = self.on_thread_start.clone();
+        builder.on_thread_start(move || {
+            places.iter().for_each(Places::take_by_name);
+            hook.iter().for_each(|hook| hook());
+        });
         builder.build()
     }
 }
@@ -77,18 +88,19 @@ pub(crate) struct Runtimes {
 impl Runtimes {
     pub(crate) fn start(options: &RuntimeOptions) -> io::Result<Self> {
         let threads = options.threads.max(1);
+        let places = Places::of(&options.cpus, threads)?;
         let mut runtimes = Runtimes { handles: Vec::new(), stealing: None, isolated: Vec::new() };
         match options.kind {
             RuntimeKind::Stealing => {
                 let mut builder = Builder::new_multi_thread();
                 builder.worker_threads(threads);
-                let runtime = options.build(builder, 0)?;
+                let runtime = options.build(builder, 0, places)?;
                 runtimes.handles.push(runtime.handle().clone());
                 runtimes.stealing = Some(runtime);
             }
             RuntimeKind::Isolated => {
                 for index in 0..threads {
-                    let (thread, handle) = IsolatedThread::start(options, index)?;
+                    let (thread, handle) = IsolatedThread::start(options, index, places.clone())?;
                     runtimes.isolated.push(thread);
                     runtimes.handles.push(handle);
                 }

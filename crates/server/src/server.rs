@@ -2,21 +2,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_error::Level;
+use millrace_error::{Level, Log};
 use millrace_transport::Address;
 use parking_lot::{Condvar, Mutex};
 
 use crate::runtime::LAST_WORDS;
+use crate::slots::Slots;
 use crate::{
-    Bell, CloseReport, Counters, ServerOptions, Service, ServiceContext, Shutdown, ShutdownTrigger,
-    StartError,
+    Bell, CloseReport, Counters, Observer, ServerOptions, Service, ServiceId, ServiceState,
+    Shutdown, ShutdownTrigger, StartError,
 };
 
 /// Runs services: binds and starts them together, and ends them together. Dropped, it closes
 /// without a grace. Its methods may be called from several threads.
 pub struct Server {
     grace: Duration,
-    context: ServiceContext,
+    log: Arc<dyn Log>,
+    observer: Option<Observer>,
+    bell: Bell,
     trigger: ShutdownTrigger,
     counters: Mutex<Vec<(String, Arc<Counters>)>>,
     life: Mutex<Life>,
@@ -24,8 +27,9 @@ pub struct Server {
 }
 
 enum Life {
-    New(Vec<Box<dyn Service>>),
-    Running(Vec<Box<dyn Service>>),
+    New(Slots),
+    Starting,
+    Running(Slots),
     Closing,
     Closed(CloseReport),
 }
@@ -33,47 +37,81 @@ enum Life {
 impl Server {
     /// A server without services.
     pub fn new(options: ServerOptions) -> Self {
-        let (trigger, shutdown) = Shutdown::new();
-        let context = ServiceContext { shutdown, log: options.log, bell: Bell::default() };
+        let (trigger, _) = Shutdown::new();
         Server {
             grace: options.grace,
-            context,
+            log: options.log,
+            observer: options.observer,
+            bell: Bell::default(),
             trigger,
             counters: Mutex::default(),
-            life: Mutex::new(Life::New(Vec::new())),
+            life: Mutex::new(Life::New(Slots::default())),
             closed: Condvar::new(),
         }
     }
 
     /// Adds a service to be started with the others.
-    pub fn add_service(&self, service: Box<dyn Service>) -> Result<(), StartError> {
+    pub fn add_service(&self, service: Box<dyn Service>) -> Result<ServiceId, StartError> {
         match &mut *self.life.lock() {
-            Life::New(services) => {
+            Life::New(slots) => {
                 self.counters.lock().push((service.name().to_owned(), service.counters()));
-                services.push(service);
-                Ok(())
+                Ok(slots.add(service, self.observer.clone(), &self.bell))
             }
             other => Err(other.refusal()),
         }
     }
 
-    /// Binds every endpoint of every service, then starts them. Says where each is bound, by
-    /// service, in the order they were added. After a failure nothing is bound or running, and
-    /// it may be called again.
+    /// Has `service` start when `on` is ready, and stop before it.
+    pub fn add_dependency(&self, service: ServiceId, on: ServiceId) -> Result<(), StartError> {
+        match &mut *self.life.lock() {
+            Life::New(slots) => slots.connect(service, on),
+            other => Err(other.refusal()),
+        }
+    }
+
+    /// Binds every endpoint of every service, then starts them, each when those it depends on are
+    /// ready, and waits until all are. Says where each is bound, by service, in the order they were
+    /// added. After a failure nothing is bound or running, and it may be called again. `close` ends
+    /// the wait.
     pub fn start(&self) -> Result<Vec<Vec<Address>>, StartError> {
-        let mut life = self.life.lock();
-        let Life::New(services) = &mut *life else { return Err(life.refusal()) };
-        let bound = match bring_up(services, &self.context) {
-            Ok(bound) => bound,
-            Err(error) => {
-                services.iter_mut().for_each(|service| service.unbind());
-                services.iter_mut().for_each(|service| service.stop(LAST_WORDS));
-                return Err(error);
+        let mut slots = {
+            let mut life = self.life.lock();
+            match &mut *life {
+                Life::New(slots) => {
+                    let slots = std::mem::take(slots);
+                    *life = Life::Starting;
+                    slots
+                }
+                other => return Err(other.refusal()),
             }
         };
-        services.iter_mut().for_each(|service| service.accept());
-        *life = Life::Running(std::mem::take(services));
-        Ok(bound)
+        let started = self.bring_up(&mut slots);
+        *self.life.lock() = match started {
+            Ok(_) => Life::Running(slots),
+            Err(_) => Life::New(slots),
+        };
+        self.closed.notify_all();
+        started
+    }
+
+    /// Has a start that waits for services fail, and every later one: the first half of `close`, for
+    /// those who must not block.
+    pub fn give_up_start(&self) {
+        self.trigger.drain();
+        self.bell.ring();
+    }
+
+    fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
+        let is_closing = || self.trigger.shutdown().is_draining();
+        let started = slots.bind().and_then(|bound| {
+            slots.launch(&self.log, &self.bell)?;
+            slots.accept(&self.bell, is_closing)?;
+            Ok(bound)
+        });
+        if started.is_err() {
+            slots.give_up(&self.bell);
+        }
+        started
     }
 
     /// How long `close` should wait for connections where nobody says otherwise.
@@ -83,7 +121,16 @@ impl Server {
 
     /// How far the server is on its way to the end.
     pub fn shutdown(&self) -> &Shutdown {
-        &self.context.shutdown
+        self.trigger.shutdown()
+    }
+
+    /// The state of each service, in the order they were added; none while the server starts or stops
+    /// them, of which the observer is told.
+    pub fn states(&self) -> Vec<ServiceState> {
+        match &*self.life.lock() {
+            Life::New(slots) | Life::Running(slots) => slots.states(),
+            Life::Starting | Life::Closing | Life::Closed(_) => Vec::new(),
+        }
     }
 
     /// What each service counts, by name, in the order they were added.
@@ -100,41 +147,47 @@ impl Server {
 
     /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
     pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
-        self.context.bell.shorten(delay, grace);
+        self.bell.shorten(delay, grace);
         let mut life = self.life.lock();
-        let services = loop {
+        let slots = loop {
             match &mut *life {
                 Life::Closed(report) => return *report,
                 Life::Closing => self.closed.wait(&mut life),
+                Life::Starting => {
+                    self.give_up_start();
+                    self.closed.wait(&mut life);
+                }
                 Life::New(_) => {
                     self.trigger.cut();
                     *life = Life::Closed(CloseReport::default());
                 }
-                Life::Running(services) => break std::mem::take(services),
+                Life::Running(slots) => break std::mem::take(slots),
             }
         };
         *life = Life::Closing;
         drop(life);
-        let report = self.bring_down(services);
+        let report = self.bring_down(slots);
         *self.life.lock() = Life::Closed(report);
         self.closed.notify_all();
         report
     }
 
-    fn bring_down(&self, mut services: Vec<Box<dyn Service>>) -> CloseReport {
-        let (bell, counters) = (&self.context.bell, self.counters());
-        let is_quiet = || counters.iter().all(|(_, counters)| counters.is_quiet());
+    fn bring_down(&self, mut slots: Slots) -> CloseReport {
+        let (bell, counters) = (&self.bell, self.counters());
         bell.wait_for_delay();
         counters.iter().for_each(|(_, counters)| counters.drain());
         self.trigger.drain();
-        services.iter_mut().for_each(|service| service.unbind());
-        let quiet = bell.wait(is_quiet);
-        self.trigger.cut();
-        if !quiet && !bell.wait_for(LAST_WORDS, is_quiet) {
-            self.context.log.log(Level::Warn, "connections did not end at the end of the grace");
+        for wave in slots.waves_down() {
+            slots.drain(&wave);
+            let quiet = bell.wait(|| slots.are_quiet(&wave));
+            slots.cut(&wave);
+            let late = !quiet && !bell.wait_for(LAST_WORDS, || slots.are_quiet(&wave));
+            if late && slots.count_open(&wave) > 0 {
+                self.log.log(Level::Warn, "connections did not end at the end of the grace");
+            }
+            slots.stop(&wave, bell.remaining().max(LAST_WORDS));
         }
-        let limit = bell.remaining().max(LAST_WORDS);
-        services.iter_mut().for_each(|service| service.stop(limit));
+        self.trigger.cut();
         CloseReport {
             requests: counters.iter().map(|(_, each)| each.requests()).sum(),
             connections: counters.iter().map(|(_, each)| each.connections()).sum(),
@@ -151,7 +204,7 @@ impl Drop for Server {
 impl Life {
     fn refusal(&self) -> StartError {
         match self {
-            Life::New(_) | Life::Running(_) => StartError::Started,
+            Life::New(_) | Life::Starting | Life::Running(_) => StartError::Started,
             Life::Closing | Life::Closed(_) => StartError::Closed,
         }
     }
@@ -161,18 +214,4 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("shutdown", self.shutdown()).finish_non_exhaustive()
     }
-}
-
-fn bring_up(
-    services: &mut [Box<dyn Service>],
-    context: &ServiceContext,
-) -> Result<Vec<Vec<Address>>, StartError> {
-    let bound = services.iter_mut().map(|service| service.bind());
-    let bound = bound.collect::<Result<_, _>>().map_err(StartError::Bind)?;
-    for service in services {
-        if let Err(io) = service.launch(context) {
-            return Err(StartError::Runtime { service: service.name().to_owned(), io });
-        }
-    }
-    Ok(bound)
 }

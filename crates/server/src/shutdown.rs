@@ -1,10 +1,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -25,6 +26,8 @@ pub struct ShutdownTrigger {
 struct State {
     draining: Milestone,
     cut: Milestone,
+    /// Those that come as far as this one at least.
+    children: Mutex<Vec<Weak<State>>>,
 }
 
 #[derive(Default)]
@@ -38,6 +41,24 @@ impl Shutdown {
     pub fn new() -> (ShutdownTrigger, Shutdown) {
         let shutdown = Shutdown { state: Arc::default() };
         (ShutdownTrigger { shutdown: shutdown.clone() }, shutdown)
+    }
+
+    /// One that can be moved on by itself, and that comes as far as this one at least.
+    pub fn child(&self) -> (ShutdownTrigger, Shutdown) {
+        let (trigger, shutdown) = Shutdown::new();
+        {
+            let mut children = self.state.children.lock();
+            children.retain(|child| child.strong_count() > 0);
+            children.push(Arc::downgrade(&shutdown.state));
+        }
+        // Whoever reaches one from here on sees the child; what was reached before is seen here.
+        if self.is_draining() {
+            trigger.drain();
+        }
+        if self.is_cut() {
+            trigger.cut();
+        }
+        (trigger, shutdown)
     }
 
     /// Whether connections should end at the next chance: the response being sent is the last,
@@ -72,18 +93,28 @@ impl fmt::Debug for Shutdown {
 impl ShutdownTrigger {
     /// Begins to drain.
     pub fn drain(&self) {
-        self.shutdown.state.draining.reach();
+        self.shutdown.state.reach(|state| &state.draining);
     }
 
     /// Ends the grace, and draining with it.
     pub fn cut(&self) {
         self.drain();
-        self.shutdown.state.cut.reach();
+        self.shutdown.state.reach(|state| &state.cut);
     }
 
     /// What it moves.
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
+    }
+}
+
+impl State {
+    fn reach(&self, milestone: fn(&State) -> &Milestone) {
+        milestone(self).reach();
+        let children = self.children.lock().clone();
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.reach(milestone);
+        }
     }
 }
 
@@ -170,6 +201,22 @@ mod tests {
                 task.await.unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_child_goes_ahead_by_itself_and_never_stays_behind() {
+        let (trigger, parent) = Shutdown::new();
+        let (own, child) = parent.child();
+        let (_other, other) = parent.child();
+        own.drain();
+        assert!(child.is_draining() && !parent.is_draining() && !other.is_draining());
+        trigger.drain();
+        assert!(other.is_draining() && !child.is_cut());
+        trigger.cut();
+        assert!(child.is_cut() && other.is_cut() && parent.child().1.is_cut());
+        drop((other, _other));
+        let _third = parent.child();
+        assert_eq!(parent.state.children.lock().len(), 2);
     }
 
     #[tokio::test]

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use common::*;
 use millrace_error::{Level, Log};
+use millrace_listeners::{Admission, ConnectionFilter, Others, ProxyProtocol};
 use millrace_server::*;
 use millrace_test_certs::{Authority, Issued};
 use millrace_tls::{CertificateOptions, ServerTls, ServerTlsOptions};
+use millrace_transport::Networks;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -156,4 +158,48 @@ fn a_handshake_that_has_not_ended_does_not_hold_up_the_end_of_the_server() {
     eventually(|| secure.counters().open() == 1);
     let report = secure.server.close(Duration::from_millis(50));
     assert_eq!(report, connections(0, 1));
+}
+
+#[test]
+fn what_a_proxy_says_comes_before_the_handshake_and_a_refusal_too() {
+    let ca = Authority::new("ca");
+    let Issued { cert_pem, key_pem } = ca.issue(&["a.test"]);
+    let tls = ServerTls::new(ServerTlsOptions {
+        certificates: vec![CertificateOptions { names: Vec::new(), cert_pem, key_pem }],
+        ..Default::default()
+    });
+    let mut loopback = Networks::default();
+    loopback.add("loopback").unwrap();
+    let proxies = ProxyProtocol {
+        from: loopback.clone(),
+        others: Others::Refuse,
+        timeout: Duration::from_secs(10),
+    };
+    let with = |proxy_protocol, deny| {
+        let filter = ConnectionFilter { deny, ..ConnectionFilter::default() };
+        let mut endpoint = tcp("127.0.0.1:0").tls(tls.as_ref().unwrap().clone());
+        endpoint.admission = Some(Arc::new(Admission { proxy_protocol, filter }));
+        endpoint
+    };
+    let endpoints = vec![with(Some(proxies), Networks::default()), with(None, loopback)];
+    let server = Server::new(ServerOptions::default());
+    server.add_service(service(&Arc::default(), RuntimeKind::Stealing, endpoints)).unwrap();
+    let bound = server.start().unwrap().remove(0);
+
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&ca.ca_pem).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut plain = TcpStream::connect(bound[0].socket_addr().unwrap()).unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    plain.write_all(b"PROXY TCP6 2001:db8::1 ::1 5 443\r\n").unwrap();
+    let name = ServerName::try_from("a.test").unwrap();
+    let session = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut client = StreamOwned::new(session, plain);
+    assert_eq!(ask(&mut client, "remote"), "[2001:db8::1]:5");
+    assert_eq!(ask(&mut client, "sni"), "a.test");
+
+    // Refused without a handshake: not a byte comes back, not even of an alert.
+    let mut refused = TcpStream::connect(bound[1].socket_addr().unwrap()).unwrap();
+    refused.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(refused.read(&mut [0; 16]).unwrap(), 0);
 }

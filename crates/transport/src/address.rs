@@ -9,7 +9,8 @@ use std::str::FromStr;
 pub enum Address {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A Unix socket. The path is empty at the end that was never bound: a client's.
+    /// A Unix socket. The path is empty at the end that was never bound: a client's. One that begins
+    /// with a zero is a name without a file (Linux, "abstract"), in text `@name`.
     Unix(PathBuf),
 }
 
@@ -28,7 +29,10 @@ impl Address {
     pub fn host(&self) -> Cow<'_, str> {
         match self {
             Address::Ip(address) => Cow::Owned(address.ip().to_string()),
-            Address::Unix(path) => path.to_string_lossy(),
+            Address::Unix(path) => match self.abstract_name() {
+                Some(name) => Cow::Owned(format!("@{name}")),
+                None => path.to_string_lossy(),
+            },
         }
     }
 
@@ -50,6 +54,12 @@ impl Address {
         }
     }
 
+    /// The name of a Unix socket that has no file.
+    pub fn abstract_name(&self) -> Option<Cow<'_, str>> {
+        let name = self.path()?.as_os_str().as_encoded_bytes().strip_prefix(b"\0")?;
+        Some(String::from_utf8_lossy(name))
+    }
+
     /// The path of a Unix socket.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -69,18 +79,18 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(address) => fmt::Display::fmt(address, f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Unix(_) => write!(f, "unix:{}", self.host()),
         }
     }
 }
 
-/// A text that is no address: neither `ip:port`, `[ipv6]:port` nor `unix:/path`.
+/// A text that is no address: neither `ip:port`, `[ipv6]:port`, `unix:/path` nor `unix:@name`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidAddress(String);
 
 impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an address (ip:port, [ipv6]:port or unix:/path): {}", self.0)
+        write!(f, "not an address (ip:port, [ipv6]:port, unix:/path or unix:@name): {}", self.0)
     }
 }
 
@@ -92,7 +102,11 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let invalid = || InvalidAddress(text.to_owned());
         match text.strip_prefix("unix:") {
-            Some("") => Err(invalid()),
+            Some("" | "@") => Err(invalid()),
+            Some(text) if text.contains('\0') => Err(invalid()),
+            Some(text) if text.starts_with('@') => {
+                Ok(Address::Unix(format!("\0{}", &text[1..]).into()))
+            }
             Some(path) => Ok(Address::Unix(path.into())),
             None => text.parse().map(Address::Ip).map_err(|_| invalid()),
         }
@@ -105,10 +119,19 @@ mod tests {
 
     #[test]
     fn text_and_address_lead_to_each_other() {
-        for text in ["127.0.0.1:80", "[::1]:443", "unix:/run/app.sock"] {
+        for text in ["127.0.0.1:80", "[::1]:443", "unix:/run/app.sock", "unix:@app"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["", "localhost", "127.0.0.1", "::1:80:", "unix:", "1.2.3.4:70000"] {
+        for text in [
+            "",
+            "localhost",
+            "127.0.0.1",
+            "::1:80:",
+            "unix:",
+            "unix:@",
+            "unix:/a\0",
+            "1.2.3.4:70000",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
@@ -119,6 +142,10 @@ mod tests {
         assert_eq!((&*ip.host(), ip.port(), ip.path()), ("::1", Some(443), None));
         let unix: Address = "unix:/a".parse().unwrap();
         assert_eq!((&*unix.host(), unix.port(), unix.path()), ("/a", None, Some(Path::new("/a"))));
+        assert_eq!(unix.abstract_name(), None);
+        let name: Address = "unix:@a".parse().unwrap();
+        assert_eq!((&*name.host(), name.path()), ("@a", Some(Path::new("\0a"))));
+        assert_eq!(name.abstract_name().as_deref(), Some("a"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod address;
 mod io;
 mod memory;
+mod networks;
 mod options;
 mod quiet;
 mod refusal;
@@ -16,6 +17,7 @@ pub mod unix;
 
 pub use address::{Address, InvalidAddress};
 pub use memory::MemoryStream;
+pub use networks::{InvalidNetwork, Networks};
 pub use options::{Keepalive, SocketOptions};
 pub use quiet::Quiet;
 pub use refusal::is_handshake_refusal;

@@ -47,6 +47,9 @@ pub struct SocketOptions {
     pub ipv6_only: Option<bool>,
     /// Lets several processes listen on the same address.
     pub reuse_port: bool,
+    /// Clients that may send data with their SYN (TCP Fast Open, RFC 7413) and are not known to be who
+    /// they say yet, at most. None: nobody may.
+    pub fast_open: Option<u32>,
     /// Size of the system's receive buffer, in bytes.
     pub recv_buffer: Option<usize>,
     /// Size of the system's send buffer, in bytes.
@@ -60,6 +63,7 @@ impl Default for SocketOptions {
             keepalive: None,
             ipv6_only: None,
             reuse_port: false,
+            fast_open: None,
             recv_buffer: None,
             send_buffer: None,
         }

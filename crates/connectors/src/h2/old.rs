@@ -58,7 +58,7 @@ mod tests {
     use crate::{PeerAddress, PeerOptions};
 
     fn key(port: u16) -> PeerKey {
-        PeerKey::new(&PeerAddress::host("a", port), &PeerOptions::default())
+        PeerKey::new(&PeerAddress::host("a", port), &PeerOptions::default(), None)
     }
 
     #[tokio::test(start_paused = true)]

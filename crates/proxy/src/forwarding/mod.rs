@@ -7,10 +7,9 @@
 mod chain;
 mod element;
 mod fields;
-mod networks;
 mod node;
 
-pub use networks::{InvalidNetwork, Networks};
+pub use millrace_transport::{InvalidNetwork, Networks};
 
 pub(crate) use chain::Chain;
 pub(crate) use fields::{add_via, forward};

@@ -22,6 +22,8 @@ pub struct Echo {
     pub stubborn: bool,
     pub cleanups: AtomicUsize,
     pub starts: AtomicUsize,
+    /// How often it began to wait for a piece.
+    pub waits: AtomicUsize,
 }
 
 impl ServerApp for Echo {
@@ -32,6 +34,7 @@ impl ServerApp for Echo {
         shutdown: &Shutdown,
     ) -> Option<Stream> {
         let mut buf = [0; 1024];
+        self.waits.fetch_add(1, Ordering::SeqCst);
         let read = tokio::select! {
             read = stream.read(&mut buf) => read.ok()?,
             () = shutdown.draining(), if !self.stubborn => return None,
@@ -91,7 +94,7 @@ pub fn connections(finished: u64, cut: u64) -> CloseReport {
 pub const KINDS: [RuntimeKind; 2] = [RuntimeKind::Stealing, RuntimeKind::Isolated];
 
 pub fn runtime(kind: RuntimeKind) -> RuntimeOptions {
-    RuntimeOptions { threads: 2, kind, name: "echo".into(), on_thread_start: None }
+    RuntimeOptions { threads: 2, kind, name: "echo".into(), ..RuntimeOptions::default() }
 }
 
 pub fn tcp(address: &str) -> Endpoint {

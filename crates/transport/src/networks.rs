@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use millrace_transport::Address;
+use crate::Address;
 
 /// A set of addresses: networks of both families, and clients on Unix sockets or not.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,12 @@ export class Complaints {
   #passed = 0
   #dropped = 0
   #window: NodeJS.Timeout | undefined
+  readonly #what: string
+
+  /** `what` fails: for the line about those that were not logged. */
+  constructor(what: string) {
+    this.#what = what
+  }
 
   add(log: (line: string) => void, line: string): void {
     this.#window ??= setTimeout(() => this.#next(log), WINDOW_MS).unref()
@@ -20,7 +26,7 @@ export class Complaints {
   }
 
   #next(log: (line: string) => void): void {
-    if (this.#dropped > 0) log(`${this.#dropped} more failures of sniCallback were not logged`)
+    if (this.#dropped > 0) log(`${this.#dropped} more failures of ${this.#what} were not logged`)
     this.#window = undefined
     this.#passed = 0
     this.#dropped = 0
