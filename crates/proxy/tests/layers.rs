@@ -30,7 +30,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Runs services together: where each is bound.
 fn run(services: Vec<Box<dyn Service>>) -> (Server, Vec<SocketAddr>) {
     let server = Server::new(ServerOptions::default());
-    services.into_iter().for_each(|service| server.add_service(service).unwrap());
+    for service in services {
+        server.add_service(service).unwrap();
+    }
     let bound = server.start().unwrap();
     let addresses = bound.iter().map(|of_one| of_one[0].socket_addr().unwrap());
     let addresses = addresses.collect();
