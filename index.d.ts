@@ -9,6 +9,17 @@ export declare class NativeConnectionCheck {
   answer(question: number, isTaken?: boolean | undefined | null): void
 }
 
+/** Sends requests on a runtime of its own. */
+export declare class NativeConnector {
+  constructor(options: NativeConnectorOptions)
+  /** Sends a request, with a body that is whole, is fed, or is none. @throws when it is closed */
+  request(options: NativeConnectorRequest, feed?: NativeFeed | undefined | null): NativeSubrequest
+  /** The connections to peers. */
+  stats(): NativePoolStats
+  /** Ends all requests and connections. */
+  close(): void
+}
+
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
   /** `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own. */
@@ -24,6 +35,8 @@ export declare class NativeCrossing {
    * phase's to keep.
    */
   body(slot: number): Buffer | null
+  /** The next piece of the body of the request that has this slot, for an app. Never rejects. */
+  bodyPiece(slot: number): Promise<NativePiece>
   /** Counters. */
   stats(): CrossingStats
 }
@@ -43,6 +56,17 @@ export declare class NativeDial {
    * or `CONNECT_FAILED`.
    */
   refuse(code: string, message: string): void
+}
+
+/** The body of a request that comes piece by piece. */
+export declare class NativeFeed {
+  constructor()
+  /** Gives a piece; settles with true when there is room for another, with false if nobody wants one. */
+  write(data: Buffer): Promise<boolean>
+  /** All has been given. */
+  finish(): void
+  /** The rest will not come. */
+  abort(): void
 }
 
 /** A proxy for one request. */
@@ -104,6 +128,10 @@ export declare class NativeServer {
   backgroundEnded(service: number, run: number, error?: string | undefined | null): void
   /** Has a start that waits for services end. */
   giveUpStart(): void
+  /** Adds a service that passes connections on to a peer; its number. */
+  addTcpProxy(peer: number, options: NativeTcpOptions): number
+  /** Adds a service whose connections go to the app of this number; its number. */
+  addTcpApp(crossing: NativeCrossing, app: number, maxQueued: number, options: NativeTcpOptions): number
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
   addEndpoint(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): number
   /** The same for a service that runs: it listens from now on. A failure is in the result. */
@@ -122,6 +150,27 @@ export declare class NativeServer {
   stats(): Array<NativeServiceStats>
 }
 
+/** A connection of an app. */
+export declare class NativeStream {
+  /** Takes a connection that was offered. @throws where somebody has */
+  constructor(crossing: NativeCrossing, id: number)
+  /** The next bytes. Never rejects. */
+  read(): Promise<NativePiece>
+  /** Writes bytes; settles when the system has taken them. Never rejects. */
+  write(data: Buffer): Promise<NativePiece>
+  /** Ends this side. Never rejects. */
+  end(): Promise<NativePiece>
+  /**
+   * Settles when the server begins to close, with true; with false where the connection has
+   * ended before.
+   */
+  draining(): Promise<boolean>
+  /** Ends it at once, by a reset or as the system closes it. */
+  destroy(reset: boolean): void
+  /** What its handshake came to; none in the clear. */
+  tls(): NativeTlsInfo | null
+}
+
 /** A subrequest under way. */
 export declare class NativeSubrequest {
   /** Starts it. @throws where its request or its server is over */
@@ -131,7 +180,7 @@ export declare class NativeSubrequest {
   /** The head of the response. Never rejects. */
   head(): Promise<NativeSubhead>
   /** The next piece of the response's body. Never rejects. */
-  piece(): Promise<NativeSubpiece>
+  piece(): Promise<NativePiece>
   /** The rest is not wanted. */
   cancel(): void
 }
@@ -250,6 +299,30 @@ export interface NativeCertificate {
 export interface NativeClosed {
   requests: NativeEnds
   connections: NativeEnds
+}
+
+/** The options of a connector, checked and completed in ts/. */
+export interface NativeConnectorOptions {
+  name: string
+  threads: number
+  poolSize: number
+  maxHeaderBytes: number
+  maxHeaders: number
+  /** 0 = off. */
+  requestTimeoutMs: number
+}
+
+/** A request of a connector, checked in ts/. */
+export interface NativeConnectorRequest {
+  peer: number
+  method: string
+  target: string
+  /** Empty: the peer's own. */
+  host: string
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  /** The whole body. */
+  body?: Buffer
 }
 
 /** A proxy on the way to a peer, checked in ts/. */
@@ -429,6 +502,13 @@ export interface NativePhases {
   jsThreads: Array<number>
 }
 
+/** A piece, or why there is none; without both: the end. */
+export interface NativePiece {
+  data?: Buffer
+  /** Code, source, status and message of an error, by lines. */
+  error?: string
+}
+
 /** The connections of a service to its upstreams. */
 export interface NativePoolStats {
   open: number
@@ -475,6 +555,8 @@ export interface NativeProxyOptions {
   tryTimeoutMs: number
   maxRequestsPerConnection: number
   callbackTimeoutMs: number
+  /** For each piece of an answer that is made piece by piece. */
+  sourceTimeoutMs: number
   maxQueued: number
   /** The numbers of the threads with the phases; empty: they are in that of the server. */
   jsThreads: Array<number>
@@ -559,6 +641,8 @@ export interface NativeServiceStats {
    * class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
    */
   requests?: Float64Array
+  /** Of a service that passes on bytes. */
+  traffic?: NativeTraffic
 }
 
 /** The options of an endpoint's sockets. */
@@ -601,12 +685,6 @@ export interface NativeSubhead {
   error?: string
 }
 
-/** A piece of a response's body, or why there is none; without both: the end. */
-export interface NativeSubpiece {
-  data?: Buffer
-  error?: string
-}
-
 /** A subrequest as JavaScript asks for it, checked there. */
 export interface NativeSubrequestOptions {
   proxyId: number
@@ -621,6 +699,19 @@ export interface NativeSubrequestOptions {
   /** The peer that it goes straight to; 0 = through the phases. */
   peer: number
   discard: boolean
+}
+
+/** The options of a service of bytes, checked and completed in ts/. */
+export interface NativeTcpOptions {
+  name: string
+  threads: number
+  workStealing: boolean
+  maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
+  /** 0 = off. */
+  idleTimeoutMs: number
 }
 
 /** What the handshake of a client came to. */
@@ -643,6 +734,14 @@ export interface NativeTlsOptions {
   sessionTickets: boolean
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
+}
+
+/** Bytes that a service has passed on. */
+export interface NativeTraffic {
+  /** Those that clients have sent. */
+  received: number
+  /** Those that were sent to clients. */
+  sent: number
 }
 
 /**

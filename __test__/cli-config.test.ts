@@ -291,7 +291,7 @@ describe('the schema', () => {
     const { server, proxy } = configSchema().properties!
     const lacks = (schema: Schema, rules: object) =>
       Object.keys(rules).filter((name) => !(name in schema.properties!))
-    expect(lacks(server!, serverRules)).toEqual(['logger'])
+    expect(lacks(server!, serverRules)).toEqual(['logger', 'onLog'])
     expect(lacks(proxy!, proxyRules)).toEqual([
       'name',
       'routes',

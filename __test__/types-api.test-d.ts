@@ -1,5 +1,5 @@
 // The types of every exported name: what is taken, what is given, and what the compiler refuses.
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { expectTypeOf, test } from 'vitest'
 import {
   type ActingOptions,
@@ -23,12 +23,17 @@ import {
   type CloseReport,
   type ConnectionCheck,
   type ConnectionFilterOptions,
+  type ConnectionHandler,
   type ConnectionStats,
   type ConnectionView,
+  type Connector,
+  type ConnectorOptions,
+  type ConnectorRequest,
   type ConnectProxy,
   type Decision,
   type DemoOrigin,
   type DemoOriginOptions,
+  type DownstreamOptions,
   definePart,
   definePhases,
   type Endpoint,
@@ -39,11 +44,15 @@ import {
   type Filterable,
   type FilteredPhase,
   type ForwardingOptions,
+  type Handler,
+  type HandlerInfo,
   type HeaderChanges,
   type HeaderEdit,
   type HeaderInput,
   type HeaderView,
   type Http2Options,
+  HttpApp,
+  type HttpAppOptions,
   HttpPeer,
   type HttpPeerOptions,
   HttpProxy,
@@ -93,12 +102,21 @@ import {
   type StreamTransform,
   type SubrequestOptions,
   selfSigned,
+  TcpApp,
+  type TcpAppOptions,
+  type TcpConnection,
   type TcpKeepalive,
+  TcpPeer,
+  type TcpPeerOptions,
+  TcpProxy,
+  type TcpProxyOptions,
+  type TcpServiceOptions,
   type ThreadPlace,
   type Timings,
   type TlsEndpoint,
   type TlsOptions,
   type TlsView,
+  type TrafficStats,
   type Transform,
   type TransformOptions,
   type UnixSocketOptions,
@@ -159,6 +177,7 @@ test('server and services', () => {
   expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
   expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
   expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()
+  expectTypeOf<ServiceStats['traffic']>().toEqualTypeOf<TrafficStats | undefined>()
   expectTypeOf<RequestStats['errors']>().toEqualTypeOf<Readonly<Partial<Record<ErrorCode, number>>>>()
   expectTypeOf<LogRecord>().toEqualTypeOf<{
     readonly time: number
@@ -372,6 +391,34 @@ test('the session and what it gives', () => {
   })
 })
 
+test('apps', () => {
+  expectTypeOf<(request: Request) => Response>().toExtend<Handler>()
+  expectTypeOf<(request: Request, info: HandlerInfo) => Promise<Answer>>().toExtend<Handler>()
+  expectTypeOf<() => string>().not.toExtend<Handler>()
+  expectTypeOf<HandlerInfo['connection']>().toEqualTypeOf<ConnectionView>()
+  expectTypeOf<HttpAppOptions>().toExtend<DownstreamOptions>()
+  expectTypeOf<HttpProxyOptions>().toExtend<DownstreamOptions>()
+  expectTypeOf<(connection: Duplex) => void>().toExtend<ConnectionHandler>()
+  expectTypeOf<TcpConnection>().toExtend<Duplex>()
+  expectTypeOf<TcpAppOptions | TcpProxyOptions>().toExtend<TcpServiceOptions>()
+  expectTypeOf<Connector['fetch']>().parameters.toEqualTypeOf<
+    [peer: HttpPeer, request?: Request | ConnectorRequest | undefined]
+  >()
+  expectTypeOf<Connector['fetch']>().returns.toEqualTypeOf<Promise<Response>>()
+  expectTypeOf<{ threads: 1; maxConcurrentRequests: 5 }>().toExtend<ConnectorOptions>()
+  expectTypeOf<{ sni: 'a'; connectTimeoutMs: 1 }>().toExtend<TcpPeerOptions>()
+  compiled(() => {
+    new HttpApp({ fetch: () => new Response('') })
+    new TcpProxy('a:1')
+    new TcpProxy(new TcpPeer('a:1'))
+    new TcpApp((connection) => void connection.pipe(connection))
+    // @ts-expect-error an app has no upstream
+    new HttpApp(() => 200, { maxRetries: 1 })
+    // @ts-expect-error a peer of connections speaks no HTTP
+    new TcpPeer('a:1', { protocol: 'h2' })
+  })
+})
+
 test('background services, dependencies and events', () => {
   expectTypeOf<BackgroundService>().toExtend<Service>()
   expectTypeOf<ConstructorParameters<typeof BackgroundService>>().toEqualTypeOf<
@@ -418,7 +465,7 @@ test('errors', () => {
   expectTypeOf<'CONNECT_REFUSED' | 'PHASE_FAILED'>().toExtend<ErrorCode>()
   expectTypeOf<'ECONNREFUSED'>().not.toExtend<ErrorCode>()
   expectTypeOf<ProxyError['source']>().toEqualTypeOf<ErrorSource>()
-  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | undefined>()
+  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | 'handler' | undefined>()
   expectTypeOf<ConstructorParameters<typeof ProxyError>>().toEqualTypeOf<
     [options?: ProxyErrorOptions | undefined]
   >()

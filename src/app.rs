@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_proxy::{HttpProxy, Routing};
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
@@ -8,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::options::NativeProxyOptions;
-use crate::phases::{Dispatcher, JsPhases, PhaseSet, Seats};
+use crate::phases::{Dispatcher, JsPhases, Limits, PhaseSet, Seats};
 use crate::threads::Wiring;
 
 /// A proxy whose phases are in JavaScript.
@@ -16,8 +15,7 @@ pub(crate) struct ProxyApp {
     /// What is the same for as long as it lives. The phases are those of its successor.
     pub(crate) proxy: Arc<HttpProxy<JsPhases>>,
     seats: Arc<Seats>,
-    limit: Option<Duration>,
-    max_queued: usize,
+    limits: Limits,
     state: Mutex<State>,
 }
 
@@ -37,17 +35,15 @@ impl ProxyApp {
         routing: Option<Arc<Routing>>,
         make: impl FnOnce(JsPhases) -> HttpProxy<JsPhases>,
     ) -> Arc<Self> {
-        let limit = crate::options::limit(options.callback_timeout_ms);
-        let max_queued = options.max_queued as usize;
+        let limits = options.limits();
         let seats = Seats::new(wirings.len());
         let none = Dispatcher::new(Wiring::new(false), Vec::new(), 0);
-        let phases = JsPhases::new(vec![none], limit, max_queued, seats.clone());
+        let phases = JsPhases::new(vec![none], limits, seats.clone());
         let runtimes = vec![None; options.runtimes()];
         let app = Arc::new(ProxyApp {
             proxy: Arc::new(make(phases)),
             seats,
-            limit,
-            max_queued,
+            limits,
             state: Mutex::new(State { dispatchers: Vec::new(), routing: None, runtimes }),
         });
         app.replace(wirings, options.sets(), routing);
@@ -81,7 +77,7 @@ impl ProxyApp {
 
     fn install(self: &Arc<Self>, state: &State) {
         let (dispatchers, seats) = (state.dispatchers.clone(), self.seats.clone());
-        let phases = JsPhases::new(dispatchers, self.limit, self.max_queued, seats);
+        let phases = JsPhases::new(dispatchers, self.limits, seats);
         let tick = phases.tick();
         for dispatcher in &state.dispatchers {
             for (runtime, handle) in state.runtimes.iter().enumerate() {

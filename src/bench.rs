@@ -158,9 +158,7 @@ impl Driver {
     /// The phases of the proxy, with a router on this runtime.
     fn phases(&self) -> JsPhases {
         let dispatcher = Dispatcher::new(self.wiring.clone(), self.options.sets(), 1);
-        let limit = crate::options::limit(self.options.callback_timeout_ms);
-        let max_queued = self.options.max_queued as usize;
-        let phases = JsPhases::new(vec![dispatcher.clone()], limit, max_queued, Seats::new(1));
+        let phases = JsPhases::new(vec![dispatcher.clone()], self.options.limits(), Seats::new(1));
         dispatcher.route_on(0, &tokio::runtime::Handle::current(), phases.tick());
         phases
     }

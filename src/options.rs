@@ -12,7 +12,7 @@ use napi_derive::napi;
 
 use crate::admission::NativeAdmissionOptions;
 use crate::crossing::NativeCrossing;
-use crate::phases::PhaseSet;
+use crate::phases::{Limits, PhaseSet};
 use crate::routes::NativeRoute;
 use crate::threads::Wiring;
 
@@ -44,6 +44,8 @@ pub struct NativeProxyOptions {
     pub try_timeout_ms: u32,
     pub max_requests_per_connection: u32,
     pub callback_timeout_ms: u32,
+    /// For each piece of an answer that is made piece by piece.
+    pub source_timeout_ms: u32,
     pub max_queued: u32,
     /// The numbers of the threads with the phases; empty: they are in that of the server.
     pub js_threads: Vec<u32>,
@@ -120,6 +122,21 @@ pub(crate) fn length(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
+/// Where threads run.
+pub(crate) fn processors(cpus: Option<&[u32]>) -> Cpus {
+    match cpus {
+        None => Cpus::Any,
+        // Spread is the only other thing to say.
+        Some([]) => Cpus::Spread,
+        Some(list) => Cpus::List(list.iter().map(|cpu| *cpu as usize).collect()),
+    }
+}
+
+/// How many connections a client may have, 0 = any number.
+pub(crate) fn client_limit(most: u32, v6_prefix: u8) -> Option<ClientLimit> {
+    (most > 0).then_some(ClientLimit { most: most as usize, v6_prefix })
+}
+
 /// A length of time in ms, 0 = off.
 pub(crate) fn limit(ms: u32) -> Option<Duration> {
     (ms > 0).then(|| length(ms))
@@ -167,6 +184,15 @@ pub(crate) fn wirings(threads: &[u32], crossing: &NativeCrossing) -> napi::Resul
 }
 
 impl NativeProxyOptions {
+    /// How long its phases may take in JavaScript, and how many may wait for that.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            phase: limit(self.callback_timeout_ms),
+            source: limit(self.source_timeout_ms),
+            queued: self.max_queued as usize,
+        }
+    }
+
     pub(crate) fn proxy(&self) -> napi::Result<ProxyOptions> {
         Ok(ProxyOptions {
             request_header_timeout: limit(self.request_header_timeout_ms),
@@ -213,21 +239,12 @@ impl NativeProxyOptions {
             kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
             name: self.name.clone(),
             on_thread_start: Some(crate::scheduling::hook()),
-            cpus: match &self.cpus {
-                None => Cpus::Any,
-                // Spread is the only other thing to say.
-                Some(list) if list.is_empty() => Cpus::Spread,
-                Some(list) => Cpus::List(list.iter().map(|cpu| *cpu as usize).collect()),
-            },
+            cpus: processors(self.cpus.as_deref()),
         }
     }
 
     pub(crate) fn client_limit(&self) -> Option<ClientLimit> {
-        let NativeProxyOptions { max_connections_per_client, ipv6_client_prefix, .. } = *self;
-        (max_connections_per_client > 0).then_some(ClientLimit {
-            most: max_connections_per_client as usize,
-            v6_prefix: ipv6_client_prefix,
-        })
+        client_limit(self.max_connections_per_client, self.ipv6_client_prefix)
     }
 
     /// How many runtimes the service has: a shard of the pool and a router for each.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use millrace_connectors::PoolStats;
 use millrace_demo_origin::DemoOrigin;
 use millrace_error::Code;
 use millrace_listeners::{ConnectionCheck, Endpoint};
@@ -9,6 +10,7 @@ use millrace_server::{
     ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
     Shutdown, StartError, UpgradeOptions,
 };
+use millrace_tcp::{StreamServer, TcpProxy};
 use millrace_transport::{Address, InvalidAddress};
 use napi::bindgen_prelude::{Error, Float64Array, Object, Result};
 use napi::{Env, Status};
@@ -22,7 +24,9 @@ use crate::crossing::NativeCrossing;
 use crate::log::{ServerLog, least};
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
 use crate::routes::NativeRoute;
+use crate::streams::JsStreams;
 use crate::succession::Succession;
+use crate::tcp::{NativeTcpOptions, NativeTraffic};
 use crate::threads::Wiring;
 use crate::tls::NativeTls;
 
@@ -56,6 +60,8 @@ struct Planned {
 enum App {
     Proxy(Arc<ProxyApp>),
     Origin(Arc<DemoOrigin>),
+    TcpProxy(Arc<TcpProxy>),
+    Streams(Arc<StreamServer<JsStreams>>),
     Background(Arc<JsWork>, BackgroundOptions),
 }
 
@@ -64,6 +70,8 @@ impl Planned {
         match &self.app {
             App::Proxy(app) => self.serving(app.clone()),
             App::Origin(app) => self.serving(app.clone()),
+            App::TcpProxy(app) => self.serving(app.clone()),
+            App::Streams(app) => self.serving(app.clone()),
             App::Background(work, options) => {
                 let name = self.name.clone();
                 Box::new(BackgroundService::new(name, work.clone(), options.clone()))
@@ -90,16 +98,17 @@ impl Planned {
 
     fn pool(&self) -> NativePoolStats {
         match &self.app {
-            App::Proxy(app) => {
-                let pool = app.proxy.connector().stats();
-                NativePoolStats {
-                    open: pool.open as u32,
-                    idle: pool.idle as u32,
-                    reused: pool.reused as f64,
-                    created: pool.created as f64,
-                }
-            }
-            App::Origin(_) | App::Background(..) => NativePoolStats::default(),
+            App::Proxy(app) => app.proxy.connector().stats().into(),
+            App::TcpProxy(app) => app.connector().stats().into(),
+            App::Origin(_) | App::Streams(_) | App::Background(..) => NativePoolStats::default(),
+        }
+    }
+
+    fn traffic(&self) -> Option<NativeTraffic> {
+        match &self.app {
+            App::TcpProxy(app) => Some(app.traffic().into()),
+            App::Streams(app) => Some(app.traffic().into()),
+            App::Proxy(_) | App::Origin(_) | App::Background(..) => None,
         }
     }
 }
@@ -180,6 +189,17 @@ pub struct NativePoolStats {
     pub created: f64,
 }
 
+impl From<PoolStats> for NativePoolStats {
+    fn from(pool: PoolStats) -> Self {
+        NativePoolStats {
+            open: pool.open as u32,
+            idle: pool.idle as u32,
+            reused: pool.reused as f64,
+            created: pool.created as f64,
+        }
+    }
+}
+
 /// Numbers of a service.
 #[napi(object, object_from_js = false)]
 pub struct NativeServiceStats {
@@ -193,6 +213,8 @@ pub struct NativeServiceStats {
     /// Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
     /// class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
     pub requests: Option<Float64Array>,
+    /// Of a service that passes on bytes.
+    pub traffic: Option<NativeTraffic>,
 }
 
 #[napi]
@@ -316,6 +338,32 @@ impl NativeServer {
         self.server.give_up_start();
     }
 
+    /// Adds a service that passes connections on to a peer; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_proxy(&self, peer: u32, options: NativeTcpOptions) -> Result<u32> {
+        let peer = crate::peers::peer(peer)
+            .ok_or_else(|| Error::new(Status::InvalidArg, "no such peer".to_owned()))?;
+        let (runtime, log) = (options.runtime(), self.log.of(&options.name));
+        let made = options.proxy();
+        let app = App::TcpProxy(Arc::new(TcpProxy::new(peer, made, options.runtimes(), log)));
+        Ok(self.plan(app, runtime, options.max_connections, options.clients(), options.name))
+    }
+
+    /// Adds a service whose connections go to the app of this number; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_app(
+        &self,
+        crossing: &NativeCrossing,
+        app: u32,
+        max_queued: u32,
+        options: NativeTcpOptions,
+    ) -> u32 {
+        let max_queued = max_queued as usize;
+        let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
+        let app = App::Streams(Arc::new(StreamServer::new(streams, options.app())));
+        self.plan(app, options.runtime(), options.max_connections, options.clients(), options.name)
+    }
+
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
     #[napi(catch_unwind)]
     pub fn add_endpoint(
@@ -437,6 +485,7 @@ impl NativeServer {
                 rejected: count(Counters::rejected),
                 pool: service.pool(),
                 requests: service.requests(),
+                traffic: service.traffic(),
             }
         };
         services.iter().enumerate().map(of_service).collect()
@@ -475,7 +524,7 @@ impl NativeServer {
     fn work(&self, service: u32) -> Option<Arc<JsWork>> {
         match &self.services.lock().get(service as usize)?.app {
             App::Background(work, _) => Some(work.clone()),
-            App::Proxy(_) | App::Origin(_) => None,
+            App::Proxy(_) | App::Origin(_) | App::TcpProxy(_) | App::Streams(_) => None,
         }
     }
 

@@ -76,7 +76,7 @@ export class ProxyError extends Error {
   /** Who caused it. */
   readonly source: ErrorSource
   /** The phase that raised it, if one did. */
-  readonly phase: PhaseName | undefined
+  readonly phase: PhaseName | 'handler' | undefined
   /** Whether sending the request again is safe: a fact that the proxy sets, not advice. */
   readonly canRetry: boolean
   /** The status of the answer. */
@@ -124,8 +124,9 @@ export function isErrorStatus(status: unknown): status is number {
 }
 
 /** @internal Names the phase that raised an error; the first one stays. */
-export function raisedIn(error: ProxyError, phase: PhaseName): ProxyError {
-  if (error.phase === undefined && !Object.isFrozen(error)) (error as { phase: PhaseName }).phase = phase
+export function raisedIn(error: ProxyError, phase: PhaseName | 'handler'): ProxyError {
+  if (error.phase === undefined && !Object.isFrozen(error))
+    (error as { phase: PhaseName | 'handler' }).phase = phase
   return error
 }
 

@@ -87,6 +87,9 @@ const rules = {
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
+/** The rules of {@link HttpPeerOptions} but for TLS. */
+export const peerRules = rules
+
 const PLAIN = 'http://host[:port], host:port, [IPv6]:port or unix:/path'
 const ALLOWED = `https://host[:port], ${PLAIN}`
 

@@ -2,10 +2,10 @@ import { availableParallelism } from 'node:os'
 import { type Composition, composed } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
+import { type DownstreamOptions, downstreamRules, nativeCpus } from './downstream.js'
 import { entryOf, nextEntry } from './entry.js'
 import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
-import { type Http2Options, http2Rules } from './http2.js'
 import { type AnyLog, serviceLog } from './logger.js'
 import type { NativePhases, NativeProxyOptions, NativeRoute } from './native.js'
 import {
@@ -17,11 +17,8 @@ import {
   integer,
   ms,
   oneOf,
-  only,
-  type Rule,
   serviceName,
   settings,
-  value,
 } from './options.js'
 import { overridden } from './overrides.js'
 import { HttpPeer } from './peer.js'
@@ -34,53 +31,11 @@ import type { WayRecipe } from './threads/messages.js'
 import { UNKNOWN } from './threads/phases.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
-export interface HttpProxyOptions extends RouteValues {
+export interface HttpProxyOptions extends DownstreamOptions, RouteValues {
   /** For the names of its threads and for the log. Default: `proxy`. */
   name?: string
-  /** Threads of its runtime, 1–1,024. Default: the cores available. */
-  threads?: number
-  /** Whether its threads share their work, or each keeps its own connections. Default: true. */
-  workStealing?: boolean
-  /**
-   * Linux: which processors its threads run on, each thread on one: the first on the first of a list and so on,
-   * or `spread` over all of them. Default: those that the system chooses.
-   */
-  cpus?: readonly number[] | 'spread'
-  /** Client connections at once; further ones are closed. Default: 65,536. */
-  maxConnections?: number
-  /** Connections that one client may have at once; further ones are closed. 0 = no limit. Default: 0. */
-  maxConnectionsPerClient?: number
-  /**
-   * How many bits of an IPv6 address tell one client from another for that, 1–128: a client has a whole
-   * network of addresses. Default: 64.
-   */
-  ipv6ClientPrefix?: number
-  /** For the whole head of every request, from its first byte. Default: 10,000. */
-  requestHeaderTimeoutMs?: number
-  /** For an idle connection between requests. Default: 75,000. */
-  keepAliveTimeoutMs?: number
-  /** Between two pieces of a request's body. Default: 60,000. */
-  bodyReadTimeoutMs?: number
-  /** Between two pieces of a response that the client takes. Default: 60,000. */
-  writeTimeoutMs?: number
-  /** The slowest rate of a body, in bytes per second, after 10 s, in both directions; 0 = any. Default: 100. */
-  minBytesPerSecond?: number
-  /** The largest head, in bytes. Default: 65,536. */
-  maxHeaderBytes?: number
-  /** The most fields of a head. Default: 128. */
-  maxHeaders?: number
-  /** The largest body of a request, in bytes. Default: no limit. */
-  maxRequestBodyBytes?: number
-  /** For a request with all its tries. Default: 0, off. */
-  requestTimeoutMs?: number
   /** For one try. Default: 0, off. */
   tryTimeoutMs?: number
-  /** How many requests a connection may carry; 0 = no limit. Default: 0. */
-  maxRequestsPerConnection?: number
-  /** For each phase, from when JavaScript could start it. 0 = off, for debuggers. Default: 10,000. */
-  callbackTimeoutMs?: number
-  /** Requests that may wait for JavaScript, in each of its threads; further ones get 503. Default: 8,192. */
-  maxQueued?: number
   /**
    * In how many threads a module runs whose phases these are, 1–256: `new HttpProxy(new URL('./gateway.js',
    * import.meta.url), { jsThreads: 4 })`. Not with phases that are given as an object. Default: 1.
@@ -107,12 +62,6 @@ export interface HttpProxyOptions extends RouteValues {
   connect?: boolean
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
-  /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
-  h2c?: boolean
-  /** What concerns HTTP/2 towards clients. Default: as each says. */
-  http2?: Http2Options
-  /** Whether a client may end its side of the connection and still get its answer. Default: false. */
-  halfClose?: boolean
   /**
    * What becomes of some requests: the first route that is for a request holds. The values on the proxy
    * itself hold for requests that are on none, but headers are changed for all. Default: none.
@@ -131,30 +80,11 @@ export interface HttpProxyOptions extends RouteValues {
   filterOwnResponses?: boolean
 }
 
-const BYTES = 2 ** 31 - 1
-
 /** @internal The rules of {@link HttpProxyOptions}. */
 export const proxyRules = {
+  ...downstreamRules,
   name: serviceName('proxy'),
-  threads: integer<number | undefined>(undefined, 1, 1024),
-  workStealing: flag(true),
-  cpus: cpuList(undefined),
-  maxConnections: integer(65_536, 1, BYTES),
-  maxConnectionsPerClient: integer(0, 0, BYTES),
-  ipv6ClientPrefix: integer(64, 1, 128),
-  requestHeaderTimeoutMs: ms(10_000),
-  keepAliveTimeoutMs: ms(75_000),
-  bodyReadTimeoutMs: ms(60_000),
-  writeTimeoutMs: ms(60_000),
-  minBytesPerSecond: integer(100, 0, BYTES),
-  maxHeaderBytes: integer(65_536, 1_024, 512 * 1024),
-  maxHeaders: integer(128, 1, 10_000),
-  maxRequestBodyBytes: integer<number | undefined>(undefined, 0, Number.MAX_SAFE_INTEGER),
-  requestTimeoutMs: ms(0),
   tryTimeoutMs: ms(0),
-  maxRequestsPerConnection: integer(0, 0, BYTES),
-  callbackTimeoutMs: ms(10_000),
-  maxQueued: integer(8_192, 1, 1_048_576),
   jsThreads: integer<number | undefined>(undefined, 1, 256),
   jsBlockedTimeoutMs: ms<number | undefined>(undefined, 'for ever'),
   maxRetries: integer(3, 0, 1_000),
@@ -162,30 +92,12 @@ export const proxyRules = {
   upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
-  h2c: flag(true),
-  http2: settings(http2Rules),
-  halfClose: flag(false),
   routes: routesRule(undefined),
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
   maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
-}
-
-/** Numbers of processors, at least one. */
-function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undefined> {
-  const isCpu = (found: unknown) =>
-    Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
-  const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
-  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
-  const none: readonly number[] | 'spread' | undefined = fallback
-  return only(
-    'affinity',
-    value(none, allowed, (found) => found === 'spread' || isList(found), {
-      anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
-    }),
-  )
 }
 
 /** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
@@ -503,11 +415,12 @@ function nativeOptions(checked: Checked<typeof proxyRules>) {
   const { jsThreads, jsBlockedTimeoutMs, cpus, ...plain } = rest
   return {
     ...plain,
-    ...(cpus === undefined ? {} : { cpus: cpus === 'spread' ? [] : [...cpus] }),
+    ...nativeCpus(cpus),
     upgrades: [...checked.upgrades],
     forwarding: nativeForwarding(checked.forwarding),
     threads: checked.threads ?? availableParallelism(),
     maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+    sourceTimeoutMs: checked.callbackTimeoutMs,
   }
 }
 

@@ -184,7 +184,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const problems: OptionProblem[] = []
     if (!Service.is(service)) {
       const allowed =
-        'a service that has been made with new: an HttpProxy, a BackgroundService or a DemoOrigin'
+        'a service that has been made with new: an HttpProxy, an HttpApp, a TcpProxy, a TcpApp, a BackgroundService or a DemoOrigin'
       problems.push({ path: 'service', found: service, allowed })
     }
     const { dependsOn } = checkInto(addRules, options, problems)

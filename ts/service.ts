@@ -27,7 +27,7 @@ interface Running {
   readonly log: AnyLog
 }
 
-/** One of the things a server runs: an `HttpProxy`, a `BackgroundService`, or a `DemoOrigin`. */
+/** One of the things a server runs: an `HttpProxy`, an `HttpApp`, a `TcpProxy`, a `TcpApp`, a `BackgroundService`, or a `DemoOrigin`. */
 export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
@@ -37,6 +37,9 @@ export abstract class Service {
 
   /** Its name, in the log and of its threads. */
   abstract get name(): string
+
+  /** @internal Of the URLs of its endpoints in the clear. */
+  protected readonly scheme: 'http' | 'tcp' = 'http'
 
   /** Where it is in its life: `ready` when it serves. A server emits `service` when that changes. */
   get state(): ServiceState {
@@ -100,6 +103,7 @@ export abstract class Service {
   }
 
   #add<E extends Endpoint>(endpoint: E): E {
+    Endpoint.speaks(endpoint, this.scheme)
     const life = this.#life
     if (life === 'starting')
       throw new UsageError('ALREADY_STARTED', 'the server is starting: add endpoints before, or once it runs')

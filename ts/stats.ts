@@ -47,6 +47,14 @@ export interface ConnectionStats {
   readonly rejected: number
 }
 
+/** Bytes passed on. */
+export interface TrafficStats {
+  /** Those that clients have sent. */
+  readonly received: number
+  /** Those that were sent to clients. */
+  readonly sent: number
+}
+
 /** Numbers of one service. */
 export interface ServiceStats extends ConnectionStats {
   /** The service's name. */
@@ -57,6 +65,8 @@ export interface ServiceStats extends ConnectionStats {
   readonly requests: RequestStats
   /** Its connections to origins; all 0 where it has none. */
   readonly pool: PoolStats
+  /** Bytes passed on by all connections so far; of a TcpProxy and a TcpApp. */
+  readonly traffic?: TrafficStats
 }
 
 /** What concerns the thread of JavaScript, which all servers on it share. */

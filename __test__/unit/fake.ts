@@ -73,6 +73,10 @@ export class FakeAddon implements CrossingLike {
     return null
   }
 
+  bodyPiece() {
+    return Promise.resolve({})
+  }
+
   tls() {
     return null
   }

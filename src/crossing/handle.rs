@@ -4,7 +4,7 @@ use std::time::Duration;
 use millrace_error::Level;
 use millrace_server::{Server, Shutdown};
 use napi::bindgen_prelude::{
-    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
+    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Object, Result,
 };
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
@@ -18,6 +18,7 @@ use crate::background::{Events, NativeServiceEvent};
 use crate::inject::InjectRuntime;
 use crate::log::{LogQueue, NativeLogRecord, ServerLog};
 use crate::mailbox::Mailbox;
+use crate::pieces::NativePiece;
 use crate::subrequests::Proxies;
 use crate::threads::Wiring;
 use crate::tls::NativeTlsInfo;
@@ -150,6 +151,16 @@ impl NativeCrossing {
     #[napi(catch_unwind)]
     pub fn body(&self, slot: u32) -> Option<Buffer> {
         self.inner.body(slot).map(|body| body.to_vec().into())
+    }
+
+    /// The next piece of the body of the request that has this slot, for an app. Never rejects.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
+    pub fn body_piece<'env>(&self, env: &'env Env, slot: u32) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        self.inner.ask_piece(slot, move |outcome| {
+            deferred.resolve(move |_| Ok(NativePiece::from(outcome)));
+        });
+        Ok(promise)
     }
 
     /// Counters.

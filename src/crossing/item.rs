@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Read = 5,
     /// The phases of this number have had their last request.
     Retired = 6,
+    /// A connection is there for an app: its number and addresses are the text.
+    Stream = 7,
 }
 
 /// One entry of a batch, while it is put together.

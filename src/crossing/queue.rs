@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -5,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_proxy::ClientConnection;
 use millrace_records::{Output, Record};
+use millrace_server::ConnInfo;
+use millrace_tcp::StreamHandle;
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -13,7 +16,7 @@ use super::batch::{Batch, Ended, Items};
 use super::cell::{Cell, Client, Lease};
 use super::item::Item;
 use super::router::Router;
-use super::{Kind, Reply};
+use super::{Kind, Reply, Section};
 
 /// From this many items on JS is woken at once; below, after the tasks that are ready now, so that
 /// their items share the wake-up.
@@ -30,6 +33,8 @@ pub(crate) struct Crossing {
     me: Weak<Crossing>,
     queue: Mutex<Queue>,
     slots: Mutex<Slots>,
+    /// Connections that are there for apps, until those take them.
+    streams: Mutex<HashMap<u64, Taken>>,
     /// Requests whose end JS is told of just now: it says when their slots are free.
     ended: Mutex<Vec<u32>>,
     routers: RwLock<Vec<Arc<Router>>>,
@@ -71,6 +76,9 @@ struct Slots {
     free: Vec<u32>,
 }
 
+/// A connection for an app, with what its handshake came to.
+pub(crate) type Taken = (StreamHandle, Option<Arc<TlsInfo>>);
+
 /// JS is so far behind that a request is refused rather than queued.
 pub(crate) struct Full;
 
@@ -80,6 +88,7 @@ impl Crossing {
             me: me.clone(),
             queue: Mutex::default(),
             slots: Mutex::default(),
+            streams: Mutex::default(),
             ended: Mutex::default(),
             routers: RwLock::default(),
             wake: OnceLock::new(),
@@ -153,6 +162,31 @@ impl Crossing {
         };
         let cell = slots.cells[slot as usize].clone();
         Ok(Lease::new(slot, cell, router, client))
+    }
+
+    /// Offers a connection to an app; false if JS is so far behind that it is not taken, or gone.
+    pub(crate) fn offer(
+        &self,
+        app: u32,
+        conn: &ConnInfo,
+        handle: StreamHandle,
+        max_queued: usize,
+    ) -> bool {
+        if self.waiting.load(Relaxed) >= max_queued {
+            return false;
+        }
+        self.streams.lock().insert(conn.id, (handle, conn.tls.clone()));
+        let mut item = Item::new(0, app, Kind::Stream, 0, 0);
+        item.stream(conn);
+        self.push(item) || {
+            self.streams.lock().remove(&conn.id);
+            false
+        }
+    }
+
+    /// A connection that was offered, once.
+    pub(crate) fn take_stream(&self, id: u64) -> Option<Taken> {
+        self.streams.lock().remove(&id)
     }
 
     /// Queues an item; false when there is no JS any more.
@@ -383,6 +417,9 @@ impl Crossing {
         for cell in cells {
             cell.close();
         }
+        for (_, (handle, _)) in self.streams.lock().drain() {
+            handle.abort();
+        }
     }
 
     /// What the handshake came to of the client whose request has this slot.
@@ -393,6 +430,19 @@ impl Crossing {
     /// The body of the request that has this slot, if a phase waited for it.
     pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
         self.slots.lock().cells.get(slot as usize)?.body()
+    }
+
+    /// Asks for the next piece of the body of the request that has this slot, as an app may.
+    pub(super) fn ask_piece(
+        &self,
+        slot: u32,
+        then: impl FnOnce(Result<Option<Bytes>, millrace_error::Error>) + Send + 'static,
+    ) {
+        let cell = self.slots.lock().cells.get(slot as usize).cloned();
+        match cell {
+            Some(cell) => cell.ask_piece(then),
+            None => then(Err(super::cell::over())),
+        }
     }
 
     /// The connection of the client whose request has this slot, until that is over.

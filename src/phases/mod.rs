@@ -47,10 +47,12 @@ pub(crate) mod phase {
     /// No phases, but functions that are called before `logging` where a request failed.
     pub(crate) const SUPPRESS_ERROR_LOG: u32 = 19;
     pub(crate) const REQUEST_SUMMARY: u32 = 20;
+    /// The one function of an app, in the place of all phases.
+    pub(crate) const HANDLER: u32 = 21;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 22] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -72,6 +74,7 @@ pub(crate) mod phase {
             "interimResponseFilter",
             "suppressErrorLog",
             "requestSummary",
+            "handler",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }
@@ -89,9 +92,19 @@ const ERROR_LOG: u32 = bit(phase::SUPPRESS_ERROR_LOG) | bit(phase::REQUEST_SUMMA
 pub(crate) struct JsPhases {
     first: Arc<Dispatcher>,
     others: Vec<Arc<Dispatcher>>,
-    limit: Option<Duration>,
-    max_queued: usize,
+    limits: Limits,
     seats: Arc<Seats>,
+}
+
+/// How long JavaScript may take, and how much may wait for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// For each phase.
+    pub(crate) phase: Option<Duration>,
+    /// For each piece of an answer that is made piece by piece.
+    pub(crate) source: Option<Duration>,
+    /// Items in the queue, from which on requests are refused.
+    pub(crate) queued: usize,
 }
 
 /// The phases that run for the requests of a route.
@@ -152,14 +165,13 @@ impl JsPhases {
     /// The same phases in several threads.
     pub(crate) fn new(
         mut dispatchers: Vec<Arc<Dispatcher>>,
-        limit: Option<Duration>,
-        max_queued: usize,
+        limits: Limits,
         seats: Arc<Seats>,
     ) -> Self {
         let others = dispatchers.split_off(dispatchers.len().min(1));
         let none = || Dispatcher::new(Wiring::new(false), Vec::new(), 0);
         let first = dispatchers.pop().unwrap_or_else(none);
-        JsPhases { first, others, limit, max_queued, seats }
+        JsPhases { first, others, limits, seats }
     }
 
     fn dispatcher(&self, at: usize) -> &Arc<Dispatcher> {
@@ -178,7 +190,8 @@ impl JsPhases {
     /// How often phases that take too long are looked for.
     pub(crate) fn tick(&self) -> Option<Duration> {
         let bounds = (Duration::from_millis(5), Duration::from_millis(250));
-        self.limit.map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
+        let limits = self.limits.phase.into_iter().chain(self.limits.source);
+        limits.min().map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
     }
 }
 
@@ -213,6 +226,9 @@ impl ProxyHttp for JsPhases {
     }
 
     async fn request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Option<Answer>> {
+        if ctx.has(phase::HANDLER) {
+            return self.handle(ex, ctx).await.map(Some);
+        }
         self.group(ex, ctx, phase::REQUEST_FILTER).await
     }
 

@@ -79,6 +79,16 @@ impl JsPhases {
         Ok(())
     }
 
+    /// The answer of an app.
+    pub(super) async fn handle(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Answer> {
+        let mask = bit(phase::HANDLER);
+        let reply = self.cross(ex, ctx, mask, |item, _| item.app(ex))?.await?;
+        match reply.outcome {
+            Outcome::Answered => self.answered(ex, ctx, reply),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
     /// The peer of this try.
     pub(super) async fn choose_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
         self.group(ex, ctx, phase::UPSTREAM_PEER).await?;
@@ -129,7 +139,7 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let flight = lease.cross(self.crossing(ctx), item, self.limit);
+        let flight = lease.cross(self.crossing(ctx), item, self.limits.phase);
         Ok(Crossed { ctx, mask, flight, body: &ex.body, reading: None })
     }
 
@@ -146,11 +156,12 @@ impl JsPhases {
         if fresh {
             let router = self.dispatcher(ctx.at).router(ex.connection.runtime);
             // The end of a request is not refused: its log line would be lost.
-            let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
+            let bound = if kind == Kind::End { usize::MAX } else { self.limits.queued };
             let client = Client {
                 tls: ex.connection.tls.clone(),
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
+                pieces: (mask & bit(phase::HANDLER) != 0).then(|| ex.body.pieces()),
             };
             let lease = self.crossing(ctx).lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);

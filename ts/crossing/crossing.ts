@@ -4,11 +4,12 @@ import type { AnyLog } from '../logger.js'
 import type {
   NativeLogRecord,
   NativeServiceEvent,
+  NativeStream,
   NativeSubrequest,
   NativeSubrequestOptions,
 } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { Hook, PHASES, Phase } from '../phases.js'
+import { Hook, nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
@@ -30,7 +31,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6, stream: 7 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -80,6 +81,7 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    bodyPiece: (slot) => this.native.bodyPiece(slot),
     readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
     startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
     sendInterim: (slot, status, fields) => {
@@ -91,6 +93,10 @@ export class Crossing {
   readonly #children = new Map<string, RequestState>()
   /** Makes the addon's side of a subrequest. */
   makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
+  /** Takes a connection that the addon offers to an app. */
+  makeStream: ((id: number) => NativeStream) | undefined
+  /** The apps of connections that run, by their numbers. */
+  readonly streams = new Map<number, (stream: NativeStream, text: string) => void>()
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -240,6 +246,13 @@ export class Crossing {
       this.#shared.connections.delete(text)
       return
     }
+    if (kind === Kind.stream) {
+      const stream = this.makeStream!(Number(text.substring(0, text.indexOf('\n'))))
+      const app = this.streams.get(items[at + 1]!)
+      if (app === undefined) stream.destroy(true)
+      else app(stream, text)
+      return
+    }
 
     if (requestLength > 0) {
       if (state !== undefined) this.#forget(state)
@@ -272,6 +285,7 @@ export class Crossing {
     state.seq = seq
     state.mask = mask
     state.status = (mask & (1 << Phase.interimResponseFilter)) === 0 ? items[at + 12]! : 0
+    state.flags = flags
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
@@ -476,7 +490,7 @@ export class Crossing {
 
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
-    const name = phase < 0 ? 'a phase' : PHASES[phase]
+    const name = phase < 0 ? 'a phase' : nameOf(phase)
     state.aborted =
       reason === TOO_SLOW
         ? phaseTimeout(name)

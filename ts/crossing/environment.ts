@@ -1,5 +1,5 @@
 import { type AnyLog, makeLog } from '../logger.js'
-import { NativeCrossing, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
+import { NativeCrossing, NativeStream, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
 import { HttpPeer } from '../peer.js'
 import { Crossing } from './crossing.js'
 
@@ -35,5 +35,6 @@ export function makeEnvironment(log: AnyLog, thread?: number): Environment {
   )
   const wiring = native as unknown as NativeCrossing
   crossing.makeSubrequest = (options) => new NativeSubrequest(wiring, options)
+  crossing.makeStream = (id) => new NativeStream(wiring, id)
   return { crossing, native: wiring }
 }

@@ -1,52 +1,24 @@
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::BytesMut;
 use millrace_connectors::{Connector, ConnectorOptions, Dialer};
 use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
-use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
+use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
-use tokio::time::Instant;
 
 use crate::exchange::clipped;
 use crate::forwarding::{Chain, ClientConnection};
-use crate::h1::{Arrived, H1Connection, Wait};
-use crate::h2::Unread;
 use crate::phases::ProxyHttp;
-use crate::preface::{Spoken, listen};
+use crate::serving::serve_http;
 use crate::stats::{Counting, Stage};
 use crate::timer::within;
 use crate::{
-    Downstream, Exchange, Interims, ProxyOptions, RequestBody, RequestStats, Routing, Timings,
+    Downstream, Exchange, HttpServerApp, HttpServing, Interims, ProxyOptions, RequestBody,
+    RequestStats, Routing, Timings,
 };
-
-/// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
-/// client chose.
-pub trait HttpServerApp: Send + Sync + 'static {
-    /// Serves the requests of an HTTP/1.1 connection. `input` is what has been read of it.
-    fn process_http1(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> impl Future<Output = ()> + Send;
-
-    /// Serves the requests of an HTTP/2 connection. `input` is what has been read of it.
-    fn process_http2(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> impl Future<Output = ()> + Send;
-}
 
 /// A proxy: phases, options, and the connections to its upstreams.
 pub struct HttpProxy<P> {
@@ -57,21 +29,23 @@ pub struct HttpProxy<P> {
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) counting: Arc<Counting>,
-    /// What it holds of its clients' requests over HTTP/2.
-    pub(crate) unread: Arc<Unread>,
     /// The one that serves new requests in its place.
     pub(crate) successor: ArcSwapOption<HttpProxy<P>>,
+    pub(crate) serving: HttpServing,
 }
 
 /// A request as it came in: what is known of it before its first phase.
-pub(crate) struct Arrival {
-    pub(crate) request: RequestHead,
-    pub(crate) timings: Timings,
-    pub(crate) conn: Arc<ClientConnection>,
+pub struct Arrival {
+    /// Its head, as the client sent it; of a refused one what could be read.
+    pub request: RequestHead,
+    /// Its clock, which runs.
+    pub timings: Timings,
+    /// The connection it came on.
+    pub conn: Arc<ClientConnection>,
     /// How many requests the connection has carried, this one included.
-    pub(crate) requests: u32,
-    /// Why it is answered with an error before any phase.
-    pub(crate) refused: Option<Error>,
+    pub requests: u32,
+    /// Why it is answered with an error and not served.
+    pub refused: Option<Error>,
 }
 
 impl Arrival {
@@ -147,12 +121,13 @@ impl<P: ProxyHttp> HttpProxy<P> {
         connector: Connector,
         log: Arc<dyn Log>,
     ) -> Self {
-        let unread = Unread::new(options.http2.max_unread_bytes);
+        let straight_options = Arc::new(ProxyOptions { routing: None, ..options.clone() });
+        let serving = HttpServing::new(options, log.clone());
         HttpProxy {
             phases,
-            unread,
-            straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
-            options: Arc::new(options),
+            straight_options,
+            options: serving.options.clone(),
+            serving,
             connector: Arc::new(connector),
             log,
             successor: ArcSwapOption::empty(),
@@ -170,7 +145,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             straight_options: self.straight_options.clone(),
             connector: self.connector.clone(),
             log: self.log.clone(),
-            unread: self.unread.clone(),
+            serving: self.serving.clone(),
             counting: self.counting.clone(),
             successor: ArcSwapOption::empty(),
         });
@@ -186,7 +161,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Bytes of requests over HTTP/2 that are held now; see
     /// [`crate::Http2Options::max_unread_bytes`].
     pub fn unread_bytes(&self) -> u64 {
-        self.unread.held()
+        self.serving.unread.held()
     }
 
     /// What it has done so far with its requests.
@@ -200,14 +175,6 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
-    pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
-        // Held for as long as the request is under way.
-        let successor = self.successor.load_full();
-        let proxy = successor.as_deref().unwrap_or(self);
-        proxy.serve_as(down, arrival, next_request()).await;
-    }
-
-    /// The same for a request that has its number already.
     pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
         let (mut ex, refused) = arrival.begin(id, &self.options, down.interims());
@@ -247,48 +214,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 }
 
-/// How long a connection without a request keeps the room for one.
-const LINGER: Duration = Duration::from_millis(250);
-
-/// What becomes of a connection after a row of requests.
-enum After {
-    /// It waits, since then.
-    Rest(Instant),
-    Close,
-    /// The client has ended it.
-    End,
-}
-
 impl<P: ProxyHttp> HttpProxy<P> {
-    /// Serves requests of HTTP/1.1 for as long as they follow closely on each other.
-    async fn serve_row(
-        &self,
-        down: &mut H1Connection,
-        conn: &Arc<ClientConnection>,
-        first: Arrived,
-        mut draining: Pin<&mut Reached>,
-    ) -> After {
-        let mut arrived = first;
-        loop {
-            let (request, timings, refused) = match arrived {
-                Arrived::Request(request, timings) => (request, timings, None),
-                Arrived::Refused(refused) => {
-                    (refused.request, refused.timings, Some(refused.error))
-                }
-                Arrived::Nothing(since) => return After::Rest(since),
-                Arrived::End => return After::End,
-            };
-            let (conn, requests) = (conn.clone(), down.requests());
-            self.serve(down, Arrival { request, timings, conn, requests, refused }).await;
-            if !down.can_go_on().await {
-                return After::Close;
-            }
-            arrived = down.next(Wait::at_most(LINGER), draining.as_mut()).await;
-        }
-    }
-
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
-    pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
+    fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
         let successor = self.successor.load_full();
         let proxy = successor.as_deref().unwrap_or(self);
@@ -386,64 +314,19 @@ impl<P: ProxyHttp, D: Downstream> Drop for Record<'_, P, D> {
 }
 
 impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
-    async fn process_http1(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) {
-        let conn = Arc::new(ClientConnection::new(conn, &self.options.forwarding));
-        let mut draining = std::pin::pin!(shutdown.draining());
-        let options = self.options.clone();
-        let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());
-        let mut wait = Wait::begin();
-        loop {
-            let first = down.next(wait, draining.as_mut()).await;
-            // Boxed, so that a connection that waits is small. One box for all that follow closely: to
-            // make one costs a copy of it.
-            match Box::pin(self.serve_row(&mut down, &conn, first, draining.as_mut())).await {
-                After::Rest(since) => wait = Wait::go_on(since),
-                After::Close => return down.close().await,
-                After::End => return,
-            }
-        }
+    fn serving(&self) -> &HttpServing {
+        &self.serving
     }
 
-    async fn process_http2(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) {
-        crate::h2::serve_connection(self, stream, input, conn, shutdown).await;
+    async fn process_request<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
+        // Held for as long as the request is under way.
+        let successor = self.successor.load_full();
+        let proxy = successor.as_deref().unwrap_or(self);
+        proxy.serve_as(down, arrival, next_request()).await;
     }
-}
 
-impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> Option<Stream> {
-        let spoken = match &conn.tls {
-            // What was agreed on is final.
-            Some(tls) if tls.is_h2() => Spoken::Http2(BytesMut::new()),
-            Some(_) => Spoken::Http1(BytesMut::new()),
-            None if !self.options.h2c => Spoken::Http1(BytesMut::new()),
-            None => listen(&mut stream, &self.options, conn, shutdown).await,
-        };
-        match spoken {
-            Spoken::Http1(input) => self.process_http1(stream, input, conn, shutdown).await,
-            // Boxed, so that connections of HTTP/1.1 do not carry its size.
-            Spoken::Http2(input) => {
-                Box::pin(self.process_http2(stream, input, conn, shutdown)).await;
-            }
-            Spoken::Nothing => {}
-        }
-        None
+    fn process_refused(&self, arrival: Arrival, received: u64) {
+        self.refused(arrival, received);
     }
 
     async fn cleanup(&self) {
@@ -453,6 +336,26 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
     fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
         let connector = self.connector.clone();
         tokio::spawn(async move { connector.sweep(runtime).await });
+    }
+}
+
+impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        serve_http(self, stream, conn, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        HttpServerApp::cleanup(self).await;
+    }
+
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        HttpServerApp::on_runtime_start(self, runtime);
     }
 }
 
