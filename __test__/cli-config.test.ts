@@ -1,14 +1,18 @@
 // Configuration: by file, environment and flags, what goes before what, and where mistakes are.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { HttpApp } from '../ts/app/http-app.js'
 import { fromEnvironment, variables } from '../ts/cli/config/environment.js'
 import { readConfig } from '../ts/cli/config/file.js'
 import { configSchema } from '../ts/cli/config/rules.js'
+import type { UsageError } from '../ts/errors.js'
 import type { Schema } from '../ts/options.js'
-import { merged } from '../ts/overrides.js'
+import { merged, type Overrides, setOverrides } from '../ts/overrides.js'
 import { proxyRules } from '../ts/proxy.js'
 import { serverRules } from '../ts/server.js'
+import { TcpApp } from '../ts/tcp/tcp-app.js'
+import { TcpProxy } from '../ts/tcp/tcp-proxy.js'
 import { Folder } from './support/cli.js'
 
 vi.setConfig({ testTimeout: 30_000 })
@@ -318,4 +322,28 @@ test('options are merged in groups, and never into what was given', () => {
   })
   expect(given).toEqual({ a: 1, group: { b: 2, list: [1, 2] } })
   expect(merged(given, JSON.parse('{ "__proto__": { "polluted": 1 } }'))).not.toHaveProperty('polluted')
+})
+
+test.each([
+  ['app', (options: object) => new HttpApp(() => 200, options)],
+  ['tcp-app', (options: object) => new TcpApp(() => {}, options)],
+  ['tcp-proxy', (options: object) => new TcpProxy('127.0.0.1:1', options)],
+])('a %s takes what is said of it, and what it knows of what is said of all', (name, make) => {
+  onTestFinished(() => setOverrides(undefined))
+  const nothing = { isCheck: false, server: {}, proxy: {}, services: {}, last: {} }
+  const refused = (overrides: Partial<Overrides>, given: object = {}) => {
+    setOverrides({ ...nothing, ...overrides })
+    try {
+      make(given)
+      return []
+    } catch (error) {
+      return (error as UsageError).problems.map(({ path, found }) => [path, found])
+    }
+  }
+  expect(refused({ last: { threads: 0, tryTimeoutMs: 5 } })).toEqual([['threads', 0]])
+  expect(refused({ services: { [name]: { maxConnections: 0 }, other: { threads: 0 } } })).toEqual([
+    ['maxConnections', 0],
+  ])
+  expect(refused({ services: { other: { threads: 0 } } }, { name: 'other' })).toEqual([['threads', 0]])
+  expect(refused({ proxy: { threads: 0 } })).toEqual([])
 })

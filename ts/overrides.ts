@@ -6,9 +6,9 @@ export interface Overrides {
   readonly server: object
   /** Of every `HttpProxy`. */
   readonly proxy: object
-  /** Of each `HttpProxy`, by its name, over those of every one. */
+  /** Of each service, by its name, over those of every `HttpProxy`. */
   readonly services: Readonly<Record<string, object>>
-  /** Of every `HttpProxy`, over all others. */
+  /** Of every `HttpProxy`, over all others; other services take those that they have. */
   readonly last: object
 }
 
@@ -25,11 +25,20 @@ export const overridden = {
   server: <T extends object>(given: T): T => (current === undefined ? given : merged(given, current.server)),
   proxy<T extends { name?: string }>(given: T): T {
     if (current === undefined || !isPlain(given)) return given
-    const { proxy, services, last } = current
-    const name = String(given.name ?? 'proxy')
-    const own = Object.hasOwn(services, name) ? services[name]! : {}
-    return [proxy, own, last].reduce<T>(merged, given)
+    const { proxy, last } = current
+    return [proxy, ofService(current, given, 'proxy'), last].reduce<T>(merged, given)
   },
+  /** Those of another service: of what is over all others it takes what it has `rules` for. */
+  service<T extends { name?: string }>(given: T, name: string, rules: object): T {
+    if (current === undefined || !isPlain(given)) return given
+    const last = Object.entries(current.last).filter(([option]) => Object.hasOwn(rules, option))
+    return [ofService(current, given, name), Object.fromEntries(last)].reduce<T>(merged, given)
+  },
+}
+
+function ofService({ services }: Overrides, given: { name?: string }, fallback: string): object {
+  const name = String(given.name ?? fallback)
+  return Object.hasOwn(services, name) ? services[name]! : {}
 }
 
 /** Options of which some are replaced: groups in part, lists as a whole. */

@@ -9,6 +9,7 @@ import { forwardingRules, nativeForwarding } from '../forwarding.js'
 import { makeLog, serviceLog } from '../logger.js'
 import type { NativeProxyOptions } from '../native.js'
 import { type Checked, checkInto, ms, serviceName } from '../options.js'
+import { overridden } from '../overrides.js'
 import { type AnyPhases, type Awaitable, HANDLER } from '../phases.js'
 import { nativeMatch } from '../routes/match.js'
 import { type Host, Service } from '../service.js'
@@ -58,7 +59,7 @@ export class HttpApp extends Service {
   constructor(handler: Handler | { fetch: Handler }, options: HttpAppOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const checked = checkInto(httpAppRules, options, problems)
+    const checked = checkInto(httpAppRules, overridden.service(options, 'app', httpAppRules), problems)
     const call = callOf(handler, problems)
     if (problems.length > 0) throw invalidOptions('HttpApp', problems)
     this.#entry = handlerEntry(call, checked.callbackTimeoutMs)

@@ -5,6 +5,7 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
 import { type Checked, checkInto, flag, integer, serviceName } from '../options.js'
+import { overridden } from '../overrides.js'
 import type { Awaitable } from '../phases.js'
 import { type Host, Service } from '../service.js'
 import { TcpConnection } from './connection.js'
@@ -53,7 +54,7 @@ export class TcpApp extends Service {
   constructor(handler: ConnectionHandler, options: TcpAppOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    this.#checked = checkInto(tcpAppRules, options, problems)
+    this.#checked = checkInto(tcpAppRules, overridden.service(options, 'tcp-app', tcpAppRules), problems)
     if (typeof handler !== 'function')
       problems.push({ path: 'handler', found: handler, allowed: 'a function of a connection' })
     if (problems.length > 0) throw invalidOptions('TcpApp', problems)

@@ -1,6 +1,7 @@
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import type { NativeTcpOptions } from '../native.js'
 import { checkInto, serviceName } from '../options.js'
+import { overridden } from '../overrides.js'
 import { type Host, Service } from '../service.js'
 import { nativeTcp, type TcpServiceOptions, tcpServiceRules } from './options.js'
 import { TcpPeer } from './peer.js'
@@ -32,7 +33,11 @@ export class TcpProxy extends Service {
   constructor(peer: TcpPeer | string, options: TcpProxyOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const checked = checkInto(tcpProxyRules, options, problems)
+    const checked = checkInto(
+      tcpProxyRules,
+      overridden.service(options, 'tcp-proxy', tcpProxyRules),
+      problems,
+    )
     if (!(peer instanceof TcpPeer) && typeof peer !== 'string')
       problems.push({ path: 'peer', found: peer, allowed: 'a TcpPeer, or its address' })
     if (problems.length > 0) throw invalidOptions('TcpProxy', problems)
