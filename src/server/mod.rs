@@ -1,22 +1,27 @@
+mod outcome;
+mod planned;
+mod stats;
+
 use std::sync::Arc;
 
-use millrace_connectors::PoolStats;
 use millrace_demo_origin::DemoOrigin;
-use millrace_error::Code;
 use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Counters, Endpoints, Ends,
-    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    Shutdown, StartError, UpgradeOptions,
+    ClientLimit, Counters, Endpoints, Observer, RuntimeOptions, Server, ServerOptions, Shutdown,
+    StartError, UpgradeOptions,
 };
 use millrace_tcp::{StreamServer, TcpProxy};
-use millrace_transport::{Address, InvalidAddress};
-use napi::bindgen_prelude::{Error, Float64Array, Object, Result};
+use millrace_transport::InvalidAddress;
+use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use self::outcome::{NativeClosed, NativeListening, NativeStarted, code};
+use self::planned::{App, Planned};
+pub use self::stats::NativePoolStats;
+use self::stats::NativeServiceStats;
 use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
@@ -26,7 +31,7 @@ use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOption
 use crate::routes::NativeRoute;
 use crate::streams::JsStreams;
 use crate::succession::Succession;
-use crate::tcp::{NativeTcpOptions, NativeTraffic};
+use crate::tcp::NativeTcpOptions;
 use crate::threads::Wiring;
 use crate::tls::NativeTls;
 
@@ -42,75 +47,6 @@ pub struct NativeServer {
     events: Events,
     gone: Shutdown,
     batch_js_thread: bool,
-}
-
-/// A service until it starts, and what can be read of it afterwards.
-struct Planned {
-    name: String,
-    app: App,
-    runtime: RuntimeOptions,
-    max_connections: usize,
-    client_limit: Option<ClientLimit>,
-    endpoints: Vec<Endpoint>,
-    /// What changes its endpoints once it runs.
-    running: Option<Endpoints>,
-}
-
-/// The app of a service.
-enum App {
-    Proxy(Arc<ProxyApp>),
-    Origin(Arc<DemoOrigin>),
-    TcpProxy(Arc<TcpProxy>),
-    Streams(Arc<StreamServer<JsStreams>>),
-    Background(Arc<JsWork>, BackgroundOptions),
-}
-
-impl Planned {
-    fn service(&mut self) -> Box<dyn Service> {
-        match &self.app {
-            App::Proxy(app) => self.serving(app.clone()),
-            App::Origin(app) => self.serving(app.clone()),
-            App::TcpProxy(app) => self.serving(app.clone()),
-            App::Streams(app) => self.serving(app.clone()),
-            App::Background(work, options) => {
-                let name = self.name.clone();
-                Box::new(BackgroundService::new(name, work.clone(), options.clone()))
-            }
-        }
-    }
-
-    fn serving<A: ServerApp>(&mut self, app: Arc<A>) -> Box<dyn Service> {
-        let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
-        let service = ListeningService::new(name, app, endpoints, self.runtime.clone())
-            .max_connections(Some(self.max_connections))
-            .client_limit(self.client_limit);
-        self.running = Some(service.endpoints());
-        Box::new(service)
-    }
-
-    fn requests(&self) -> Option<Float64Array> {
-        let App::Proxy(app) = &self.app else { return None };
-        let stats = app.proxy.stats();
-        let first = std::iter::once(stats.total).chain(stats.active).chain(stats.ended);
-        let all = first.chain([stats.retries, stats.retried_timeouts]).chain(stats.errors);
-        Some(Float64Array::new(all.map(|count| count as f64).collect()))
-    }
-
-    fn pool(&self) -> NativePoolStats {
-        match &self.app {
-            App::Proxy(app) => app.proxy.connector().stats().into(),
-            App::TcpProxy(app) => app.connector().stats().into(),
-            App::Origin(_) | App::Streams(_) | App::Background(..) => NativePoolStats::default(),
-        }
-    }
-
-    fn traffic(&self) -> Option<NativeTraffic> {
-        match &self.app {
-            App::TcpProxy(app) => Some(app.traffic().into()),
-            App::Streams(app) => Some(app.traffic().into()),
-            App::Proxy(_) | App::Origin(_) | App::Background(..) => None,
-        }
-    }
 }
 
 /// The options of a server.
@@ -140,81 +76,6 @@ pub struct NativePhases {
     pub keeps_encoded_slashes: bool,
     /// As in `NativeProxyOptions`.
     pub js_threads: Vec<u32>,
-}
-
-/// What became of a start: the bound addresses by service and endpoint, or why there are none.
-#[napi(object, object_from_js = false)]
-pub struct NativeStarted {
-    pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
-    /// `DEPENDENCY_CYCLE` or `START_FAILED`.
-    pub code: Option<String>,
-    pub message: Option<String>,
-    /// With `SERVICE_FAILED`: which service.
-    pub service: Option<u32>,
-}
-
-/// How many ended by themselves, and how many were cut.
-#[napi(object, object_from_js = false)]
-pub struct NativeEnds {
-    pub finished: f64,
-    pub cut: f64,
-}
-
-/// What became of an endpoint that was added while its service runs.
-#[napi(object, object_from_js = false)]
-pub struct NativeListening {
-    /// Its number within the service.
-    pub number: u32,
-    pub address: Option<String>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
-    pub code: Option<String>,
-    pub message: Option<String>,
-}
-
-/// What became of the work of a server since it began to drain.
-#[napi(object, object_from_js = false)]
-pub struct NativeClosed {
-    pub requests: NativeEnds,
-    pub connections: NativeEnds,
-}
-
-/// The connections of a service to its upstreams.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct NativePoolStats {
-    pub open: u32,
-    pub idle: u32,
-    pub reused: f64,
-    pub created: f64,
-}
-
-impl From<PoolStats> for NativePoolStats {
-    fn from(pool: PoolStats) -> Self {
-        NativePoolStats {
-            open: pool.open as u32,
-            idle: pool.idle as u32,
-            reused: pool.reused as f64,
-            created: pool.created as f64,
-        }
-    }
-}
-
-/// Numbers of a service.
-#[napi(object, object_from_js = false)]
-pub struct NativeServiceStats {
-    pub name: String,
-    /// Connections of clients that are open.
-    pub connections: u32,
-    /// Connections that were accepted and served, and those that were closed at once.
-    pub accepted: f64,
-    pub rejected: f64,
-    pub pool: NativePoolStats,
-    /// Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
-    /// class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
-    pub requests: Option<Float64Array>,
-    /// Of a service that passes on bytes.
-    pub traffic: Option<NativeTraffic>,
 }
 
 #[napi]
@@ -492,12 +353,6 @@ impl NativeServer {
     }
 }
 
-/// The codes of errors, in the order in which they are counted.
-#[napi(catch_unwind)]
-pub fn error_codes() -> Vec<&'static str> {
-    Code::ALL.iter().map(|code| code.as_str()).collect()
-}
-
 impl NativeServer {
     fn proxy(&self, service: u32) -> Result<Arc<ProxyApp>> {
         match self.services.lock().get(service as usize).map(|planned| &planned.app) {
@@ -549,55 +404,6 @@ impl NativeServer {
         let mut services = self.services.lock();
         services.push(planned);
         (services.len() - 1) as u32
-    }
-}
-
-impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted {
-    fn from(started: std::result::Result<Vec<Vec<Address>>, StartError>) -> Self {
-        match started {
-            Ok(services) => {
-                let addresses = services
-                    .iter()
-                    .map(|service| service.iter().map(ToString::to_string).collect())
-                    .collect();
-                NativeStarted { addresses, code: None, message: None, service: None }
-            }
-            Err(error) => NativeStarted {
-                addresses: Vec::new(),
-                code: Some(code(&error).to_owned()),
-                message: Some(error.to_string()),
-                service: match &error {
-                    StartError::Service { id, .. } => Some(id.index() as u32),
-                    _ => None,
-                },
-            },
-        }
-    }
-}
-
-impl From<CloseReport> for NativeClosed {
-    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
-        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
-        NativeClosed { requests: ends(requests), connections: ends(connections) }
-    }
-}
-
-/// How JavaScript calls an error of a start.
-fn code(error: &StartError) -> &'static str {
-    match error {
-        StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
-            "ADDRESS_IN_USE"
-        }
-        StartError::Bind(_) => "BIND_FAILED",
-        StartError::Upgrade { io, .. } if io.kind() == std::io::ErrorKind::AddrInUse => {
-            "ADDRESS_IN_USE"
-        }
-        StartError::Upgrade { .. } => "UPGRADE_FAILED",
-        StartError::NotRunning => "NOT_STARTED",
-        StartError::Closed => "SERVER_CLOSED",
-        StartError::Service { .. } => "SERVICE_FAILED",
-        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
-        _ => "START_FAILED",
     }
 }
 
