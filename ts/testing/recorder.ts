@@ -69,8 +69,12 @@ export class Recorder {
   readonly #log: AnyLog
   #whenIdle: (() => void)[] = []
 
-  constructor(log: AnyLog) {
+  readonly #begun: () => void
+
+  /** @param begun told when something is known of a request, before any phase is */
+  constructor(log: AnyLog, begun: () => void) {
     this.#log = log
+    this.#begun = begun
   }
 
   /** The same phases, watched, as a set of their own. */
@@ -170,6 +174,7 @@ export class Recorder {
   #of(session: Session, entry: ProxyEntry): Recorded {
     const known = this.#bySession.get(session)
     if (known !== undefined) return known
+    this.#begun()
     const recorded = new Recorded(session, entry)
     this.#bySession.set(session, recorded)
     this.requests.push(recorded)
@@ -207,6 +212,11 @@ export class Recorder {
       value = phases[name]!(...args)
     } catch (error) {
       return threw(error)
+    }
+    if (name === 'newCtx' && isThenable(value)) {
+      call.outcome = 'refused'
+      call.returned = value
+      return value
     }
     // Followed, not watched from beside: a thenable may do its work each time it is asked.
     return isThenable(value) ? Promise.resolve(value).then(returned, threw) : returned(value)
