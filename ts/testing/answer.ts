@@ -12,7 +12,7 @@ export type UpstreamAnswer =
   | {
       /** 200 to 599. Default: 200. */
       status?: number
-      /** As they are sent, framing included. Default: none. */
+      /** As they are sent, framing included; INVALID_ANSWER for what HTTP/2 cannot send, to a peer of that. Default: none. */
       headers?: HeaderInput
       /** Of URLSearchParams the `content-type` goes with it, unless `headers` have one. Default: none. */
       body?: InjectBody
