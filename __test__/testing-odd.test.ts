@@ -90,6 +90,18 @@ describe('large heads', () => {
   })
 })
 
+test.each(PAIRS)(
+  'a client stays until the proxy is done with its request (%s, %s)',
+  async (version, protocol) => {
+    // The client has all of the response before the end of the stream that it came by.
+    const headers = { 'content-length': '0' }
+    for (let run = 0; run < 10; run++) {
+      const r = await inject(to(protocol), { version, upstream: () => ({ headers, body: [] }) })
+      expect([r.response.status, r.response.complete, r.error]).toEqual([200, true, undefined])
+    }
+  },
+)
+
 describe('what HTTP/2 has no place for', () => {
   const wrong: [string, [string, string][]][] = [
     ['connection', [['connection', 'close']]],

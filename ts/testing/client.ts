@@ -6,6 +6,7 @@ import { grouped, H2_LIMITS, H2Message, MOST_OF_HEAD, sending } from './h2.js'
 import { type InjectedInterim, InjectedResponse, pairs, pairsOf, type RawHeaders } from './message.js'
 import { type Outlet, pour } from './outlet.js'
 import type { PipeSocket } from './pipe.js'
+import { sleep } from './time.js'
 
 /** A request as it is to be sent. */
 export interface Sent {
@@ -24,6 +25,8 @@ export interface AskEvents {
   threw(error: unknown): void
   /** The response is longer than what can be kept. */
   exceeded(): void
+  /** Settles when the proxy is done with the request. */
+  readonly served: Promise<void>
   /** Whether the next piece of the body is waited for. */
   waiting(isForBody: boolean): void
 }
@@ -140,9 +143,12 @@ async function write(outlet: Outlet, { sent, events, begun }: Asking, giveUp: ()
 /** Methods whose requests are not expected to have a body: without one they say nothing of it (RFC 9110, 8.6). */
 const BODILESS = /^(?:GET|HEAD|DELETE|OPTIONS|TRACE)$/i
 
+/** How long a client that has its response waits for the proxy to be done with the request, in milliseconds. */
+const LONGEST_STAY_MS = 1_000
+
 /** `node:http` reads the response alone: it would not send every request. */
 function askH1(asking: Asking): void {
-  const { socket, sent, incoming, begun, over } = asking
+  const { socket, sent, incoming, events, begun, over } = asking
   const { method, target, host, body } = sent
   void socket.begun.then(() => begun.now())
   const out = socket.takeOver()
@@ -158,9 +164,18 @@ function askH1(asking: Asking): void {
     response.on('data', (piece: Buffer) => incoming.piece(piece))
     response.on('error', () => {})
     response.once('end', () => incoming.end(response.complete, pairs(response.rawTrailers)))
-    // What is left of the request is not sent any more.
-    response.once('close', () => void out.end())
-    response.once('close', over)
+    response.once('close', () => {
+      over()
+      // What is left of the request is not sent any more.
+      if (!response.complete || !message.isEnded) return void out.end()
+      // A client stays that may ask for more; one that leaves now is not told apart from one that has given up.
+      const closed = new AbortController()
+      socket.once('close', () => closed.abort())
+      void Promise.race([events.served, sleep(LONGEST_STAY_MS, closed.signal)]).then(() => {
+        closed.abort()
+        out.end()
+      })
+    })
   }
   const fields: [string, string][] = [['host', host], ...sent.headers.map(([...field]) => field)]
   if (!isFramed(fields)) {
@@ -185,6 +200,7 @@ function askH1(asking: Asking): void {
     socket.destroy()
   })
   request.on('error', () => void socket.destroy())
+  socket.once('end', () => void out.end())
   request.end()
   // The head by itself, also of a body whose first piece is long in coming.
   if (waits || !(body instanceof Uint8Array)) message.flush()

@@ -19,6 +19,8 @@ interface Extras {
 export class H1Message implements Outlet {
   readonly to: Writable
   passed = Promise.resolve(true)
+  /** All of it has been written. */
+  isEnded = false
   readonly #isChunked: boolean
   readonly #extras: Extras
   /** Held back until something goes with it, so that a short message is one piece. */
@@ -39,6 +41,7 @@ export class H1Message implements Outlet {
     const { trailers = [], ended } = this.#extras
     const final = this.#isChunked ? [Buffer.from(`0\r\n${lines(trailers)}\r\n`, 'latin1')] : []
     this.#send(...this.#framed(last), ...final)
+    this.isEnded = true
     ended?.()
   }
 

@@ -223,6 +223,7 @@ class Run {
         this.#waitsFor = isForBody ? 'the next piece of the body of the request' : 'the response'
       },
       exceeded: () => this.#misused(tooLong('the body of the response')),
+      served: this.#recorder.over,
     })
     this.#waitsFor = 'the end of the connection'
     await this.#injection.served()

@@ -70,11 +70,17 @@ export class Recorder {
   #whenIdle: (() => void)[] = []
 
   readonly #begun: () => void
+  /** Settles when the proxy is done with the request that was injected. */
+  readonly over: Promise<void>
+  #over!: () => void
 
   /** @param begun told when something is known of a request, before any phase is */
   constructor(log: AnyLog, begun: () => void) {
     this.#log = log
     this.#begun = begun
+    this.over = new Promise((resolve) => {
+      this.#over = resolve
+    })
   }
 
   /** The same phases, watched, as a set of their own. */
@@ -183,6 +189,7 @@ export class Recorder {
 
   #ended(session: Session, error: ProxyError | undefined, entry: ProxyEntry): void {
     this.#of(session, entry).error = error
+    if (session.parent === undefined) this.#over()
   }
 
   #call(phases: Bag, name: PhaseName, part: number, entry: ProxyEntry, args: unknown[]): unknown {
