@@ -68,6 +68,19 @@ describe('large heads', () => {
     expect([r.response.status, r.error?.code]).toEqual([431, 'HEADER_TOO_LARGE'])
   })
 
+  test('of which the proxy reads a part only do not hide what it answers', async () => {
+    for (let run = 0; run < 5; run++) {
+      const r = await inject(to('h1'), { headers: { a: 'x'.repeat(8_000_000) } })
+      expect([r.response.status, r.error?.code]).toEqual([431, 'HEADER_TOO_LARGE'])
+    }
+  })
+
+  test.each(PAIRS)('of more than 8 MiB are not sent, and told so (%s, %s)', async (version, protocol) => {
+    const headers = { a: 'x'.repeat(8 * 1024 * 1024) }
+    for (const request of [{ headers }, { upstream: () => ({ headers }) }])
+      expect((await refusal({ version, ...request }, protocol)).code).toBe('INJECT_LIMIT')
+  })
+
   test.each(PAIRS)('go both ways where the proxy lets them (%s, %s)', async (version, protocol) => {
     const large = 'x'.repeat(40_000)
     const headers = { a: large, b: large }

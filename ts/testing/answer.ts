@@ -48,7 +48,7 @@ export interface ReadyAnswer {
 const AT_ONCE = 64 * 1024
 const PIECES_AT_ONCE = 64
 
-/** @throws UsageError INVALID_ANSWER, INVALID_HEADER */
+/** @throws UsageError INVALID_ANSWER, INVALID_HEADER, INJECT_LIMIT */
 export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
   try {
     return await checked(given)
@@ -106,14 +106,22 @@ function isWithin(status: unknown, least: number, most: number): boolean {
   return Number.isInteger(status) && (status as number) >= least && (status as number) <= most
 }
 
-/** @throws UsageError INVALID_HEADER */
+/** The most of a head that is sent, in bytes as HTTP/2 counts them (RFC 9113, 6.5.2). */
+const MOST_SENT = 8 * 1024 * 1024
+const PER_FIELD = 32
+
+/** @throws UsageError INVALID_HEADER, INJECT_LIMIT */
 export function fieldsOf(input: HeaderInput): [string, string][] {
   if (typeof input !== 'object' || input === null)
     throw new UsageError('INVALID_HEADER', `the headers are ${show(input)}`)
   const found: [string, string][] = []
+  let length = 0
   const add = (name: string, value: string) => {
     checkName(name)
     checkValue(name, value)
+    length += name.length + value.length + PER_FIELD
+    if (length > MOST_SENT)
+      throw new UsageError('INJECT_LIMIT', 'a head is longer than 8 MiB, and inject sends no longer ones')
     found.push([name, value])
   }
   try {

@@ -3,7 +3,7 @@ import { UsageError } from '../errors.js'
 import type { RawHeaders } from './message.js'
 import type { Outlet } from './outlet.js'
 
-/** The most of a head, in bytes: the limits are to be those of the proxy. */
+/** The most of a head, in bytes: more than what is sent, as the limits are to be those of the proxy. */
 export const MOST_OF_HEAD = 16 * 1024 * 1024
 
 /** What ends of `node:http2` let pass: by default they give up heads of 64 KiB, and of 128 fields. */

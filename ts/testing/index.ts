@@ -1,6 +1,7 @@
 /// <reference types="node" preserve="true" />
 /** Tests of a proxy without a listener: `inject` sends a request through the phases and tells what they did. */
 export type { UpstreamAnswer, UpstreamInterim } from './answer.js'
+export type { InjectBody } from './body.js'
 export type { PhaseCall, PhaseOutcome } from './calls.js'
 export {
   type CtxOf,

@@ -130,7 +130,7 @@ export interface Injectable {
   readonly timeoutMs: number
 }
 
-/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER */
+/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER, INJECT_LIMIT */
 export function checkInject(request: InjectRequest): Injectable {
   const problems: OptionProblem[] = []
   const checked = checkInto(rules, request, problems)

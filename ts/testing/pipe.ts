@@ -49,7 +49,8 @@ export class PipeSocket extends Duplex {
     })
     // A message for each request waits for it.
     out.setMaxListeners(0)
-    out.on('error', (error) => void this.destroy(error))
+    // What the other side said before it went can still be read, and then its end.
+    out.on('error', () => {})
     this.once('close', () => void out.destroy())
     this.#out = out
     return out
