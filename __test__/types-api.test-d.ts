@@ -104,6 +104,7 @@ import {
   type CtxOf,
   type CtxsOf,
   type Inject,
+  type InjectBody,
   type Injected,
   type InjectedInterim,
   type InjectedResponse,
@@ -464,6 +465,7 @@ test('what inject takes and gives', () => {
   expectTypeOf<Message['text']>().returns.toEqualTypeOf<string>()
   expectTypeOf<Message['json']>().returns.toEqualTypeOf<unknown>()
   expectTypeOf<InjectedResponse['interims']>().toEqualTypeOf<readonly InjectedInterim[]>()
+  expectTypeOf<InjectRequest['body']>().toEqualTypeOf<InjectBody | undefined>()
   expectTypeOf<InjectRequest['tls']>().toEqualTypeOf<boolean | InjectTls | undefined>()
   expectTypeOf<200 | Response | { body: string; interims: UpstreamInterim[] }>().toExtend<UpstreamAnswer>()
   expectTypeOf<(request: Request) => Promise<Response>>().toExtend<UpstreamHandler>()
