@@ -94,6 +94,59 @@ test.each(VERSIONS)(
   },
 )
 
+test.each(VERSIONS)('what comes for a client that has left is not told (%s)', async (version) => {
+  for (const body of ['hello', undefined])
+    for (let run = 0; run < 25; run++) {
+      const r = await inject(
+        { upstreamPeer: patient, newCtx: () => ({}), logging: () => {} },
+        {
+          version,
+          method: 'POST',
+          ...(body && { body }),
+          signal: AbortSignal.abort(),
+          upstream: async (request) => {
+            await request.text()
+            return new Response('hi', { status: 201 })
+          },
+        },
+      )
+      expect([r.response.status, r.error?.code]).toEqual([0, 'CLIENT_ABORTED'])
+    }
+})
+
+test.each(VERSIONS)('a client that leaves in a phase, or in upstream, gets nothing (%s)', async (version) => {
+  for (const place of ['requestFilter', 'upstreamRequestFilter', 'upstream'])
+    for (let run = 0; run < 25; run++) {
+      const client = new AbortController()
+      const at = (here: string) => {
+        if (here === place) client.abort()
+      }
+      const r = await inject(
+        {
+          upstreamPeer: () => patient,
+          requestFilter: () => at('requestFilter'),
+          upstreamRequestFilter: () => at('upstreamRequestFilter'),
+        },
+        {
+          version,
+          method: 'POST',
+          body: 'hello',
+          signal: client.signal,
+          upstream() {
+            at('upstream')
+            return new Response('hi', { status: 201 })
+          },
+        },
+      )
+      expect([place, r.response.status, [...r.response.headers], r.error?.code]).toEqual([
+        place,
+        0,
+        [],
+        'CLIENT_ABORTED',
+      ])
+    }
+})
+
 async function* endless() {
   for (;;) yield await new Promise<string>((resolve) => setTimeout(resolve, 5, 'more'))
 }

@@ -351,11 +351,44 @@ test('interim responses may be changed and dropped', async () => {
 
 test('what a phase must not return is PHASE_RETURN', async () => {
   const r = await run('upstreamPeer', () => 'http://10.0.0.1')
-  expect(r.phases[0]).toMatchObject({ outcome: 'next', returned: 'http://10.0.0.1' })
+  expect(r.phases[0]).toMatchObject({ outcome: 'refused', returned: 'http://10.0.0.1' })
   expect(r.error!.code).toBe('PHASE_RETURN')
   const ctx = await run('newCtx', async () => ({}))
   expect(ctx.error!.code).toBe('PHASE_RETURN')
+  expect(ctx.phases[0]!.outcome).toBe('refused')
 })
+
+test.each(PHASES)(
+  '%s: the outcome is `refused` where the request failed with PHASE_RETURN, and only there',
+  async (name) => {
+    const values = [
+      undefined,
+      null,
+      Symbol('x'),
+      'retry',
+      'x',
+      204,
+      {},
+      { end: true },
+      { end: true, more: 1 },
+      peer,
+    ]
+    for (const value of values)
+      for (const call of [() => value, async () => value]) {
+        const r = await run(name, call)
+        const outcomes = callsOf(r, name).map(({ outcome }) => outcome)
+        // What failToProxy returns is logged, and the request has failed before.
+        const isRefused = [r.error?.code, ...r.log.map(({ line }) => line)].some((one) =>
+          /PHASE_RETURN|failToProxy returned/.test(one ?? ''),
+        )
+        expect([String(value), outcomes.includes('refused'), r.error?.code]).toEqual([
+          String(value),
+          isRefused,
+          r.error?.code,
+        ])
+      }
+  },
+)
 
 test('a phase that never settles runs into callbackTimeoutMs, or into the time of inject', async () => {
   const never = () => new Promise(() => {})

@@ -80,6 +80,47 @@ describe('methods', () => {
 })
 
 describe('bodies', () => {
+  test.each(VERSIONS)('one that cannot even be begun is a client that gave up (%s)', async (version) => {
+    const broken = new Error('the disk is gone')
+    const body = {
+      [Symbol.iterator]() {
+        throw broken
+      },
+    } as Iterable<string>
+    const r = await inject(logged, { version, method: 'POST', body, upstream: echo })
+    expect([r.threw, r.error!.source]).toEqual([broken, 'downstream'])
+  })
+
+  test.each(VERSIONS)('one without end does not outlast the time of it all (%s)', async (version) => {
+    function* now(): Generator<string> {
+      for (;;) yield ''
+    }
+    async function* soon() {
+      yield* now()
+    }
+    const given = [now, soon, () => ReadableStream.from(now()), () => ({ [Symbol.iterator]: () => ({ next: () => ({ done: false, value: '' }) }) })] // biome-ignore format: short
+    for (const body of given) {
+      const request = { version, method: 'POST', body: body() as Iterable<string>, timeoutMs: 100 }
+      const error = await refusal(request)
+      expect([error.code, error.message]).toEqual([
+        'INJECT_TIMEOUT',
+        expect.stringContaining('the next piece of the body of the request'),
+      ])
+      const answers = [() => ({ body: body() }), () => new Response(ReadableStream.from(body() as Iterable<never>))] // biome-ignore format: short
+      for (const upstream of answers)
+        expect((await refusal({ version, upstream, timeoutMs: 100 })).code).toBe('INJECT_TIMEOUT')
+    }
+  })
+
+  test.each(VERSIONS)('one that does not go on is what was waited for (%s)', async (version) => {
+    async function* stuck() {
+      yield 'a'
+      await new Promise(() => {})
+    }
+    const error = await refusal({ version, method: 'POST', body: stuck(), upstream: echo, timeoutMs: 100 })
+    expect(error.message).toContain('it waited for the next piece of the body of the request')
+  })
+
   test.each(VERSIONS)('a form is sent with its type (%s)', async (version) => {
     const body = new URLSearchParams({ a: '1 2', b: 'ü' })
     const request = {

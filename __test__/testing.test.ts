@@ -407,6 +407,8 @@ test.each<[string, unknown, string, string]>([
   ['a target', { target: '/a b' }, 'INVALID_OPTIONS', 'target'],
   ['a version', { version: 'h3' }, 'INVALID_OPTIONS', 'version'],
   ['a client', { client: 'localhost' }, 'INVALID_OPTIONS', 'client'],
+  ['a client with a zone', { client: 'fe80::1%eth0' }, 'INVALID_OPTIONS', 'client'],
+  ['a client with a zone and a port', { client: '[fe80::1%1]:80' }, 'INVALID_OPTIONS', 'client'],
   ['a port of a client', { client: '1.2.3.4:99999' }, 'INVALID_OPTIONS', 'client'],
   ['tls', { tls: 'yes' }, 'INVALID_OPTIONS', 'tls'],
   ['a certificate', { tls: { certificates: [Buffer.from('x')] } }, 'INVALID_OPTIONS', 'tls.certificates'],
@@ -427,6 +429,8 @@ test('other mistakes are named too', async () => {
   const code = (promise: Promise<unknown>) => promise.catch((error: UsageError) => error.code)
   expect(await code(inject(gateway, { headers: { 'a b': '1' } }))).toBe('INVALID_HEADER')
   expect(await code(inject(gateway, { headers: { a: '1\n' } }))).toBe('INVALID_HEADER')
+  for (const headers of [[5], [null], [['a']], { get a() { throw new Error('x') } }]) // biome-ignore format: short
+    expect(await code(inject(gateway, { headers: headers as never }))).toBe('INVALID_HEADER')
   for (const value of [5, undefined])
     expect(await code(inject(gateway, { headers: { a: value as unknown as string } }))).toBe('INVALID_HEADER')
   expect(await code(inject(gateway, { headers: [['host', 'a'], ['Host', 'b']] }))).toBe('INVALID_HEADER') // biome-ignore format: short

@@ -13,17 +13,18 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { bundle, completeTypes, hasCommand, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
+import { flagsOf } from './main.mjs'
 import { NAPI_BUILD } from './napi.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const state = join(root, 'target', 'millrace-build')
 const windows = process.platform === 'win32'
 const flag = { type: 'boolean' }
-const { values: flags } = parseArgs({ options: { bench: flag, pingora: flag, crossing: flag, force: flag } })
+const options = { bench: flag, pingora: flag, crossing: flag, force: flag }
+const flags = flagsOf(import.meta.url, 'build', options)
 
 /** Ends the build with a sentence for the user, and no stack. */
 class Stop extends Error {}

@@ -11,7 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { isMain } from './main.mjs'
+import { runMain } from './main.mjs'
 import { BUN_VERSION, DENO_VERSION, fetchRuntime, NODE_VERSIONS } from './runtimes.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -79,4 +79,4 @@ function main() {
   writeFileSync(page, `${text.slice(0, from)}\n${sections.join('\n')}\n${text.slice(text.indexOf(END))}`)
 }
 
-if (isMain(import.meta.url)) main()
+await runMain(import.meta.url, main, 'compatibility')

@@ -7,12 +7,14 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { help } from './main.mjs'
 import { NAPI_BUILD } from './napi.mjs'
 import { PLATFORMS } from './release/matrix.mjs'
 import { NEWEST_GLIBC } from './symbols.mjs'
 
 const TOOLS = ['ziglang==0.15.2', 'cargo-zigbuild==0.24.1']
 
+help(import.meta.url)
 const root = join(import.meta.dirname, '..')
 const [, , triple, folder = 'target/artifacts'] = process.argv
 const here = Object.keys(PLATFORMS).filter((one) => one.startsWith('linux-'))

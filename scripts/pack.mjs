@@ -19,15 +19,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { filesUnder } from './fingerprint.mjs'
+import { flagsOf } from './main.mjs'
 import { platforms } from './platforms.mjs'
 import { withLinks } from './release/links.mjs'
 import { linksOf } from './release/repository.mjs'
 
 const root = join(import.meta.dirname, '..')
 const text = { type: 'string' }
-const { values: flags } = parseArgs({ options: { binaries: text, out: text } })
+const flags = flagsOf(import.meta.url, 'pack', { binaries: text, out: text })
 const binaries = resolve(flags.binaries ?? root)
 const out = resolve(flags.out ?? join(root, 'target', 'packages'))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { help } from './main.mjs'
 import { needs, sectionsOf } from './symbols.mjs'
 
 /**
@@ -18,6 +19,7 @@ const BOUND = 10 * 1024 * 1024
 const [IMPORT_MS, FAIL_MS] = [30, 120]
 const RUNS = 15
 
+help(import.meta.url)
 const root = join(import.meta.dirname, '..')
 const file = process.argv[2] ?? join(root, newest())
 const { bytes, stripped } = look()

@@ -6,7 +6,7 @@
 // The file is read here: readelf is not everywhere, and its words differ between versions.
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { isMain } from './main.mjs'
+import { help, isMain } from './main.mjs'
 
 /** The newest glibc that may be needed. Node 20 and later need 2.28 themselves. */
 export const NEWEST_GLIBC = '2.28'
@@ -145,6 +145,7 @@ function look(file) {
 }
 
 if (isMain(import.meta.url)) {
+  help(import.meta.url)
   const files = process.argv.slice(2)
   const fail = (reason) => {
     console.error(`symbols: ${reason}`)

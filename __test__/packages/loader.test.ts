@@ -172,6 +172,30 @@ describe('a file that cannot be loaded', () => {
     await mend(project, message)
   })
 
+  test.each([
+    ['empty', ''],
+    ['cut', '{"name": '],
+    ['of no version', '{}'],
+    ['null', 'null'],
+    ['missing', undefined],
+  ])(
+    'a package whose package.json is %s: that it is damaged, and how to install it again',
+    async (_, text) => {
+      const project = installed()
+      await project.npm('install', 'millrace')
+      const folder = join(project.folder, 'node_modules', ours)
+      const file = join(folder, 'package.json')
+      if (text === undefined) rmSync(file)
+      else writeFileSync(file, text)
+      const { code, message } = await told(project)
+      expect(code).toBe('BINARY_NOT_LOADED')
+      expect(message).toContain(`installed:  ${ours} (damaged) in ${folder}`)
+      expect(message).toContain(`not loaded: ${folder}: package damaged: its package.json`)
+      expect(message).not.toContain('optional dependencies')
+      await mend(project, message)
+    },
+  )
+
   test('not an addon: the reason, and no command of npm’s', async () => {
     const project = installed(here)
     const file = join(project.folder, 'node_modules', ours, binary)

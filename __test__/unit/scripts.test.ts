@@ -1,6 +1,6 @@
 // What the scripts decide by themselves, without the runtimes and the network they are for.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -85,10 +85,45 @@ describe('a checkout behind a link', () => {
     ['symbols', [], 1, 'give files to look at'],
     ['compatibility', ['--no-such-flag'], 1, 'no-such-flag'],
     ['test-nodes', ['--only', '2'], 1, 'there is no such Node.js'],
+    ['release/sbom', ['--no-such-flag'], 1, 'no-such-flag'],
+    ['release/sbom', ['a', 'b'], 1, 'one folder'],
+    ['pack', ['--out'], 1, 'pack: '],
+    ['pack', ['foo'], 1, "pack: Unexpected argument 'foo'"],
+    ['build', ['--no-such-flag'], 1, 'build: '],
   ])('runs scripts/%s.mjs %j', (name, args, status, said) => {
     const file = join(folder, 'checkout', 'scripts', `${name}.mjs`)
     const found = spawnSync(process.execPath, [file, ...args], { cwd: folder, encoding: 'utf8' })
     expect(found.stdout + found.stderr).toContain(said)
+    expect(found.stderr).not.toMatch(/^ +at /m)
     expect(found.status).toBe(status)
+  })
+
+  test.each([
+    'build',
+    'compatibility',
+    'cross',
+    'pack',
+    'size',
+    'symbols',
+    'test-nodes',
+    'release/build',
+    'release/matrix',
+    'release/publish',
+    'release/sbom',
+    'release/try-packages',
+    'release/version',
+  ])('says what scripts/%s.mjs is for, and does nothing', (name) => {
+    const file = join(folder, 'checkout', 'scripts', `${name}.mjs`)
+    for (const flag of ['--help', '-h']) {
+      const found = spawnSync(process.execPath, [file, flag], {
+        cwd: folder,
+        encoding: 'utf8',
+        timeout: 10_000,
+      })
+      expect([found.status, found.stderr]).toEqual([0, ''])
+      expect(found.stdout).toMatch(new RegExp(`^ +(?:node scripts/${name}.mjs|npm run )`, 'm'))
+      expect(found.stdout).not.toMatch(/^import /m)
+    }
+    expect(readdirSync(folder).sort()).toEqual(['checkout', 'empty'])
   })
 })

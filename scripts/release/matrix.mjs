@@ -2,7 +2,7 @@
 //
 //   node scripts/release/matrix.mjs build     a row for each platform: platform, runner
 //   node scripts/release/matrix.mjs test      a row for each place: platform, runner, and node or image
-import { isMain } from '../main.mjs'
+import { help, isMain } from '../main.mjs'
 
 /** The lines of Node.js that packages are tried on. */
 export const NODES = [20, 22, 24, 26]
@@ -34,6 +34,7 @@ export function test() {
 }
 
 if (isMain(import.meta.url)) {
+  help(import.meta.url)
   const list = new Map(Object.entries({ build, test })).get(process.argv[2])
   if (list === undefined) {
     console.error('matrix: say build or test')

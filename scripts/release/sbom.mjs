@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { BUILT_IN } from '../dist.mjs'
 import { runMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
@@ -17,7 +18,9 @@ const CARGO_CYCLONEDX = '0.5.9'
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 function main() {
-  const folder = resolve(process.argv[2] ?? join(root, 'target/sbom'))
+  const { positionals } = parseArgs({ allowPositionals: true })
+  if (positionals.length > 1) throw new Error(`give one folder, not ${positionals.join(' and ')}`)
+  const folder = resolve(positionals[0] ?? join(root, 'target/sbom'))
   mkdirSync(folder, { recursive: true })
   const [known] = run('cargo', ['cyclonedx', '--version'], { mayFail: true }).match(/\d+\.\d+\.\d+/) ?? []
   if (known !== CARGO_CYCLONEDX) run('cargo', ['install', '--locked', `cargo-cyclonedx@${CARGO_CYCLONEDX}`])

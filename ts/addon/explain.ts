@@ -71,7 +71,9 @@ function described({ os, cpu, libc }: Platform): string {
 
 function list(installed: readonly Installed[]): string {
   if (installed.length === 0) return 'no package with a binary'
-  return installed.map(({ name, version, folder }) => `${name} ${version} in ${folder}`).join(', ')
+  return installed
+    .map(({ name, version, folder }) => `${name} ${version ?? '(damaged)'} in ${folder}`)
+    .join(', ')
 }
 
 function told(attempt: Attempt): string {
@@ -135,8 +137,8 @@ function advice(attempts: readonly Attempt[], situation: Situation): Mending {
   })
 }
 
-/** What the loaders of Linux (glibc and musl), macOS and Windows say of a file that is cut or not a library. */
+/** What is said of a package, or by the loaders of Linux (glibc and musl), macOS and Windows of a file, that is cut. */
 const isDamage = (reason: string) =>
-  /file too short|file damaged|no such file or directory, (stat|open)|invalid ELF header|ELF file's phentsize|cannot read file data|Exec format error|not a mach-o|truncated mach-o|not a valid Win32|Error loading shared library .*: (Exec format|Invalid)/i.test(
+  /file too short|(file|package) damaged|no such file or directory, (stat|open)|invalid ELF header|ELF file's phentsize|cannot read file data|Exec format error|not a mach-o|truncated mach-o|not a valid Win32|Error loading shared library .*: (Exec format|Invalid)/i.test(
     reason,
   )

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { requireWhole } from './elf.js'
 import { type Attempt, explain } from './explain.js'
 import { EXPORTS } from './exports.js'
-import { manifest } from './files.js'
+import { manifest, read } from './files.js'
 import { here } from './here.js'
 import { PLATFORMS, packageOf, thisPlatform } from './platform.js'
 import { VERSION } from './version.js'
@@ -14,7 +14,8 @@ import { VERSION } from './version.js'
 /** A package with a binary, as it is installed. */
 export interface Installed {
   readonly name: string
-  readonly version: string
+  /** Undefined where its package.json does not say it: the package is damaged. */
+  readonly version: string | undefined
   readonly folder: string
 }
 
@@ -61,6 +62,10 @@ export function loadAddon(): unknown {
     const found = installedFrom(bases, name)
     if (found.length === 0) attempts.push({ what: name, failed: 'missing' })
     for (const { version, folder } of found) {
+      if (version === undefined) {
+        attempts.push({ what: folder, failed: 'load', error: damageOf(folder), beside: false })
+        continue
+      }
       const addon =
         version === VERSION
           ? load(join(folder, `millrace.${triple}.node`))
@@ -115,10 +120,31 @@ function packageFolder(base: string): string[] {
 function installedFrom(bases: readonly string[], name: string): Installed[] {
   const found = new Map<string, Installed>()
   for (const base of bases) {
-    try {
-      const folder = dirname(Module.createRequire(base).resolve(`${name}/package.json`))
-      found.set(folder, { name, version: String(manifest(folder)?.version), folder })
-    } catch {} // not installed for that one
+    const folder = folderOf(base, name)
+    if (folder === undefined) continue
+    const version = manifest(folder)?.version
+    found.set(folder, { name, version: typeof version === 'string' ? version : undefined, folder })
   }
   return [...found.values()]
+}
+
+/** Where a package is, seen from a file. */
+function folderOf(base: string, name: string): string | undefined {
+  const { resolve } = Module.createRequire(base)
+  try {
+    return dirname(resolve(`${name}/package.json`))
+  } catch {
+    // Not installed for that one; or its package.json is nothing that Node could read.
+    return resolve
+      .paths(name)
+      ?.map((folder) => join(folder, name))
+      .find((folder) => existsSync(folder))
+  }
+}
+
+/** What is wrong with a package that does not say its version. */
+function damageOf(folder: string): Error {
+  const text = read(join(folder, 'package.json'))
+  const what = text === undefined ? 'cannot be read' : text.trim() === '' ? 'is empty' : 'is damaged'
+  return new Error(`package damaged: its package.json ${what}`)
 }

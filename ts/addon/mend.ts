@@ -50,7 +50,8 @@ export function mending({ failed, beside, triple, others, folders }: Case): Mend
   const text = lock === undefined || lock.endsWith('.lockb') ? undefined : read(lock)
 
   if (failed === 'damaged') {
-    const cause = 'the file is damaged, not there although its package is, or of another platform'
+    const cause =
+      'the package or its file is damaged, the file not there although its package is, or of another platform'
     return { cause, command: again() }
   }
   if (failed === 'version') {

@@ -25,3 +25,17 @@ export const NOTHING_YET: Output = { chunk: null, end: false, more: false }
 export function bytesOf(value: string | Uint8Array): Uint8Array {
   return typeof value === 'string' ? Buffer.from(value) : value
 }
+
+/** What a body phase returns to end the body. */
+export interface LastPiece {
+  chunk?: string | Uint8Array
+  end: true
+}
+
+/** Whether a phase returned that, and nothing beside. */
+export function isLastPiece(value: unknown): value is LastPiece {
+  if (typeof value !== 'object' || value === null) return false
+  const { chunk, end, ...rest } = value as { chunk?: unknown; end?: unknown }
+  const isChunk = chunk === undefined || typeof chunk === 'string' || chunk instanceof Uint8Array
+  return end === true && isChunk && Object.keys(rest).length === 0
+}

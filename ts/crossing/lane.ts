@@ -1,4 +1,4 @@
-import { type BodyStage, bytesOf, type Output } from '../bodies/stage.js'
+import { type BodyStage, bytesOf, isLastPiece, type Output } from '../bodies/stage.js'
 import type { Part } from '../composition.js'
 import { type AnyPhases, nameOf, Phase, type Phases } from '../phases.js'
 import { wrongReturn } from './call.js'
@@ -144,10 +144,9 @@ export class BodyLane {
 
   /** The piece of `{ chunk?, end: true }`. */
   #last(value: unknown): Uint8Array | null {
-    const { chunk, end, ...rest } = value as { chunk?: unknown; end?: unknown }
-    const isChunk = chunk === undefined || typeof chunk === 'string' || chunk instanceof Uint8Array
-    if (typeof value !== 'object' || end !== true || !isChunk || Object.keys(rest).length > 0)
+    if (!isLastPiece(value))
       throw wrongReturn(this.phase, value, 'nothing, null, a string, bytes, or { chunk, end: true }')
+    const { chunk } = value
     this.#end = true
     return chunk === undefined ? null : bytesOf(chunk)
   }

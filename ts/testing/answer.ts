@@ -1,6 +1,8 @@
-import { type BodySource, SourceStage } from '../bodies/source.js'
+import { SourceStage } from '../bodies/source.js'
 import { show, UsageError } from '../errors.js'
 import { checkName, checkValue, eachField, type HeaderInput } from '../headers.js'
+import { BODIES, byPiece, FORM, type InjectBody, isBody, readyBody, WrongPiece } from './body.js'
+import { isNamed } from './h1.js'
 import { nextTurn } from './time.js'
 
 /** What stands for an origin may answer with: a status, a `Response`, or its parts. */
@@ -10,10 +12,10 @@ export type UpstreamAnswer =
   | {
       /** 200 to 599. Default: 200. */
       status?: number
-      /** As they are sent, framing included. Default: none. */
+      /** As they are sent, framing included; INVALID_ANSWER for what HTTP/2 cannot send, to a peer of that. Default: none. */
       headers?: HeaderInput
-      /** Default: none. */
-      body?: string | Uint8Array | BodySource
+      /** Of URLSearchParams the `content-type` goes with it, unless `headers` have one. Default: none. */
+      body?: InjectBody
       /** The fields after the body. Default: none. */
       trailers?: HeaderInput
       /** Interim responses that go out before. Default: none. */
@@ -42,11 +44,29 @@ export interface ReadyAnswer {
   readonly body: Uint8Array | SourceStage
 }
 
-/** The longest body of a `Response` that is looked at whole. */
+/** The longest body of a `Response` that is looked at whole, in bytes and in pieces. */
 const AT_ONCE = 64 * 1024
+const PIECES_AT_ONCE = 64
 
-/** @throws UsageError INVALID_ANSWER, INVALID_HEADER */
+/** @throws UsageError INVALID_ANSWER, INVALID_HEADER, INJECT_LIMIT */
 export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
+  try {
+    return await checked(given)
+  } catch (error) {
+    throw error instanceof UsageError ? error : unreadable(error)
+  }
+}
+
+/** An answer, or a piece of its body, is none. */
+export function unreadable(error: unknown): UsageError {
+  if (error instanceof WrongPiece) return invalid(`upstream gave a body that is none: ${error.message}`)
+  const said = error instanceof Error ? error.message : show(error)
+  return new UsageError('INVALID_ANSWER', `upstream gave an answer that cannot be read: ${said}`, {
+    cause: error,
+  })
+}
+
+async function checked(given: UpstreamAnswer): Promise<ReadyAnswer> {
   const parts = typeof given === 'number' ? { status: given } : given
   if (typeof parts !== 'object' || parts === null)
     throw invalid(`upstream gave ${show(given)}, not an answer`)
@@ -68,13 +88,17 @@ export async function readyAnswer(given: UpstreamAnswer): Promise<ReadyAnswer> {
       )
     return { status: interim.status, headers: fieldsOf(interim.headers ?? {}) }
   })
+  const fields = fieldsOf(headers)
+  const body = isResponse ? await bodyOf(parts) : made(parts.body)
+  const isForm = !isResponse && parts.body instanceof URLSearchParams
+  if (isForm && !fields.some(([name]) => isNamed(name, 'content-type'))) fields.push(['content-type', FORM])
   return {
     status,
-    headers: fieldsOf(headers),
+    headers: fields,
     trailers: fieldsOf(trailers),
     interims: first,
     early,
-    body: isResponse ? await bodyOf(parts) : made(parts.body),
+    body,
   }
 }
 
@@ -82,45 +106,62 @@ function isWithin(status: unknown, least: number, most: number): boolean {
   return Number.isInteger(status) && (status as number) >= least && (status as number) <= most
 }
 
-/** @throws UsageError INVALID_HEADER */
+/** The most of a head that is sent, in bytes as HTTP/2 counts them (RFC 9113, 6.5.2). */
+const MOST_SENT = 8 * 1024 * 1024
+const PER_FIELD = 32
+
+/** @throws UsageError INVALID_HEADER, INJECT_LIMIT */
 export function fieldsOf(input: HeaderInput): [string, string][] {
   if (typeof input !== 'object' || input === null)
     throw new UsageError('INVALID_HEADER', `the headers are ${show(input)}`)
   const found: [string, string][] = []
-  eachField(input, (name, value) => {
+  let length = 0
+  const add = (name: string, value: string) => {
     checkName(name)
     checkValue(name, value)
+    length += name.length + value.length + PER_FIELD
+    if (length > MOST_SENT)
+      throw new UsageError('INJECT_LIMIT', 'a head is longer than 8 MiB, and inject sends no longer ones')
     found.push([name, value])
-  })
+  }
+  try {
+    eachField(input, add)
+  } catch (error) {
+    if (error instanceof UsageError) throw error
+    const said = error instanceof Error ? error.message : show(error)
+    throw new UsageError('INVALID_HEADER', `the headers cannot be read: ${said}`, { cause: error })
+  }
   return found
 }
 
-function made(body: string | Uint8Array | BodySource | undefined): Uint8Array | SourceStage {
+function made(body: InjectBody | undefined): Uint8Array | SourceStage {
   if (body === undefined) return new Uint8Array()
-  if (typeof body === 'string') return Buffer.from(body)
-  return body instanceof Uint8Array ? body : SourceStage.of(body)
+  if (!isBody(body)) throw invalid(`upstream gave the body ${show(body)}, and it may be ${BODIES}`)
+  return readyBody(body)
 }
 
 /** One that is there at once is taken whole, so that its length is known, as of a server that has it. */
 async function bodyOf(response: Response): Promise<Uint8Array | SourceStage> {
-  if (response.body === null) return new Uint8Array()
   if (response.bodyUsed) throw invalid('the body of the Response that upstream gave has been used already')
+  if (response.body === null) return new Uint8Array()
+  if (response.body.locked) throw invalid('the body of the Response that upstream gave is read by another')
   const reader = response.body.getReader()
-  const pieces: Uint8Array[] = []
+  const pieces: unknown[] = []
   const waiting: Promise<IteratorResult<unknown>>[] = []
-  for (let length = 0; length <= AT_ONCE; ) {
+  for (let length = 0; length <= AT_ONCE && pieces.length < PIECES_AT_ONCE; ) {
     const read = reader.read() as Promise<IteratorResult<unknown>>
     waiting.push(read)
-    const now = await Promise.race([read, nextTurn()])
+    // One that fails does so when its turn comes: the origin's fault, after what it has sent.
+    const now = await Promise.race([read.catch(() => undefined), nextTurn()])
     if (now === undefined) break
-    if (now.done) return Buffer.concat(pieces)
-    const piece = now.value as Uint8Array
-    pieces.push(piece)
-    length += piece.byteLength
+    if (now.done) return Buffer.concat(pieces.map(byPiece()))
+    pieces.push(now.value)
+    length += Number((now.value as { length?: unknown } | undefined)?.length ?? 0)
   }
   return new SourceStage(
     () => waiting.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
     () => reader.cancel(),
+    byPiece(),
   )
 }
 

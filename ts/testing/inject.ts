@@ -14,7 +14,7 @@ import {
 import { HttpProxy, type HttpProxyOptions } from '../proxy.js'
 import { WrongPiece } from './body.js'
 import type { PhaseCall } from './calls.js'
-import { ask } from './client.js'
+import { ask, Begun } from './client.js'
 import { type InjectedResponse, tooLong } from './message.js'
 import { checkInject, type Injectable, type InjectRequest } from './options.js'
 import { PipeSocket } from './pipe.js'
@@ -150,6 +150,7 @@ class Run {
   #waitsFor = 'the response'
   #threw: unknown = undefined
   #dialled = new Set<number>()
+  readonly #begun = new Begun()
 
   constructor(proxy: HttpProxy, options: Injectable) {
     this.#options = options
@@ -159,7 +160,7 @@ class Run {
     this.#misuse.catch(() => undefined)
     const to = (level: LogLine['level']) => (line: string) => void this.#log.push({ level, line })
     const log = makeLog({ debug: to('debug'), info: to('info'), warn: to('warn'), error: to('error') })
-    this.#recorder = new Recorder(log)
+    this.#recorder = new Recorder(log, () => this.#begun.now())
     this.#upstream = new Upstream(options.handlers, (error) => this.#misused(error))
     const environment = this.#environment
     environment.crossing.logs.add(this.#id, log)
@@ -213,12 +214,16 @@ class Run {
     const { version, sent, signal } = this.#options
     void this.#dial()
     const socket = new PipeSocket(this.#injection.client()!)
-    const response = await ask(version, socket, sent, signal ?? new AbortController().signal, {
+    const response = await ask(version, socket, sent, signal ?? new AbortController().signal, this.#begun, {
       threw: (error) => {
-        if (error instanceof WrongPiece) this.#misused(error.usage)
+        if (error instanceof WrongPiece) this.#misused(invalidPiece(error))
         this.#threw = error
       },
+      waiting: (isForBody) => {
+        this.#waitsFor = isForBody ? 'the next piece of the body of the request' : 'the response'
+      },
       exceeded: () => this.#misused(tooLong('the body of the response')),
+      served: this.#recorder.over,
     })
     this.#waitsFor = 'the end of the connection'
     await this.#injection.served()
@@ -236,6 +241,7 @@ class Run {
     for (;;) {
       const dial = await this.#injection.dialled()
       if (dial === null) return
+      this.#begun.now()
       void this.#connect(dial, ++number)
     }
   }
@@ -288,6 +294,10 @@ class Run {
     for (const entry of this.#recorder.entries) crossing.retireProxy(entry, LAST_WORDS_MS)
     crossing.logs.retire(this.#id, LAST_WORDS_MS)
   }
+}
+
+function invalidPiece({ path, found, allowed }: WrongPiece): UsageError {
+  return invalidOptions('inject', [{ path, found, allowed }])
 }
 
 const LOGGING = 1 << Phase.logging

@@ -30,11 +30,12 @@ export class Methods {
     return Buffer.concat([STAND_IN, head.subarray(end)])
   }
 
-  /** Gives a request that was read its own method back. */
-  restore(request: IncomingMessage): void {
-    if (this.#method !== undefined) request.method = this.#method
+  /** The method of a request that was read. (Not put into it: `node:http` destroys the socket of a `PRI`.) */
+  of(request: IncomingMessage): string {
+    const method = this.#method ?? request.method ?? ''
     this.#current = request
     this.#method = undefined
     this.#isInHead = false
+    return method
   }
 }

@@ -27,7 +27,7 @@ export interface InjectRequest {
   method?: string
   /** As it is sent: `/path?query`. Default: `/`. */
   target?: string
-  /** Framing included, if it is to be as given. `host`: `localhost` unless it is here. Default: none. */
+  /** Framing included, if it is to be as given; in HTTP/2 what that can send. `host`: `localhost` unless it is here. Default: none. */
   headers?: HeaderInput
   /**
    * Its length is sent with it where it is known; with URLSearchParams the `content-type` of a form, unless
@@ -37,13 +37,13 @@ export interface InjectRequest {
   body?: InjectBody
   /** What the client speaks; `h2` in the clear by prior knowledge, with `tls` as by ALPN. Default: `h1`. */
   version?: 'h1' | 'h2'
-  /** The client's IP address, with or without a port. Default: `127.0.0.1:50000`. */
+  /** The client's IP address, with or without a port, without a zone. Default: `127.0.0.1:50000`. */
   client?: string
   /** What its handshake is said to have come to; true: a usual one. Default: false, it is in the clear. */
   tls?: boolean | InjectTls
   /**
    * Stands for every origin. Of a list, each one answers one request, and the last all further ones. What it
-   * throws cuts the connection: the proxy gets UPSTREAM_CLOSED. Default: 200, without a body.
+   * throws cuts the connection, when the request has come whole: the proxy gets UPSTREAM_CLOSED. Default: 200, without a body.
    */
   upstream?: UpstreamHandler | readonly (UpstreamHandler | UpstreamAnswer)[]
   /**
@@ -53,7 +53,7 @@ export interface InjectRequest {
    * CONNECT_FAILED. The peer's `connectTimeoutMs` holds for its promise. Default: all are made.
    */
   connect?: (peer: HttpPeer | undefined, number: number) => void | PromiseLike<void>
-  /** Fires when the client is to leave: once the head of its request has gone, not before. Default: it stays. */
+  /** Fires when the client is to leave: once the proxy has the head, not before. What comes then it does not get. Default: it stays. */
   signal?: AbortSignal
   /** For all of it, in milliseconds; 0 = off. Default: 15,000. */
   timeoutMs?: number
@@ -86,7 +86,11 @@ const rules = {
   headers: value<HeaderInput>({}, 'headers', (v) => typeof v === 'object' && v !== null),
   body: value<InjectBody | undefined>(undefined, BODIES, isBody),
   version: oneOf<'h1' | 'h2', 'h1'>('h1', ['h1', 'h2']),
-  client: value<string>('127.0.0.1:50000', 'an IP address, with or without a port', isClient),
+  client: value<string>(
+    '127.0.0.1:50000',
+    'an IP address, with or without a port, and without a zone',
+    isClient,
+  ),
   tls: value<boolean | InjectTls>(
     false,
     'true, false or an object',
@@ -108,7 +112,8 @@ function isCertificate(given: unknown): boolean {
 }
 
 function isClient(given: unknown): boolean {
-  return typeof given === 'string' && (isIP(given) !== 0 || splitAddress(given) !== undefined)
+  if (typeof given !== 'string' || given.includes('%')) return false
+  return isIP(given) !== 0 || splitAddress(given) !== undefined
 }
 
 const isNamed = (name: string, wanted: string) => name.toLowerCase() === wanted
@@ -125,7 +130,7 @@ export interface Injectable {
   readonly timeoutMs: number
 }
 
-/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER */
+/** @throws UsageError INVALID_OPTIONS, INVALID_HEADER, INJECT_LIMIT */
 export function checkInject(request: InjectRequest): Injectable {
   const problems: OptionProblem[] = []
   const checked = checkInto(rules, request, problems)

@@ -1,4 +1,4 @@
-import { Duplex, type Writable } from 'node:stream'
+import { Duplex, Writable } from 'node:stream'
 import type { NativePipe } from '../native.js'
 
 /** One end of a connection within the process, as `node:http` and `node:http2` take it. */
@@ -9,6 +9,8 @@ export class PipeSocket extends Duplex {
   #begun!: () => void
   /** What bytes are to be read as, if not as they came; of undefined nothing is told. */
   incoming: ((piece: Buffer) => Buffer | undefined) | undefined = undefined
+  /** Set where `node:http` only reads: what it writes is dropped, and this goes out. */
+  #out: Writable | undefined = undefined
 
   constructor(pipe: NativePipe) {
     super({ allowHalfOpen: true })
@@ -36,7 +38,30 @@ export class PipeSocket extends Duplex {
     )
   }
 
+  /** From now on what is written to the socket goes nowhere, and what is written to this instead of it. */
+  takeOver(): Writable {
+    const out = new Writable({
+      write: (chunk: Buffer, _encoding, done) => this.#send(chunk, done),
+      final: (done) => {
+        this.#pipe.end()
+        done()
+      },
+    })
+    // A message for each request waits for it.
+    out.setMaxListeners(0)
+    // What the other side said before it went can still be read, and then its end.
+    out.on('error', () => {})
+    this.once('close', () => void out.destroy())
+    this.#out = out
+    return out
+  }
+
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+    if (this.#out === undefined) this.#send(chunk, done)
+    else done()
+  }
+
+  #send(chunk: Buffer, done: (error?: Error) => void): void {
     this.#pipe.write(chunk).then(
       () => {
         this.#begun()
@@ -47,12 +72,12 @@ export class PipeSocket extends Duplex {
   }
 
   override _final(done: () => void): void {
-    this.#pipe.end()
+    if (this.#out === undefined) this.#pipe.end()
     done()
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    if (error !== null || !this.writableFinished) this.#pipe.reset()
+    if (error !== null || !(this.#out ?? this).writableFinished) this.#pipe.reset()
     done(error)
   }
 }

@@ -69,8 +69,18 @@ export class Recorder {
   readonly #log: AnyLog
   #whenIdle: (() => void)[] = []
 
-  constructor(log: AnyLog) {
+  readonly #begun: () => void
+  /** Settles when the proxy is done with the request that was injected. */
+  readonly over: Promise<void>
+  #over!: () => void
+
+  /** @param begun told when something is known of a request, before any phase is */
+  constructor(log: AnyLog, begun: () => void) {
     this.#log = log
+    this.#begun = begun
+    this.over = new Promise((resolve) => {
+      this.#over = resolve
+    })
   }
 
   /** The same phases, watched, as a set of their own. */
@@ -170,6 +180,7 @@ export class Recorder {
   #of(session: Session, entry: ProxyEntry): Recorded {
     const known = this.#bySession.get(session)
     if (known !== undefined) return known
+    this.#begun()
     const recorded = new Recorded(session, entry)
     this.#bySession.set(session, recorded)
     this.requests.push(recorded)
@@ -178,6 +189,7 @@ export class Recorder {
 
   #ended(session: Session, error: ProxyError | undefined, entry: ProxyEntry): void {
     this.#of(session, entry).error = error
+    if (session.parent === undefined) this.#over()
   }
 
   #call(phases: Bag, name: PhaseName, part: number, entry: ProxyEntry, args: unknown[]): unknown {
@@ -207,6 +219,11 @@ export class Recorder {
       value = phases[name]!(...args)
     } catch (error) {
       return threw(error)
+    }
+    if (name === 'newCtx' && isThenable(value)) {
+      call.outcome = 'refused'
+      call.returned = value
+      return value
     }
     // Followed, not watched from beside: a thenable may do its work each time it is asked.
     return isThenable(value) ? Promise.resolve(value).then(returned, threw) : returned(value)

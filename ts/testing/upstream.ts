@@ -5,14 +5,17 @@ import {
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from 'node:http2'
-import type { Duplex } from 'node:stream'
-import type { SourceStage } from '../bodies/source.js'
+import type { Writable } from 'node:stream'
 import { UsageError } from '../errors.js'
 import type { HttpPeer } from '../peer.js'
-import { type ReadyAnswer, readyAnswer, type UpstreamAnswer } from './answer.js'
-import { Message, pairs, pairsOf, type RawHeaders, tooLong } from './message.js'
+import { type ReadyAnswer, readyAnswer, type UpstreamAnswer, unreadable } from './answer.js'
+import { WrongPiece } from './body.js'
+import { type Exchange, h1Exchange, h2Exchange, type Sending, type UpstreamHead } from './exchange.js'
+import { H2_LIMITS, MOST_OF_HEAD } from './h2.js'
+import { Message, tooLong } from './message.js'
 import { Methods } from './methods.js'
-import { drained, type PipeSocket } from './pipe.js'
+import { pour } from './outlet.js'
+import type { PipeSocket } from './pipe.js'
 
 /** A request as it left for an origin. */
 export class UpstreamRequest extends Message {
@@ -66,38 +69,11 @@ export type UpstreamHandler = (
   sent: UpstreamRequest,
 ) => UpstreamAnswer | PromiseLike<UpstreamAnswer>
 
-interface UpstreamHead {
-  readonly method: string
-  readonly target: string
-  readonly host: string
-  readonly version: '1.1' | '2'
-  readonly headers: RawHeaders
-}
-
 /** Where a connection leads. */
 export interface Place {
   readonly address: string
   readonly peer: HttpPeer | undefined
   readonly isTls: boolean
-}
-
-/** One request and the way to answer it, whatever its version. */
-interface Exchange {
-  readonly head: UpstreamHead
-  readonly body: IncomingMessage | ServerHttp2Stream
-  trailers(): RawHeaders
-  /** Where the answer goes. */
-  readonly to: ServerResponse | ServerHttp2Stream
-  send(answer: ReadyAnswer): Sending
-  /** The connection is cut. */
-  cut(): void
-}
-
-/** An answer whose head has been sent. */
-interface Sending {
-  /** Whether a body may follow. */
-  readonly hasBody: boolean
-  end(): void
 }
 
 /** What a connection of HTTP/2 begins with. */
@@ -110,17 +86,30 @@ export class Upstream {
   readonly #misused: (error: unknown) => void
   readonly #places = new WeakMap<object, Place>()
   readonly #methods = new WeakMap<object, Methods>()
+  readonly #outs = new WeakMap<object, Writable>()
   readonly #sockets = new Set<PipeSocket>()
-  readonly #h1 = createServer({ keepAliveTimeout: 0, requestTimeout: 0, maxHeaderSize: 1024 * 1024 })
+  /** It reads the requests alone: it would not send every answer. */
+  readonly #h1 = createServer({
+    keepAliveTimeout: 0,
+    requestTimeout: 0,
+    maxHeaderSize: MOST_OF_HEAD,
+    requireHostHeader: false,
+  })
   #h2: Http2Server | undefined
 
   constructor(handlers: readonly (UpstreamHandler | UpstreamAnswer)[], misused: (error: unknown) => void) {
     this.#handlers = handlers
     this.#misused = misused
-    this.#h1.on('request', (req, res) => {
-      this.#methods.get(req.socket)?.restore(req)
-      void this.#serve(h1Exchange(req, res), this.#places.get(req.socket)!)
-    })
+    const serve = (req: IncomingMessage, res: ServerResponse, isWaiting = false) => {
+      const method = this.#methods.get(req.socket)!.of(req)
+      const out = this.#outs.get(req.socket)!
+      if (isWaiting) out.write('HTTP/1.1 100 Continue\r\n\r\n')
+      void this.#serve(h1Exchange(req, method, res, out), this.#places.get(req.socket)!)
+    }
+    this.#h1.maxHeadersCount = 0
+    this.#h1.on('request', (req, res) => serve(req, res))
+    this.#h1.on('checkContinue', (req, res) => serve(req, res, true))
+    this.#h1.on('checkExpectation', (req, res) => serve(req, res))
     this.#h1.on('clientError', (_error, socket) => void socket.destroy())
   }
 
@@ -137,6 +126,7 @@ export class Upstream {
       if (isH2) return void this.#http2(place, socket).emit('connection', socket)
       const methods = new Methods()
       this.#methods.set(socket, methods)
+      this.#outs.set(socket, socket.takeOver())
       socket.incoming = (piece) => methods.passable(piece)
       this.#h1.emit('connection', socket)
     })
@@ -144,10 +134,10 @@ export class Upstream {
 
   /** One server for each connection, so that its streams know where they have come to. */
   #http2(place: Place, socket: PipeSocket): Http2Server {
-    const server = createHttp2({ settings: { maxHeaderListSize: 1024 * 1024 } })
+    const server = createHttp2(H2_LIMITS)
     server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...[, raw]: unknown[]) => {
       stream.on('error', () => {})
-      void this.#serve(h2Exchange(socket, stream, headers, raw as string[] | undefined), place)
+      void this.#serve(h2Exchange(socket, stream, headers, raw as string[] | undefined, this.#misused), place)
     })
     server.on('session', (session) => session.on('error', () => {}))
     server.on('sessionError', () => {})
@@ -166,36 +156,61 @@ export class Upstream {
     const sent = new UpstreamRequest(exchange.head, place, this.requests.length + 1)
     this.requests.push(sent)
     const left = new AbortController()
-    let isSaid = false
-    exchange.to.once('close', () => {
-      if (!isSaid || !exchange.to.writableFinished) left.abort()
-    })
+    const leave = () => left.abort()
+    exchange.to.once('close', leave)
     const whole = new Promise<void>((resolve) => {
       exchange.body.once('end', resolve)
       exchange.body.once('close', resolve)
     })
     const body = bodyOf(exchange, sent, () => this.#misused(tooLong('the body of a request to upstream')))
-    try {
-      const given = await this.#ask(requestOf(exchange.head, place, body, left.signal), sent)
-      const answer = await readyAnswer(given).catch((error: unknown) => {
-        this.#misused(error)
-        throw error
-      })
-      // Otherwise it would be chance how much of the request the phases get to see.
-      if (!answer.early) await whole
-      await respond(exchange.to, exchange.send(answer), answer.body)
-      isSaid = true
-    } catch (error) {
+    const cut = (error: unknown) => {
       sent.threw = error
       exchange.cut()
     }
+    const refuse = (error: unknown) => {
+      this.#misused(error)
+      exchange.cut()
+    }
+
+    let given: UpstreamAnswer
+    try {
+      given = await this.#ask(requestOf(exchange.head, place, body, left.signal), sent)
+    } catch (error) {
+      sent.threw = error
+      // Otherwise it would be chance how much of the request comes before the cut.
+      await whole
+      return cut(error)
+    }
+    let answer: ReadyAnswer
+    let sending: Sending
+    try {
+      answer = await readyAnswer(given)
+      // So would it be what the phases get to see of it.
+      if (!answer.early) await whole
+      if (exchange.to.destroyed) return
+      sending = exchange.send(answer)
+    } catch (error) {
+      return refuse(error)
+    }
+    const { hasBody, outlet } = sending
+    if (!hasBody && !(answer.body instanceof Uint8Array)) answer.body.cancel()
+    try {
+      await pour(hasBody ? answer.body : new Uint8Array(), outlet)
+    } catch (error) {
+      if (error instanceof WrongPiece) return refuse(unreadable(error))
+      // What was sent before comes before the cut.
+      await outlet.passed
+      return cut(error)
+    }
+    if (await outlet.passed) exchange.to.off('close', leave)
   }
 
   async #ask(request: Request, sent: UpstreamRequest): Promise<UpstreamAnswer> {
     const handler = this.#handlers[Math.min(sent.number, this.#handlers.length) - 1]
     if (typeof handler === 'function') return handler(request, sent)
     // The same may be given again.
-    return handler instanceof Response ? handler.clone() : (handler as UpstreamAnswer)
+    const isThere = handler instanceof Response && !handler.bodyUsed && handler.body?.locked !== true
+    return isThere ? handler.clone() : (handler as UpstreamAnswer)
   }
 }
 
@@ -253,112 +268,6 @@ function bodyOf(
     },
   })
   return hasBody ? stream : null
-}
-
-async function respond(
-  to: Exchange['to'],
-  { hasBody, end }: Sending,
-  body: Uint8Array | SourceStage,
-): Promise<void> {
-  const isOpen = () => !to.destroyed && !to.writableEnded
-  if (body instanceof Uint8Array) {
-    if (hasBody && body.byteLength > 0) to.write(body)
-    return end()
-  }
-  const stop = () => body.cancel()
-  to.once('close', stop)
-  try {
-    for (;;) {
-      if (!hasBody || !isOpen()) return end()
-      const { chunk, end: isLast } = await body.next()
-      if (chunk !== null && isOpen() && !to.write(chunk) && isOpen()) await drained(to)
-      if (isLast) return end()
-    }
-  } finally {
-    body.cancel()
-  }
-}
-
-function h1Exchange(req: IncomingMessage, res: ServerResponse): Exchange {
-  return {
-    head: {
-      method: req.method ?? '',
-      target: req.url ?? '',
-      host: req.headers.host ?? '',
-      version: '1.1',
-      headers: pairs(req.rawHeaders),
-    },
-    body: req,
-    trailers: () => pairs(req.rawTrailers),
-    to: res,
-    cut: () => void (req.socket as Duplex).destroy(new Error('cut')),
-    send({ status, headers, trailers, interims, body }) {
-      for (const interim of interims) {
-        const lines = interim.headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
-        req.socket.write(`HTTP/1.1 ${interim.status} Interim\r\n${lines}\r\n`, 'latin1')
-      }
-      res.sendDate = false
-      res.statusCode = status
-      for (const [name, value] of headers) res.appendHeader(name, value)
-      const mayHaveBody = status !== 204 && status !== 304
-      const isFramed = res.hasHeader('content-length') || res.hasHeader('transfer-encoding')
-      if (body instanceof Uint8Array && trailers.length === 0 && mayHaveBody && !isFramed)
-        res.setHeader('content-length', body.byteLength)
-      if (trailers.length > 0) res.addTrailers(trailers)
-      res.on('error', () => {})
-      res.flushHeaders()
-      return { hasBody: mayHaveBody && req.method !== 'HEAD', end: () => void res.end() }
-    },
-  }
-}
-
-function h2Exchange(
-  socket: PipeSocket,
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
-  raw?: string[],
-): Exchange {
-  let trailed: RawHeaders = []
-  stream.on('trailers', (trailers: IncomingHttpHeaders) => {
-    trailed = pairsOf(trailers)
-  })
-  const method = String(headers[':method'])
-  return {
-    head: {
-      method,
-      target: String(headers[':path'] ?? ''),
-      host: String(headers[':authority'] ?? headers.host ?? ''),
-      version: '2',
-      headers: raw === undefined ? pairsOf(headers) : pairs(raw).filter(([name]) => !name.startsWith(':')),
-    },
-    body: stream,
-    trailers: () => trailed,
-    to: stream,
-    cut: () => void socket.destroy(new Error('cut')),
-    send({ status, headers, trailers, interims, body }) {
-      for (const interim of interims)
-        stream.additionalHeaders({ ':status': interim.status, ...grouped(interim.headers) })
-      const hasBody = status !== 204 && status !== 304 && method !== 'HEAD'
-      const fields = grouped(headers)
-      const waits = trailers.length > 0
-      const isFramed = 'content-length' in fields || waits || status === 204 || status === 304
-      if (body instanceof Uint8Array && !isFramed) fields['content-length'] = String(body.byteLength)
-      const options = { endStream: !hasBody && !waits, sendDate: false, waitForTrailers: waits }
-      stream.respond({ ':status': status, ...fields }, options as object)
-      if (waits) stream.once('wantTrailers', () => stream.sendTrailers(grouped(trailers)))
-      return { hasBody, end: () => void (stream.writableEnded || stream.end()) }
-    },
-  }
-}
-
-function grouped(fields: RawHeaders): Record<string, string | string[]> {
-  const found: Record<string, string | string[]> = {}
-  for (const [given, value] of fields) {
-    const name = given.toLowerCase()
-    const before = found[name]
-    found[name] = before === undefined ? value : [before, value].flat()
-  }
-  return found
 }
 
 /** What `upstream` may be, in words. */
