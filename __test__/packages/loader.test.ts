@@ -421,9 +421,11 @@ test('where packages are global no command is given, which would remove them all
 test('a bundle is told to have the file beside it, and nothing of the project it was started in', async () => {
   const project = new Project(base, npm.url)
   const bundle = join(mkdtempSync(join(realpathSync(base), 'out-')), 'gateway.cjs')
-  cpSync(join(content, 'millrace', 'dist', 'cjs', 'index.js'), bundle)
-  const shared = 'shared-environment.js'
-  cpSync(join(content, 'millrace', 'dist', 'cjs', shared), join(dirname(bundle), shared))
+  // With what its entries have in common, whatever that is called.
+  const built = join(content, 'millrace', 'dist', 'cjs')
+  for (const { name } of readdirSync(built, { withFileTypes: true }).filter((entry) => entry.isFile()))
+    cpSync(join(built, name), join(dirname(bundle), name))
+  cpSync(join(built, 'index.js'), bundle)
   project.write({ 'package-lock.json': '{}', 'node_modules/mine': 'to be kept' })
   const { stderr } = await project.try(process.execPath, [bundle])
   expect(stderr).toContain(`to mend it: copy ${binary}, out of ${ours} ${version}, into ${dirname(bundle)}\n`)
