@@ -9,9 +9,21 @@ export declare class NativeConnectionCheck {
   answer(question: number, isTaken?: boolean | undefined | null): void
 }
 
+/** Sends requests on a runtime of its own. */
+export declare class NativeConnector {
+  constructor(options: NativeConnectorOptions)
+  /** Sends a request, with a body that is whole, is fed, or is none. @throws when it is closed */
+  request(options: NativeConnectorRequest, feed?: NativeFeed | undefined | null): NativeSubrequest
+  /** The connections to peers. */
+  stats(): NativePoolStats
+  /** Ends all requests and connections. */
+  close(): void
+}
+
 /** The crossing of one JS environment. */
 export declare class NativeCrossing {
-  constructor(dispatch: (items: number) => void, logged: (lines: string[]) => void, told: (events: NativeServiceEvent[]) => void)
+  /** `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own. */
+  constructor(dispatch: (items: number) => void, logged: (records: NativeLogRecord[]) => void, told: (events: NativeServiceEvent[]) => void, thread?: number | undefined | null)
   /** Views over memory of the addon that only the JS thread touches. */
   buffers(): NativeBuffers
   /** Takes back `records` records, whose bytes are the first `used` of `output`. */
@@ -23,6 +35,8 @@ export declare class NativeCrossing {
    * phase's to keep.
    */
   body(slot: number): Buffer | null
+  /** The next piece of the body of the request that has this slot, for an app. Never rejects. */
+  bodyPiece(slot: number): Promise<NativePiece>
   /** Counters. */
   stats(): CrossingStats
 }
@@ -42,6 +56,17 @@ export declare class NativeDial {
    * or `CONNECT_FAILED`.
    */
   refuse(code: string, message: string): void
+}
+
+/** The body of a request that comes piece by piece. */
+export declare class NativeFeed {
+  constructor()
+  /** Gives a piece; settles with true when there is room for another, with false if nobody wants one. */
+  write(data: Buffer): Promise<boolean>
+  /** All has been given. */
+  finish(): void
+  /** The rest will not come. */
+  abort(): void
 }
 
 /** A proxy for one request. */
@@ -81,6 +106,13 @@ export declare class NativeServer {
   constructor(crossing: NativeCrossing, options: NativeServerOptions)
   /** Adds a proxy service; its number. */
   addProxy(crossing: NativeCrossing, options: NativeProxyOptions): number
+  /** New requests of a proxy service have these phases. */
+  replacePhases(crossing: NativeCrossing, service: number, phases: NativePhases): void
+  /**
+   * The same phases of a proxy service are in the first of `jsThreads`, in the place of its thread `at`,
+   * which has ended.
+   */
+  replaceThread(service: number, at: number, phases: NativePhases): void
   /** Adds a service with the demo's origin; its number. */
   addDemoOrigin(options: NativeOriginOptions): number
   /**
@@ -96,6 +128,10 @@ export declare class NativeServer {
   backgroundEnded(service: number, run: number, error?: string | undefined | null): void
   /** Has a start that waits for services end. */
   giveUpStart(): void
+  /** Adds a service that passes connections on to a peer; its number. */
+  addTcpProxy(peer: number, options: NativeTcpOptions): number
+  /** Adds a service whose connections go to the app of this number; its number. */
+  addTcpApp(crossing: NativeCrossing, app: number, maxQueued: number, options: NativeTcpOptions): number
   /** Adds an endpoint to a service, with TLS if there are certificates; its number within it. */
   addEndpoint(service: number, address: string, options: NativeSocketOptions, tls?: NativeTls | undefined | null, check?: NativeConnectionCheck | undefined | null): number
   /** The same for a service that runs: it listens from now on. A failure is in the result. */
@@ -114,6 +150,27 @@ export declare class NativeServer {
   stats(): Array<NativeServiceStats>
 }
 
+/** A connection of an app. */
+export declare class NativeStream {
+  /** Takes a connection that was offered. @throws where somebody has */
+  constructor(crossing: NativeCrossing, id: number)
+  /** The next bytes. Never rejects. */
+  read(): Promise<NativePiece>
+  /** Writes bytes; settles when the system has taken them. Never rejects. */
+  write(data: Buffer): Promise<NativePiece>
+  /** Ends this side. Never rejects. */
+  end(): Promise<NativePiece>
+  /**
+   * Settles when the server begins to close, with true; with false where the connection has
+   * ended before.
+   */
+  draining(): Promise<boolean>
+  /** Ends it at once, by a reset or as the system closes it. */
+  destroy(reset: boolean): void
+  /** What its handshake came to; none in the clear. */
+  tls(): NativeTlsInfo | null
+}
+
 /** A subrequest under way. */
 export declare class NativeSubrequest {
   /** Starts it. @throws where its request or its server is over */
@@ -123,9 +180,20 @@ export declare class NativeSubrequest {
   /** The head of the response. Never rejects. */
   head(): Promise<NativeSubhead>
   /** The next piece of the response's body. Never rejects. */
-  piece(): Promise<NativeSubpiece>
+  piece(): Promise<NativePiece>
   /** The rest is not wanted. */
   cancel(): void
+}
+
+/** A thread of JavaScript, before, while and after it runs. */
+export declare class NativeThread {
+  constructor()
+  /** Its number, by which the thread finds it. */
+  get number(): number
+  /** Requests whose phases are in it, or wait for it. */
+  requests(): number
+  /** The thread has ended, or is given up: whoever waits for it is told, and no request comes to it. */
+  close(): void
 }
 
 /** The certificates of an endpoint. What is wrong with one is thrown as `field
@@ -141,6 +209,12 @@ export declare class NativeTls {
    */
   answer(question: number, certificate?: NativeCertificate | undefined | null): void
 }
+
+/**
+ * Makes the calling thread one that the system does not hurry to switch to, as the server's option
+ * `batchJsThread` has it.
+ */
+export declare function batchThread(): void
 
 /** What it is, and its version: `millrace 1.2.3`. One string, so that it can be found in the file. */
 export declare function builtAs(): string
@@ -160,7 +234,12 @@ export interface CrossingStats {
   items: number
   /** Answers that nobody waited for any more. */
   late: number
+  /** Log records that were dropped, as the JS thread did not take them. */
+  droppedRecords: number
 }
+
+/** The codes of errors, in the order in which they are counted. */
+export declare function errorCodes(): Array<string>
 
 /** What becomes of a request. */
 export interface NativeAction {
@@ -220,6 +299,30 @@ export interface NativeCertificate {
 export interface NativeClosed {
   requests: NativeEnds
   connections: NativeEnds
+}
+
+/** The options of a connector, checked and completed in ts/. */
+export interface NativeConnectorOptions {
+  name: string
+  threads: number
+  poolSize: number
+  maxHeaderBytes: number
+  maxHeaders: number
+  /** 0 = off. */
+  requestTimeoutMs: number
+}
+
+/** A request of a connector, checked in ts/. */
+export interface NativeConnectorRequest {
+  peer: number
+  method: string
+  target: string
+  /** Empty: the peer's own. */
+  host: string
+  /** Names and values in turn, in latin-1. */
+  fields: Array<string>
+  /** The whole body. */
+  body?: Buffer
 }
 
 /** A proxy on the way to a peer, checked in ts/. */
@@ -314,6 +417,21 @@ export interface NativeListening {
   message?: string
 }
 
+/** A line of the log with what it says. */
+export interface NativeLogRecord {
+  /** The number of its server; 0: it is of none in particular. */
+  server: number
+  /** `debug`, `info`, `warn` or `error`. */
+  level: string
+  /** When, in ms since 1970. */
+  time: number
+  message: string
+  /** The names of the fields. */
+  names: Array<string>
+  /** Their values, in the same order. */
+  values: Array<string | number>
+}
+
 /** Which requests something is for. Empty lists ask for nothing. */
 export interface NativeMatch {
   hosts: Array<string>
@@ -375,6 +493,22 @@ export interface NativePeerTlsOptions {
   alternativeName?: string
 }
 
+/** What a proxy does with requests: the phases of each route and those of all others, in threads. */
+export interface NativePhases {
+  routes: Array<NativeRoute>
+  fallback: NativeRoute
+  keepsEncodedSlashes: boolean
+  /** As in `NativeProxyOptions`. */
+  jsThreads: Array<number>
+}
+
+/** A piece, or why there is none; without both: the end. */
+export interface NativePiece {
+  data?: Buffer
+  /** Code, source, status and message of an error, by lines. */
+  error?: string
+}
+
 /** The connections of a service to its upstreams. */
 export interface NativePoolStats {
   open: number
@@ -421,7 +555,11 @@ export interface NativeProxyOptions {
   tryTimeoutMs: number
   maxRequestsPerConnection: number
   callbackTimeoutMs: number
+  /** For each piece of an answer that is made piece by piece. */
+  sourceTimeoutMs: number
   maxQueued: number
+  /** The numbers of the threads with the phases; empty: they are in that of the server. */
+  jsThreads: Array<number>
   maxRetries: number
   upstreamKeepalivePoolSize: number
   upgrades: Array<string>
@@ -461,6 +599,10 @@ export interface NativeServerOptions {
   /** Its number in this environment, which its log lines carry. */
   serverId: number
   graceMs: number
+  /** The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is. */
+  logLevel: number
+  /** Whether the libraries beneath are asked to say more than warnings. */
+  logsDependencies: boolean
   /** The path of the upgrade socket; empty: none. */
   upgradeSocket: string
   /** Whether to take over from the process there. */
@@ -490,7 +632,17 @@ export interface NativeServiceStats {
   name: string
   /** Connections of clients that are open. */
   connections: number
+  /** Connections that were accepted and served, and those that were closed at once. */
+  accepted: number
+  rejected: number
   pool: NativePoolStats
+  /**
+   * Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
+   * class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.
+   */
+  requests?: Float64Array
+  /** Of a service that passes on bytes. */
+  traffic?: NativeTraffic
 }
 
 /** The options of an endpoint's sockets. */
@@ -533,12 +685,6 @@ export interface NativeSubhead {
   error?: string
 }
 
-/** A piece of a response's body, or why there is none; without both: the end. */
-export interface NativeSubpiece {
-  data?: Buffer
-  error?: string
-}
-
 /** A subrequest as JavaScript asks for it, checked there. */
 export interface NativeSubrequestOptions {
   proxyId: number
@@ -553,6 +699,19 @@ export interface NativeSubrequestOptions {
   /** The peer that it goes straight to; 0 = through the phases. */
   peer: number
   discard: boolean
+}
+
+/** The options of a service of bytes, checked and completed in ts/. */
+export interface NativeTcpOptions {
+  name: string
+  threads: number
+  workStealing: boolean
+  maxConnections: number
+  maxConnectionsPerClient: number
+  ipv6ClientPrefix: number
+  cpus?: Array<number>
+  /** 0 = off. */
+  idleTimeoutMs: number
 }
 
 /** What the handshake of a client came to. */
@@ -575,6 +734,14 @@ export interface NativeTlsOptions {
   sessionTickets: boolean
   handshakeTimeoutMs: number
   sniCacheTtlMs: number
+}
+
+/** Bytes that a service has passed on. */
+export interface NativeTraffic {
+  /** Those that clients have sent. */
+  received: number
+  /** Those that were sent to clients. */
+  sent: number
 }
 
 /**

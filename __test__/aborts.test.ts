@@ -162,10 +162,10 @@ test('10,000 aborts at random points leave nothing behind', { timeout: 60_000 },
   async function rest() {
     const { native, crossing } = environment
     await until(() => native.stats().slots === 0 && native.stats().queued === 0, 'every slot is free', 30_000)
-    await until(() => crossing.sessions === 0 && server.stats()[0]?.connections === 0)
+    await until(() => crossing.sessions === 0 && server.stats().services[0]?.connections === 0)
     // The origins are told of each client that has left.
     await until(() => at.open === 0, `${at.open} exchanges are open at the origins`)
-    await until(() => (server.stats()[0]?.pool.open ?? 0) <= 2, 'connections upstream are closed')
+    await until(() => (server.stats().services[0]?.pool.open ?? 0) <= 2, 'connections upstream are closed')
     return { ...(await memory()), open: descriptors() }
   }
 

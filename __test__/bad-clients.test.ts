@@ -92,10 +92,10 @@ test('10,000 bad clients: a defined answer or none, one line in the log each, an
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, lane))
-    await until(() => server.stats()[0]?.connections === 0, 'every connection is gone', PATIENCE_MS)
+    await until(() => server.stats().services[0]?.connections === 0, 'every connection is gone', PATIENCE_MS)
     await until(() => environment.native.stats().slots === 0, 'every slot is free', PATIENCE_MS)
     await until(
-      () => origin.sockets.size <= server.stats()[0]!.pool.idle,
+      () => origin.sockets.size <= server.stats().services[0]!.pool.idle,
       'the origin has no connection in use',
       PATIENCE_MS,
     )

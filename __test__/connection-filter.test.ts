@@ -171,7 +171,7 @@ describe('a function', () => {
     for (const client of clients) void client.closed.then(() => closed++)
     await until(() => closed === clients.length - 1_024)
     expect(asked).toBe(1_024)
-    await until(() => server.stats()[0]!.connections === 1_024)
+    await until(() => server.stats().services[0]!.connections === 1_024)
     for (const client of clients) client.socket.destroy()
   })
 

@@ -60,6 +60,13 @@ const OPTIONS = [
   ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
   ['Upgrade', 'ts/upgrade.ts', 'UpgradeOptions', 'upgradeRules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
+  ['HttpProxy and HttpApp', 'ts/downstream.ts', 'DownstreamOptions', 'downstreamRules'],
+  ['HttpApp', 'ts/app/http-app.ts', 'HttpAppOptions', 'httpAppRules'],
+  ['TcpProxy and TcpApp', 'ts/tcp/options.ts', 'TcpServiceOptions', 'tcpServiceRules'],
+  ['TcpProxy', 'ts/tcp/tcp-proxy.ts', 'TcpProxyOptions', 'tcpProxyRules'],
+  ['TcpApp', 'ts/tcp/tcp-app.ts', 'TcpAppOptions', 'tcpAppRules'],
+  ['TcpPeer', 'ts/tcp/peer.ts', 'TcpPeerOptions', 'tcpPeerRules'],
+  ['Connector', 'ts/connector.ts', 'ConnectorOptions', 'connectorRules'],
   ['addTcp', 'ts/socket-options.ts', 'SocketOptions', 'socketRules'],
   ['addUnix', 'ts/socket-options.ts', 'UnixSocketOptions', 'unixRules'],
   ['owner', 'ts/socket-options.ts', 'SocketOwner', 'ownerRules'],
@@ -81,7 +88,9 @@ const OPTIONS = [
 describe('docs/options.md', () => {
   test.each(OPTIONS)('has each option of %s with its default', (heading, file, type, rules) => {
     const source = read(file)
-    const [, members] = new RegExp(`export interface ${type}(?: extends \\w+)? {(.+?)\\n}`, 's').exec(source)!
+    const [, members] = new RegExp(`export interface ${type}(?: extends [\\w, ]+)? {(.+?)\\n}`, 's').exec(
+      source,
+    )!
     const declared = [...members!.matchAll(/\/\*\*((?:(?!\*\/).)+)\*\/\s+(\w+)\?:/gs)].map(
       ([, comment, name]) => [
         name!,
@@ -92,12 +101,12 @@ describe('docs/options.md', () => {
     expect(documented).toEqual(declared)
 
     const [, checks] = new RegExp(`const ${rules} = {(.+?)\\n}`, 's').exec(source)!
-    const checked = [...checks!.matchAll(/^ {2}(\w+): \w+(?:<[^(]+>)?\(\s*([^,)\s]+)/gm)]
+    const checked = [...checks!.matchAll(/^ {2}(\w+): (?:\w+(?:<[^(]+>)?\(\s*([^,)\s]+)|[\w.]+,)/gm)]
     expect(checked.map(([, name]) => name).sort()).toEqual(documented.map(([name]) => name).sort())
     for (const [, name, fallback] of checked) {
       const value = documented.find(([each]) => each === name)![1]!
-      // Absent, or a group of options of its own: the table says in words what that means.
-      if (fallback === 'undefined' || /^[A-Z]+$|Rules$/.test(fallback!)) continue
+      // A rule of others, absent, or a group of options of its own: the table says what that means.
+      if (fallback === undefined || fallback === 'undefined' || /^[A-Z]+$|Rules$/.test(fallback!)) continue
       const [plain] = value.replace(/,(?=\d{3})/g, '').split(/[ ,]/)
       expect([name, plain!.replaceAll("'", '')]).toEqual([name, fallback!.replace(/[_']/g, '')])
     }

@@ -143,5 +143,5 @@ test('50,000 requests of which 1 % misbehave: no other is hurt, memory is flat, 
   const after = await memory()
   expect(after.heap - before.heap).toBeLessThan(10)
   expect(after.rss - before.rss).toBeLessThan(48)
-  await until(() => server.stats()[0]?.connections === 0)
+  await until(() => server.stats().services[0]?.connections === 0)
 }, 120_000)

@@ -5,11 +5,16 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type AnyPhases,
   BackgroundService,
+  Connector,
+  HttpApp,
   HttpPeer,
   HttpProxy,
   type HttpProxyOptions,
   Server,
   type SocketOptions,
+  TcpApp,
+  TcpPeer,
+  TcpProxy,
   UsageError,
 } from '../ts/index.js'
 import { program } from './support/child.js'
@@ -71,6 +76,11 @@ describe('what is not an option is refused', () => {
   const places: [string, (options: object) => unknown][] = [
     ['Server', (options) => new Server(options)],
     ['HttpProxy', (options) => new HttpProxy({ upstreamPeer: peer }, options)],
+    ['HttpApp', (options) => new HttpApp(() => 200, options)],
+    ['TcpApp', (options) => new TcpApp(() => undefined, options)],
+    ['TcpProxy', (options) => new TcpProxy(DEAD, options)],
+    ['TcpPeer', (options) => new TcpPeer(DEAD, options)],
+    ['Connector', (options) => new Connector(options)],
     ['addTcp', (options) => new HttpProxy({ upstreamPeer: peer }).addTcp('127.0.0.1:0', options)],
     ['BackgroundService', (options) => new BackgroundService('a', () => {}, options)],
     ['HttpPeer', (options) => new HttpPeer(DEAD, options)],
@@ -119,7 +129,7 @@ test.skipIf(!linux)('threads and name: so many threads bear the name', async () 
     const { server, to } = await listen('127.0.0.1:0', {}, own, { threads, workStealing, name })
     await until(() => count(name) === threads)
     expect((await once(to, get('/'))).status).toBe(200)
-    expect(server.stats()[0]?.name).toBe(name)
+    expect(server.stats().services[0]?.name).toBe(name)
     await server.close()
     await until(() => count(name) === 0)
   }

@@ -188,7 +188,7 @@ describe('protocol', () => {
       }),
     })
     expect((await ask(to, get('/'))).status).toBe(200)
-    await until(() => raw.sockets.size === 0 && server.stats()[0]!.pool.open === 0)
+    await until(() => raw.sockets.size === 0 && server.stats().services[0]!.pool.open === 0)
   })
 })
 

@@ -97,8 +97,8 @@ test('one pool serves all clients, and its numbers can be read', async () => {
   for (let n = 0; n < 5; n++) await once(to, get('/'))
   expect(origin.connections).toBe(1)
   expect(reused).toEqual([false, true, true, true, true])
-  await until(() => server.stats()[0]?.pool.idle === 1)
-  expect(server.stats()[0]?.pool).toEqual({ open: 1, idle: 1, reused: 4, created: 1 })
+  await until(() => server.stats().services[0]?.pool.idle === 1)
+  expect(server.stats().services[0]?.pool).toEqual({ open: 1, idle: 1, reused: 4, created: 1 })
 })
 
 test('peers of the same content share connections; those that differ do not', async () => {
@@ -129,7 +129,7 @@ test('line 13: upstreamKeepalivePoolSize is for the service, not for each thread
   await Promise.all(clients.map((client) => client.ask(get('/'))))
   expect(origin.connections).toBe(16)
   await until(() => origin.sockets.size <= 2)
-  expect(server.stats()[0]?.pool).toMatchObject({ idle: 2, open: 2 })
+  expect(server.stats().services[0]?.pool).toMatchObject({ idle: 2, open: 2 })
   for (const client of clients) await client.end()
 })
 
@@ -141,7 +141,7 @@ test('idleTimeoutMs 0 keeps no connection', async () => {
   for (let n = 0; n < 3; n++) await once(to, get('/'))
   expect(origin.connections).toBe(3)
   await until(() => origin.sockets.size === 0)
-  expect(server.stats()[0]?.pool).toEqual({ open: 0, idle: 0, reused: 0, created: 3 })
+  expect(server.stats().services[0]?.pool).toEqual({ open: 0, idle: 0, reused: 0, created: 3 })
 })
 
 test('idleTimeoutMs closes a connection that nobody needs', async () => {
@@ -178,7 +178,7 @@ test('a connection that the origin closed while it was idle is noticed before it
   )
   for (let n = 0; n < 10; n++) {
     expect((await once(to, post('/', String(n)))).body).toBe(`POST / ${n}`)
-    await until(() => server.stats()[0]?.pool.idle === 1)
+    await until(() => server.stats().services[0]?.pool.idle === 1)
     for (const socket of origin.sockets) n % 2 === 0 ? socket.end() : socket.resetAndDestroy()
     await until(() => origin.sockets.size === 0)
   }

@@ -238,7 +238,7 @@ describe('to origins', () => {
             : `${SIGNATURE}\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01${two(port)}${two(to.port)}`,
         ),
       )
-      expect(server.stats()[0]!.pool).toMatchObject({ created: 2, reused: 2 })
+      expect(server.stats().services[0]!.pool).toMatchObject({ created: 2, reused: 2 })
       for (const { socket } of clients) socket.destroy()
     },
   )

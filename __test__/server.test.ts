@@ -137,7 +137,7 @@ describe('listening', () => {
     )
     expect(bodies).toEqual(answers)
     expect((await once(second.address, get('/'))).body).toBe('second')
-    expect(servers[0]!.server.stats().map(({ name }) => name)).toEqual(['proxy', 'second'])
+    expect(servers[0]!.server.stats().services.map(({ name }) => name)).toEqual(['proxy', 'second'])
     await servers[1]!.server.close()
     expect(await listens(endpoints[1]!.address)).toBe(false)
     expect((await once(endpoints[2]!.address, get('/'))).body).toBe('c')

@@ -35,7 +35,7 @@ test('each has its endpoints and its numbers, also where names are the same', as
     expect((await client.reply())?.status).toBe(endpoint === front ? 502 : 200)
     onTestFinished(() => void client.socket.destroy())
   }
-  expect(server.stats()).toMatchObject([
+  expect(server.stats().services).toMatchObject([
     { name: 'same', connections: 2, pool: { open: 0, created: 0 } },
     { name: 'same', connections: 1 },
   ])

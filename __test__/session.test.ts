@@ -53,7 +53,7 @@ test('a session shows the request as it came, also after the request that goes u
     requests: 1,
     received: expect.any(Number),
   })
-  expect(server.stats()).toHaveLength(1)
+  expect(server.stats().services).toHaveLength(1)
 })
 
 test('a session and its context stay valid across awaits and phases, until logging has settled', async () => {

@@ -83,10 +83,10 @@ describe('close()', () => {
     const closing = server.close({ graceMs: 150 })
     // What it serves before it has begun to close is as ever.
     while ((await late.ask(get('/late'))).header('connection') !== 'close');
-    expect(await closing).toEqual({
-      requests: { finished: 1, cut: 2 },
-      connections: { finished: 1, cut: 2 },
-    })
+    const { requests, connections } = await closing
+    expect({ cut: requests.cut, connections }).toEqual({ cut: 2, connections: { finished: 1, cut: 2 } })
+    // The one before may have been under way just then.
+    expect([1, 2]).toContain(requests.finished)
   })
 
   test('over HTTP/2 requests are served to their end, and the session is told to go elsewhere', async () => {

@@ -1,5 +1,5 @@
 // The types of every exported name: what is taken, what is given, and what the compiler refuses.
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { expectTypeOf, test } from 'vitest'
 import {
   type ActingOptions,
@@ -23,11 +23,17 @@ import {
   type CloseReport,
   type ConnectionCheck,
   type ConnectionFilterOptions,
+  type ConnectionHandler,
+  type ConnectionStats,
   type ConnectionView,
+  type Connector,
+  type ConnectorOptions,
+  type ConnectorRequest,
   type ConnectProxy,
   type Decision,
   type DemoOrigin,
   type DemoOriginOptions,
+  type DownstreamOptions,
   definePart,
   definePhases,
   type Endpoint,
@@ -38,24 +44,33 @@ import {
   type Filterable,
   type FilteredPhase,
   type ForwardingOptions,
+  type Handler,
+  type HandlerInfo,
   type HeaderChanges,
   type HeaderEdit,
   type HeaderInput,
   type HeaderView,
   type Http2Options,
+  HttpApp,
+  type HttpAppOptions,
   HttpPeer,
   type HttpPeerOptions,
   HttpProxy,
   type HttpProxyOptions,
   type IncomingConnection,
   type InterimResponse,
+  type JavaScriptStats,
+  type LogFields,
   type Logger,
+  type LogLevel,
+  type LogRecord,
   type OptionProblem,
   type PeerTlsOptions,
   type Pem,
   type PHASES,
   type PhaseName,
   type Phases,
+  type PoolStats,
   ProxyError,
   type ProxyErrorOptions,
   type ProxyHttp,
@@ -65,6 +80,7 @@ import {
   type Redirect,
   type RequestHeader,
   type RequestMatch,
+  type RequestStats,
   type RequestView,
   type ResponseHeader,
   type ResponseView,
@@ -76,6 +92,7 @@ import {
   type ServerEvents,
   type ServerOptions,
   type ServerState,
+  type ServerStats,
   type Service,
   type ServiceState,
   type ServiceStats,
@@ -85,11 +102,21 @@ import {
   type StreamTransform,
   type SubrequestOptions,
   selfSigned,
+  TcpApp,
+  type TcpAppOptions,
+  type TcpConnection,
   type TcpKeepalive,
+  TcpPeer,
+  type TcpPeerOptions,
+  TcpProxy,
+  type TcpProxyOptions,
+  type TcpServiceOptions,
+  type ThreadPlace,
   type Timings,
   type TlsEndpoint,
   type TlsOptions,
   type TlsView,
+  type TrafficStats,
   type Transform,
   type TransformOptions,
   type UnixSocketOptions,
@@ -135,6 +162,8 @@ test('server and services', () => {
     upgrade?: boolean
     upgradeTimeoutMs?: number
     logger?: Logger | false
+    onLog?: (records: readonly LogRecord[]) => void
+    logLevel?: LogLevel
     batchJsThread?: boolean
   }>()
   expectTypeOf<ServerOptions>().toExtend<UpgradeOptions>()
@@ -142,7 +171,20 @@ test('server and services', () => {
   expectTypeOf<Server['close']>().returns.toEqualTypeOf<Promise<CloseReport>>()
   expectTypeOf<CloseReport>().toEqualTypeOf<{ readonly requests: Ends; readonly connections: Ends }>()
   expectTypeOf<Ends>().toEqualTypeOf<{ readonly finished: number; readonly cut: number }>()
-  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServiceStats[]>()
+  expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServerStats>()
+  expectTypeOf<ServerStats['services']>().toEqualTypeOf<readonly ServiceStats[]>()
+  expectTypeOf<ServerStats['javascript']>().toEqualTypeOf<JavaScriptStats>()
+  expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
+  expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
+  expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()
+  expectTypeOf<ServiceStats['traffic']>().toEqualTypeOf<TrafficStats | undefined>()
+  expectTypeOf<RequestStats['errors']>().toEqualTypeOf<Readonly<Partial<Record<ErrorCode, number>>>>()
+  expectTypeOf<LogRecord>().toEqualTypeOf<{
+    readonly time: number
+    readonly level: LogLevel
+    readonly message: string
+    readonly fields: LogFields
+  }>()
   expectTypeOf<ServiceStats['pool']>().toExtend<Record<'open' | 'idle' | 'reused' | 'created', number>>()
   expectTypeOf<Server>().toExtend<AsyncDisposable>()
   expectTypeOf<HttpProxy>().toExtend<Service>()
@@ -349,6 +391,34 @@ test('the session and what it gives', () => {
   })
 })
 
+test('apps', () => {
+  expectTypeOf<(request: Request) => Response>().toExtend<Handler>()
+  expectTypeOf<(request: Request, info: HandlerInfo) => Promise<Answer>>().toExtend<Handler>()
+  expectTypeOf<() => string>().not.toExtend<Handler>()
+  expectTypeOf<HandlerInfo['connection']>().toEqualTypeOf<ConnectionView>()
+  expectTypeOf<HttpAppOptions>().toExtend<DownstreamOptions>()
+  expectTypeOf<HttpProxyOptions>().toExtend<DownstreamOptions>()
+  expectTypeOf<(connection: Duplex) => void>().toExtend<ConnectionHandler>()
+  expectTypeOf<TcpConnection>().toExtend<Duplex>()
+  expectTypeOf<TcpAppOptions | TcpProxyOptions>().toExtend<TcpServiceOptions>()
+  expectTypeOf<Connector['fetch']>().parameters.toEqualTypeOf<
+    [peer: HttpPeer, request?: Request | ConnectorRequest | undefined]
+  >()
+  expectTypeOf<Connector['fetch']>().returns.toEqualTypeOf<Promise<Response>>()
+  expectTypeOf<{ threads: 1; maxConcurrentRequests: 5 }>().toExtend<ConnectorOptions>()
+  expectTypeOf<{ sni: 'a'; connectTimeoutMs: 1 }>().toExtend<TcpPeerOptions>()
+  compiled(() => {
+    new HttpApp({ fetch: () => new Response('') })
+    new TcpProxy('a:1')
+    new TcpProxy(new TcpPeer('a:1'))
+    new TcpApp((connection) => void connection.pipe(connection))
+    // @ts-expect-error an app has no upstream
+    new HttpApp(() => 200, { maxRetries: 1 })
+    // @ts-expect-error a peer of connections speaks no HTTP
+    new TcpPeer('a:1', { protocol: 'h2' })
+  })
+})
+
 test('background services, dependencies and events', () => {
   expectTypeOf<BackgroundService>().toExtend<Service>()
   expectTypeOf<ConstructorParameters<typeof BackgroundService>>().toEqualTypeOf<
@@ -395,7 +465,7 @@ test('errors', () => {
   expectTypeOf<'CONNECT_REFUSED' | 'PHASE_FAILED'>().toExtend<ErrorCode>()
   expectTypeOf<'ECONNREFUSED'>().not.toExtend<ErrorCode>()
   expectTypeOf<ProxyError['source']>().toEqualTypeOf<ErrorSource>()
-  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | undefined>()
+  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | 'handler' | undefined>()
   expectTypeOf<ConstructorParameters<typeof ProxyError>>().toEqualTypeOf<
     [options?: ProxyErrorOptions | undefined]
   >()
@@ -466,6 +536,7 @@ test('what inject takes and gives', () => {
   expectTypeOf<Message['json']>().returns.toEqualTypeOf<unknown>()
   expectTypeOf<InjectedResponse['interims']>().toEqualTypeOf<readonly InjectedInterim[]>()
   expectTypeOf<InjectRequest['body']>().toEqualTypeOf<InjectBody | undefined>()
+  expectTypeOf<URLSearchParams | string[]>().toExtend<InjectBody>()
   expectTypeOf<InjectRequest['tls']>().toEqualTypeOf<boolean | InjectTls | undefined>()
   expectTypeOf<200 | Response | { body: string; interims: UpstreamInterim[] }>().toExtend<UpstreamAnswer>()
   expectTypeOf<(request: Request) => Promise<Response>>().toExtend<UpstreamHandler>()
@@ -482,4 +553,17 @@ test('what inject takes and gives', () => {
     // @ts-expect-error there may be none
     inject({ upstreamPeer: peer }).then(({ upstreamRequest }) => upstreamRequest.method)
   })
+})
+
+test('a module in the place of phases, and what its function gets', () => {
+  const module = new URL('file:///gateway.js')
+  expectTypeOf(new HttpProxy(module, { jsThreads: 4, jsBlockedTimeoutMs: 0 })).toEqualTypeOf<HttpProxy>()
+  expectTypeOf<ThreadPlace>().toEqualTypeOf<{ readonly index: number; readonly count: number }>()
+  expectTypeOf(new HttpProxy(module).reload({ graceMs: 1 })).toEqualTypeOf<Promise<void>>()
+  const proxy = new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:1') })
+  expectTypeOf(proxy.replace([{ upstreamPeer: new HttpPeer('127.0.0.1:1') }])).toEqualTypeOf<void>()
+  // @ts-expect-error a module is not loaded by its name
+  new HttpProxy('./gateway.js')
+  // @ts-expect-error nor are phases replaced by one
+  proxy.replace(module)
 })

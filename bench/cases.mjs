@@ -134,6 +134,17 @@ export const cases = [
     subjects: ['none', 'one', 'four', 'hyper', 'nginx', 'haproxy', 'pingora', 'pingora-four', 'reply-from'],
   },
   {
+    ...http,
+    name: 'threads',
+    title: 'phases that compute for a third of a millisecond, in threads (--cores 2)',
+    // The load is a small part of the work: it may share the last core.
+    sharesCores: true,
+    against: ['costly-1'],
+    main: 'requestsPerSecond',
+    isMoreBetter: true,
+    subjects: ['costly', 'costly-1', 'costly-2'],
+  },
+  {
     name: 'crossing',
     title: 'the way to the phases and back, alone; by requests in flight',
     measure: 'crossing',

@@ -113,8 +113,8 @@ function build(plans) {
 async function prepare(options) {
   const allowed = cores()
   if (allowed.length < options.cores + 1) {
-    // The crossing needs no load beside it.
-    const isAlone = options.cases.every(({ name }) => name === 'crossing')
+    // The crossing needs no load beside it, and some cases hardly any.
+    const isAlone = options.cases.every(({ name, sharesCores }) => name === 'crossing' || sharesCores)
     if (!isAlone || allowed.length < options.cores)
       throw new Stop(`it needs ${options.cores + 1} cores: the last for origin and load`)
   }

@@ -1,24 +1,8 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { createRequire } from 'node:module'
 
-const HELP = `millrace: a programmable HTTP proxy for Node.js
-
-  millrace --version   prints the version
-  millrace --help      prints this
-
-A proxy is a program of yours that imports millrace; the README has one of 15 lines.
-`
-
-const flag = (short) => ({ type: 'boolean', short })
-
-try {
-  const { values } = parseArgs({ options: { version: flag('v'), help: flag('h') } })
-  if (values.version) {
-    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-    process.stdout.write(`${version}\n`)
-  } else process.stdout.write(HELP)
-} catch (error) {
-  process.stderr.write(`millrace: ${error.message}\n\n${HELP}`)
-  process.exitCode = 2
-}
+const { main } = createRequire(import.meta.url)('../dist/cjs/cli/index.js')
+const code = await main(process.argv.slice(2))
+// What the program has left behind does not keep the process, and what was printed goes out first.
+for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write('', done))
+process.exit(code)

@@ -13,7 +13,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { bundle, completeTypes, writeCode } from './dist.mjs'
+import { bundle, completeTypes, hasCommand, writeCode } from './dist.mjs'
 import { filesUnder, fingerprint } from './fingerprint.mjs'
 import { withLock } from './lock.mjs'
 import { flagsOf } from './main.mjs'
@@ -51,10 +51,20 @@ const addon = {
 
 const dist = {
   name: 'dist',
-  inputs: () => under('ts', 'index.d.ts', 'tsconfig.json', 'tsconfig.types.json', 'scripts/dist.mjs'),
+  inputs: () =>
+    under(
+      'ts',
+      'index.d.ts',
+      'tsconfig.json',
+      'tsconfig.types.json',
+      'scripts/dist.mjs',
+      'scripts/schema.mjs',
+    ),
   extra: () => [
     versionOf('typescript'),
     versionOf('rolldown'),
+    versionOf('yaml'),
+    versionOf('amaro'),
     JSON.stringify(json('package.json')?.exports),
   ],
   outputs: () => under('dist'),
@@ -64,6 +74,7 @@ const dist = {
     await tool('typescript', 'tsc', ['-p', 'tsconfig.types.json'])
     completeTypes(root)
     await writeCode(root)
+    if (hasCommand(root)) await run(process.execPath, [join(root, 'scripts/schema.mjs')])
   },
 }
 

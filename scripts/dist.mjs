@@ -3,20 +3,49 @@
 //   dist/cjs       the code that Node runs, and all types
 //   dist/NAME.js   what `import` gets: the names of dist/cjs, so that there is one of each class either way
 //   dist/esm       the same code as modules, for bundlers (condition `module`)
+//   dist/cjs/cli   the command, which is not for import; what it needs of other packages is in dist/ too, so that
+//                  the package depends on none
 //
 // CommonJS is what Node runs, as `require` of a module warns on Node 22.12. Few files, as each that is loaded
 // costs a third of a millisecond.
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+
+/** What is run by its path, and cannot be imported: the thread of a module with phases. */
+const INNER = ['threads/worker']
 
 /** Writes the code. The compiler adds the types, then {@link completeTypes}. */
 export async function writeCode(root) {
   const at = (...path) => join(root, 'dist', ...path)
-  const input = Object.fromEntries(entriesOf(root).map((name) => [name, join(root, 'ts', `${name}.ts`)]))
-  const output = await bundle(root, input, { cjs: at('cjs'), esm: at('esm') })
-  for (const { isEntry, name, exports } of output) if (isEntry) writeEntry(at(), name, exports)
+  const entries = entriesOf(root)
+  const inputOf = (names) => Object.fromEntries(names.map((name) => [name, join(root, 'ts', `${name}.ts`)]))
+  const command = (name) => (hasCommand(root) ? [name] : [])
+  const output = await bundle(root, inputOf([...entries, ...INNER, ...command('cli/index')]), {
+    cjs: at('cjs'),
+  })
+  await bundle(root, inputOf([...entries, ...INNER, ...command('cli/hooks')]), { esm: at('esm') })
+  for (const { name, exports } of output) if (entries.includes(name)) writeEntry(at(), name, exports)
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')
+  if (!hasCommand(root)) return
+  copyFileSync(join(root, 'node_modules/amaro/dist/index.js'), at('amaro.cjs'))
+  writeFileSync(at('LICENSES.txt'), licences(root))
+}
+
+/** Whether this is a checkout of all of it. */
+export const hasCommand = (root) => existsSync(join(root, 'ts/cli/index.ts'))
+
+/** The packages that dist/ has parts of, and their licences. They are development dependencies here. */
+export const BUILT_IN = { yaml: ['LICENSE'], amaro: ['LICENSE.md', 'dist/LICENSE'] }
+
+/** The licences of what of other packages is in dist/. */
+function licences(root) {
+  const texts = Object.entries(BUILT_IN).map(([name, list]) => {
+    const { version } = JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8'))
+    const read = (file) => readFileSync(join(root, 'node_modules', name, file), 'utf8')
+    return `${name} ${version}\n\n${list.map(read).join('\n')}`
+  })
+  return texts.join('\n----\n\n')
 }
 
 /** Bundles the modules of `input` into a folder for each format, with what they share in files of its own. */

@@ -9,10 +9,12 @@ import { help } from './main.mjs'
 import { needs, sectionsOf } from './symbols.mjs'
 
 /**
- * 8 MiB. It was 7.05 MB with HTTP/1.1, HTTP/2, TLS and all of the proxy (3.1 MB as npm packs it), and each
- * installation and image pays for it. A change that needs more says in its message what for, and raises this.
+ * 10 MiB. It was 7.05 MB with HTTP/1.1, HTTP/2, TLS and all of the proxy (3.1 MB as npm packs it), and 9.01 MB with
+ * what a server has beside it: apps, connections without HTTP, the PROXY protocol, hand-over to another process, phases
+ * in several threads. Each installation and image pays for it. A change that needs more says in its message what
+ * for, and raises this.
  */
-const BOUND = 8 * 1024 * 1024
+const BOUND = 10 * 1024 * 1024
 /** What is promised, and what fails here: other work on a machine must not fail a change. */
 const [IMPORT_MS, FAIL_MS] = [30, 120]
 const RUNS = 15

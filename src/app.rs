@@ -1,71 +1,119 @@
 use std::sync::Arc;
 
-use millrace_proxy::HttpProxy;
+use millrace_proxy::{HttpProxy, Routing};
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 
-use crate::crossing::{NativeCrossing, Router};
 use crate::options::NativeProxyOptions;
-use crate::phases::JsPhases;
+use crate::phases::{Dispatcher, JsPhases, Limits, PhaseSet, Seats};
+use crate::threads::Wiring;
 
-/// A router, and its number in the crossing.
-pub(crate) type NumberedRouter = (usize, Arc<Router>);
-
-/// A proxy whose phases are in JavaScript, with the routers that bring their answers back.
+/// A proxy whose phases are in JavaScript.
 pub(crate) struct ProxyApp {
+    /// What is the same for as long as it lives. The phases are those of its successor.
     pub(crate) proxy: Arc<HttpProxy<JsPhases>>,
-    /// One for each runtime with its number, until that has started.
-    pub(crate) routers: Mutex<Vec<Option<NumberedRouter>>>,
-    /// The runtimes that have started, by number.
-    pub(crate) runtimes: Mutex<Vec<Option<Handle>>>,
+    seats: Arc<Seats>,
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+/// What serves new requests, and on which runtimes.
+struct State {
+    dispatchers: Vec<Arc<Dispatcher>>,
+    routing: Option<Arc<Routing>>,
+    /// Those that have started, by number.
+    runtimes: Vec<Option<Handle>>,
 }
 
 impl ProxyApp {
-    /// The app of a proxy that `make` makes of its phases, known to the crossing.
+    /// The app of a proxy that `make` makes, with its phases in these threads.
     pub(crate) fn new(
-        crossing: &NativeCrossing,
+        wirings: Vec<Wiring>,
         options: &NativeProxyOptions,
+        routing: Option<Arc<Routing>>,
         make: impl FnOnce(JsPhases) -> HttpProxy<JsPhases>,
     ) -> Arc<Self> {
-        let routers = (0..options.runtimes()).map(|_| crossing.inner.add_router());
-        let routers: Vec<_> = routers.collect();
-        let sets = options.sets();
-        let proxy_ids: Vec<u32> = sets.iter().map(|set| set.proxy).collect();
-        let phases = JsPhases {
-            crossing: crossing.inner.clone(),
-            sets,
-            limit: crate::options::limit(options.callback_timeout_ms),
-            max_queued: options.max_queued as usize,
-            routers: routers.iter().map(|(number, _)| *number).collect(),
-        };
+        let limits = options.limits();
+        let seats = Seats::new(wirings.len());
+        let none = Dispatcher::new(Wiring::new(false), Vec::new(), 0);
+        let phases = JsPhases::new(vec![none], limits, seats.clone());
+        let runtimes = vec![None; options.runtimes()];
         let app = Arc::new(ProxyApp {
             proxy: Arc::new(make(phases)),
-            runtimes: Mutex::new(vec![None; options.runtimes()]),
-            routers: Mutex::new(routers.into_iter().map(Some).collect()),
+            seats,
+            limits,
+            state: Mutex::new(State { dispatchers: Vec::new(), routing: None, runtimes }),
         });
-        for id in proxy_ids {
-            crossing.proxies.insert(id, &app);
-        }
+        app.replace(wirings, options.sets(), routing);
         app
     }
 
-    /// Brings the answers for a runtime back to it, in a task of it that never ends.
-    pub(crate) fn route_on(&self, runtime: usize, handle: &Handle) -> AbortHandle {
-        if let Some(place) = self.runtimes.lock().get_mut(runtime) {
+    /// New requests have these phases in these threads.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        wirings: Vec<Wiring>,
+        sets: Vec<PhaseSet>,
+        routing: Option<Arc<Routing>>,
+    ) {
+        let mut state = self.state.lock();
+        let runtimes = state.runtimes.len();
+        let made = |wiring| Dispatcher::new(wiring, sets.clone(), runtimes);
+        state.dispatchers = wirings.into_iter().map(made).collect();
+        state.routing = routing;
+        self.install(&state);
+    }
+
+    /// The same phases are in another thread, in the place of one that has ended.
+    pub(crate) fn replace_thread(self: &Arc<Self>, at: usize, wiring: Wiring, sets: Vec<PhaseSet>) {
+        let mut state = self.state.lock();
+        let runtimes = state.runtimes.len();
+        if let Some(place) = state.dispatchers.get_mut(at) {
+            *place = Dispatcher::new(wiring, sets, runtimes);
+            self.install(&state);
+        }
+    }
+
+    fn install(self: &Arc<Self>, state: &State) {
+        let (dispatchers, seats) = (state.dispatchers.clone(), self.seats.clone());
+        let phases = JsPhases::new(dispatchers, self.limits, seats);
+        let tick = phases.tick();
+        for dispatcher in &state.dispatchers {
+            for (runtime, handle) in state.runtimes.iter().enumerate() {
+                if let Some(handle) = handle {
+                    dispatcher.route_on(runtime, handle, tick);
+                }
+            }
+        }
+        let serving = self.proxy.replace(phases, state.routing.clone());
+        for dispatcher in &state.dispatchers {
+            for set in &dispatcher.sets {
+                dispatcher.wiring.proxies.insert(set.proxy, self, &serving);
+            }
+        }
+    }
+
+    /// Brings the answers for a runtime back to it from now on.
+    pub(crate) fn route_on(&self, runtime: usize, handle: &Handle) {
+        let mut state = self.state.lock();
+        if let Some(place) = state.runtimes.get_mut(runtime) {
             *place = Some(handle.clone());
         }
-        let router = self.routers.lock().get_mut(runtime).and_then(Option::take);
-        let phases = self.proxy.phases();
-        let (crossing, tick) = (phases.crossing.clone(), phases.tick());
-        let task = handle.spawn(async move {
-            if let Some((number, router)) = router {
-                router.run(&crossing, number, tick).await;
-            }
-        });
-        task.abort_handle()
+        let tick = self.proxy.phases().tick();
+        for dispatcher in &state.dispatchers {
+            dispatcher.route_on(runtime, handle, tick);
+        }
+    }
+
+    /// No answer comes back any more.
+    pub(crate) fn unroute(&self) {
+        self.state.lock().dispatchers.iter().for_each(|dispatcher| dispatcher.unroute());
+    }
+
+    /// A runtime that has started.
+    pub(crate) fn runtime(&self, number: usize) -> Option<Handle> {
+        self.state.lock().runtimes.get(number).cloned().flatten()
     }
 }
 
@@ -76,9 +124,7 @@ impl ServerApp for ProxyApp {
         conn: &ConnInfo,
         shutdown: &Shutdown,
     ) -> Option<Stream> {
-        let stream = self.proxy.process_new(stream, conn, shutdown).await;
-        self.proxy.phases().closed(conn.id);
-        stream
+        self.proxy.process_new(stream, conn, shutdown).await
     }
 
     async fn cleanup(&self) {

@@ -17,10 +17,12 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::sync::{Barrier, OnceCell};
 
-use crate::crossing::{Crossing, NativeCrossing};
-use crate::log::ServerLog;
+use millrace_error::Level;
+
+use crate::crossing::NativeCrossing;
 use crate::options::NativeProxyOptions;
-use crate::phases::JsPhases;
+use crate::phases::{Dispatcher, JsPhases, Seats};
+use crate::threads::Wiring;
 
 /// How much is run, and when it counts.
 #[napi(object, object_to_js = false)]
@@ -37,10 +39,10 @@ pub fn bench_crossing(
     options: NativeProxyOptions,
     plan: BenchPlan,
 ) -> napi::Result<String> {
-    let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: 0 });
+    let log = crossing.log(0, Some(Level::Warn));
     let (proxy, runtime) = (options.proxy()?, options.runtime());
     let driver = Driver {
-        crossing: crossing.inner.clone(),
+        wiring: crossing.wiring(),
         together: Barrier::new(plan.in_flight as usize),
         phases: OnceCell::new(),
         tally: Mutex::default(),
@@ -62,7 +64,7 @@ pub fn bench_crossing(
 }
 
 struct Driver {
-    crossing: Arc<Crossing>,
+    wiring: Wiring,
     options: NativeProxyOptions,
     plan: BenchPlan,
     phases: OnceCell<JsPhases>,
@@ -155,16 +157,9 @@ async fn request(phases: &JsPhases, ex: &Exchange) -> Result<()> {
 impl Driver {
     /// The phases of the proxy, with a router on this runtime.
     fn phases(&self) -> JsPhases {
-        let (number, router) = self.crossing.add_router();
-        let phases = JsPhases {
-            crossing: self.crossing.clone(),
-            sets: self.options.sets(),
-            limit: crate::options::limit(self.options.callback_timeout_ms),
-            max_queued: self.options.max_queued as usize,
-            routers: vec![number],
-        };
-        let (crossing, tick) = (self.crossing.clone(), phases.tick());
-        tokio::spawn(async move { router.run(&crossing, number, tick).await });
+        let dispatcher = Dispatcher::new(self.wiring.clone(), self.options.sets(), 1);
+        let phases = JsPhases::new(vec![dispatcher.clone()], self.options.limits(), Seats::new(1));
+        dispatcher.route_on(0, &tokio::runtime::Handle::current(), phases.tick());
         phases
     }
 
@@ -176,7 +171,7 @@ impl Driver {
         };
         let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let cpu_ns = tasks.map(|task| spent(&task.file_name().to_string_lossy())).sum();
-        let (batches, items) = self.crossing.handed_over();
+        let (batches, items) = self.wiring.crossing.handed_over();
         // The JS thread is the main one, which has the number of the process.
         Counts { cpu_ns, js_ns: spent(&std::process::id().to_string()), batches, items }
     }

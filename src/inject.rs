@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
 use crate::options::NativeProxyOptions;
 
 /// What a way holds that nobody has read, as the buffers of sockets do.
@@ -88,7 +87,7 @@ pub struct NativeInjection {
     dials: Arc<tokio::sync::Mutex<mpsc::Receiver<Dialled>>>,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
-    tasks: [AbortHandle; 2],
+    task: AbortHandle,
     served: watch::Receiver<bool>,
     client: Mutex<Option<MemoryStream>>,
 }
@@ -103,13 +102,14 @@ impl NativeInjection {
         options: NativeInjectOptions,
     ) -> Result<Self> {
         let runtime = crossing.inject.handle()?;
-        let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
+        let log = crossing.log(options.server_id, Some(Level::Debug));
         let (sender, dials) = mpsc::channel(BACKLOG);
         let (options_of_proxy, log_of_proxy) = (proxy.proxy()?, log.clone());
-        let app = ProxyApp::new(crossing, &proxy, |phases| {
+        let (wirings, routing) = (vec![crossing.wiring()], proxy.routing()?);
+        let app = ProxyApp::new(wirings, &proxy, routing, |phases| {
             HttpProxy::dialled_by(phases, options_of_proxy, log_of_proxy, Arc::new(Dials(sender)))
         });
-        let router = app.route_on(0, &runtime);
+        app.route_on(0, &runtime);
         let (trigger, shutdown) = Shutdown::new();
         let (client, stream) = MemoryStream::pair(MOST_HELD);
         let conn = options.conn()?;
@@ -117,7 +117,7 @@ impl NativeInjection {
         let serving = runtime.spawn(async move {
             served.process_new(Stream::from(stream), &conn, &on).await;
         });
-        let tasks = [router, serving.abort_handle()];
+        let task = serving.abort_handle();
         let (over, served) = watch::channel(false);
         runtime.spawn(async move {
             if let Err(error) = serving.await
@@ -133,7 +133,7 @@ impl NativeInjection {
             dials: Arc::new(tokio::sync::Mutex::new(dials)),
             trigger,
             shutdown,
-            tasks,
+            task,
             served,
             client: Mutex::new(Some(client)),
         })
@@ -178,7 +178,8 @@ impl NativeInjection {
         let (deferred, promise) = env.create_deferred()?;
         self.trigger.drain();
         self.trigger.cut();
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.task.abort();
+        self.app.unroute();
         let app = self.app.clone();
         self.runtime.spawn(async move {
             app.cleanup().await;

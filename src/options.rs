@@ -11,8 +11,10 @@ use millrace_transport::{Address, Keepalive, SocketOptions};
 use napi_derive::napi;
 
 use crate::admission::NativeAdmissionOptions;
-use crate::phases::PhaseSet;
+use crate::crossing::NativeCrossing;
+use crate::phases::{Limits, PhaseSet};
 use crate::routes::NativeRoute;
+use crate::threads::Wiring;
 
 // Checked and completed in ts/; here they only change their form. 0 stands for "off".
 
@@ -42,7 +44,11 @@ pub struct NativeProxyOptions {
     pub try_timeout_ms: u32,
     pub max_requests_per_connection: u32,
     pub callback_timeout_ms: u32,
+    /// For each piece of an answer that is made piece by piece.
+    pub source_timeout_ms: u32,
     pub max_queued: u32,
+    /// The numbers of the threads with the phases; empty: they are in that of the server.
+    pub js_threads: Vec<u32>,
     pub max_retries: u32,
     pub upstream_keepalive_pool_size: u32,
     pub upgrades: Vec<String>,
@@ -116,6 +122,21 @@ pub(crate) fn length(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
+/// Where threads run.
+pub(crate) fn processors(cpus: Option<&[u32]>) -> Cpus {
+    match cpus {
+        None => Cpus::Any,
+        // Spread is the only other thing to say.
+        Some([]) => Cpus::Spread,
+        Some(list) => Cpus::List(list.iter().map(|cpu| *cpu as usize).collect()),
+    }
+}
+
+/// How many connections a client may have, 0 = any number.
+pub(crate) fn client_limit(most: u32, v6_prefix: u8) -> Option<ClientLimit> {
+    (most > 0).then_some(ClientLimit { most: most as usize, v6_prefix })
+}
+
 /// A length of time in ms, 0 = off.
 pub(crate) fn limit(ms: u32) -> Option<Duration> {
     (ms > 0).then(|| length(ms))
@@ -134,7 +155,44 @@ pub(crate) fn keepalive(
     })
 }
 
+/// The rules of routes, where they say anything.
+pub(crate) fn routing(
+    routes: &[NativeRoute],
+    fallback: &NativeRoute,
+    keeps_encoded_slashes: bool,
+) -> napi::Result<Option<Arc<Routing>>> {
+    if routes.is_empty() && fallback.is_empty() {
+        return Ok(None);
+    }
+    let routing = crate::routes::routing(routes, fallback, keeps_encoded_slashes);
+    routing.map(|routing| Some(Arc::new(routing))).map_err(|problems| {
+        napi::Error::new(napi::Status::InvalidArg, format!("wrong routes: {problems:?}"))
+    })
+}
+
+/// The phases of each route, and of what is on none.
+pub(crate) fn sets(routes: &[NativeRoute], fallback: &NativeRoute) -> Vec<PhaseSet> {
+    routes.iter().chain([fallback]).map(|route| route.set(fallback)).collect()
+}
+
+/// The threads with the phases, by their numbers; those of `crossing` if there are none.
+pub(crate) fn wirings(threads: &[u32], crossing: &NativeCrossing) -> napi::Result<Vec<Wiring>> {
+    if threads.is_empty() {
+        return Ok(vec![crossing.wiring()]);
+    }
+    threads.iter().map(|number| Wiring::find(*number)).collect()
+}
+
 impl NativeProxyOptions {
+    /// How long its phases may take in JavaScript, and how many may wait for that.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            phase: limit(self.callback_timeout_ms),
+            source: limit(self.source_timeout_ms),
+            queued: self.max_queued as usize,
+        }
+    }
+
     pub(crate) fn proxy(&self) -> napi::Result<ProxyOptions> {
         Ok(ProxyOptions {
             request_header_timeout: limit(self.request_header_timeout_ms),
@@ -158,27 +216,21 @@ impl NativeProxyOptions {
             h2c: self.h2c,
             http2: self.http2.http2(),
             half_close: self.half_close,
-            routing: self.routing()?,
+            // It has its place beside the phases, as both are replaced together.
+            routing: None,
             forwarding: self.forwarding.forwarding()?,
             filter_own_responses: self.filter_own_responses,
             pool_size: self.upstream_keepalive_pool_size as usize,
         })
     }
 
-    fn routing(&self) -> napi::Result<Option<Arc<Routing>>> {
-        let NativeProxyOptions { routes, fallback, keeps_encoded_slashes, .. } = self;
-        if routes.is_empty() && fallback.is_empty() {
-            return Ok(None);
-        }
-        let routing = crate::routes::routing(routes, fallback, *keeps_encoded_slashes);
-        routing.map(|routing| Some(Arc::new(routing))).map_err(|problems| {
-            napi::Error::new(napi::Status::InvalidArg, format!("wrong routes: {problems:?}"))
-        })
+    pub(crate) fn routing(&self) -> napi::Result<Option<Arc<Routing>>> {
+        routing(&self.routes, &self.fallback, self.keeps_encoded_slashes)
     }
 
     /// The phases of each route, and of what is on none.
     pub(crate) fn sets(&self) -> Vec<PhaseSet> {
-        self.routes.iter().chain([&self.fallback]).map(|route| route.set(&self.fallback)).collect()
+        sets(&self.routes, &self.fallback)
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {
@@ -187,21 +239,12 @@ impl NativeProxyOptions {
             kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
             name: self.name.clone(),
             on_thread_start: Some(crate::scheduling::hook()),
-            cpus: match &self.cpus {
-                None => Cpus::Any,
-                // Spread is the only other thing to say.
-                Some(list) if list.is_empty() => Cpus::Spread,
-                Some(list) => Cpus::List(list.iter().map(|cpu| *cpu as usize).collect()),
-            },
+            cpus: processors(self.cpus.as_deref()),
         }
     }
 
     pub(crate) fn client_limit(&self) -> Option<ClientLimit> {
-        let NativeProxyOptions { max_connections_per_client, ipv6_client_prefix, .. } = *self;
-        (max_connections_per_client > 0).then_some(ClientLimit {
-            most: max_connections_per_client as usize,
-            v6_prefix: ipv6_client_prefix,
-        })
+        client_limit(self.max_connections_per_client, self.ipv6_client_prefix)
     }
 
     /// How many runtimes the service has: a shard of the pool and a router for each.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use millrace_message::{Method, RequestHead, validate_host, validate_target};
-use millrace_proxy::{Subrequest, Subresponse};
+use millrace_proxy::{HttpProxy, Subrequest, Subresponse};
 use napi::bindgen_prelude::{Buffer, Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -14,20 +14,29 @@ use tokio::runtime::Handle;
 
 use crate::app::ProxyApp;
 use crate::crossing::NativeCrossing;
+use crate::phases::JsPhases;
+use crate::pieces::{NativePiece, words};
 
-/// The proxies that there are, by their numbers.
+/// What serves the requests of a proxy that have the same phases.
+type Serving = HttpProxy<JsPhases>;
+
+/// The proxies that there are, by the numbers of their phases.
 #[derive(Clone, Default)]
-pub(crate) struct Proxies(Arc<Mutex<HashMap<u32, Weak<ProxyApp>>>>);
+pub(crate) struct Proxies(Arc<Mutex<Numbered>>);
+
+type Numbered = HashMap<u32, (Weak<ProxyApp>, Weak<Serving>)>;
 
 impl Proxies {
-    pub(crate) fn insert(&self, id: u32, app: &Arc<ProxyApp>) {
+    pub(crate) fn insert(&self, id: u32, app: &Arc<ProxyApp>, serving: &Arc<Serving>) {
         let mut proxies = self.0.lock();
-        proxies.retain(|_, app| app.strong_count() > 0);
-        proxies.insert(id, Arc::downgrade(app));
+        proxies.retain(|_, (_, serving)| serving.strong_count() > 0);
+        proxies.insert(id, (Arc::downgrade(app), Arc::downgrade(serving)));
     }
 
-    fn get(&self, id: u32) -> Option<Arc<ProxyApp>> {
-        self.0.lock().get(&id)?.upgrade()
+    fn get(&self, id: u32) -> Option<(Arc<ProxyApp>, Arc<Serving>)> {
+        let proxies = self.0.lock();
+        let (app, serving) = proxies.get(&id)?;
+        Some((app.upgrade()?, serving.upgrade()?))
     }
 }
 
@@ -59,14 +68,6 @@ pub struct NativeSubhead {
     pub error: Option<String>,
 }
 
-/// A piece of a response's body, or why there is none; without both: the end.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct NativeSubpiece {
-    pub data: Option<Buffer>,
-    pub error: Option<String>,
-}
-
 /// A subrequest under way.
 #[napi]
 pub struct NativeSubrequest {
@@ -75,25 +76,33 @@ pub struct NativeSubrequest {
     runtime: Handle,
 }
 
+impl NativeSubrequest {
+    /// One that belongs to no request.
+    pub(crate) fn alone(response: Subresponse, runtime: Handle) -> Self {
+        NativeSubrequest { id: 0, response: Arc::new(response), runtime }
+    }
+}
+
 #[napi]
 impl NativeSubrequest {
     /// Starts it. @throws where its request or its server is over
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeSubrequestOptions) -> Result<Self> {
         let over = || Error::new(Status::GenericFailure, "the request or its server is over");
-        let app = crossing.proxies.get(options.proxy_id).ok_or_else(over)?;
+        let (app, serving) = crossing.proxies.get(options.proxy_id).ok_or_else(over)?;
         let connection = crossing.inner.connection(options.slot).ok_or_else(over)?;
-        let runtime = app.runtimes.lock().get(connection.runtime).cloned().flatten();
-        let runtime = runtime.ok_or_else(over)?;
+        let runtime = app.runtime(connection.runtime).ok_or_else(over)?;
         let peer = match options.peer {
             0 => None,
             id => Some(crate::peers::peer(id).ok_or_else(over)?),
         };
-        let head = head(&options)
+        let NativeSubrequestOptions { method, target, host, fields, .. } = &options;
+        let head = head(method, target, host, fields)
             .ok_or_else(|| Error::new(Status::InvalidArg, "a subrequest that is not valid"))?;
         let body = options.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
+        let body = body.into();
         let sub = Subrequest { head, body, connection, peer, discard: options.discard };
-        let (id, response) = app.proxy.subrequest(sub, &runtime);
+        let (id, response) = serving.subrequest(sub, &runtime);
         Ok(NativeSubrequest { id, response: Arc::new(response), runtime })
     }
 
@@ -124,19 +133,13 @@ impl NativeSubrequest {
     }
 
     /// The next piece of the response's body. Never rejects.
-    #[napi(catch_unwind, ts_return_type = "Promise<NativeSubpiece>")]
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
     pub fn piece<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         let response = self.response.clone();
         self.runtime.spawn(async move {
-            let piece = match response.piece().await {
-                Ok(data) => (data, None),
-                Err(error) => (None, Some(words(&error))),
-            };
-            deferred.resolve(move |_| {
-                let (data, error) = piece;
-                Ok(NativeSubpiece { data: data.map(|data| data.to_vec().into()), error })
-            });
+            let piece = response.piece().await;
+            deferred.resolve(move |_| Ok(NativePiece::from(piece)));
         });
         Ok(promise)
     }
@@ -149,15 +152,20 @@ impl NativeSubrequest {
 }
 
 /// None if it is not valid, which `ts/` has seen to.
-fn head(options: &NativeSubrequestOptions) -> Option<RequestHead> {
-    let (target, host) = (options.target.as_bytes(), options.host.as_bytes());
+pub(crate) fn head(
+    method: &str,
+    target: &str,
+    host: &str,
+    fields: &[String],
+) -> Option<RequestHead> {
+    let (target, host) = (target.as_bytes(), host.as_bytes());
     if !validate_target(target) || !validate_host(host) {
         return None;
     }
-    let method = Method::new(options.method.as_bytes()).filter(|m| *m != Method::CONNECT)?;
+    let method = Method::new(method.as_bytes()).filter(|m| *m != Method::CONNECT)?;
     let mut head = RequestHead::new(method, target);
     head.fields.append("host", host).ok()?;
-    for pair in options.fields.chunks_exact(2) {
+    for pair in fields.chunks_exact(2) {
         let value: Option<Vec<u8>> =
             pair[1].chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
         head.fields.append(&pair[0], value?).ok()?;
@@ -167,9 +175,4 @@ fn head(options: &NativeSubrequestOptions) -> Option<RequestHead> {
 
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
-}
-
-fn words(error: &millrace_error::Error) -> String {
-    let (code, source) = (error.code().as_str(), error.source().as_str());
-    format!("{code}\n{source}\n{}\n{}", error.status(), error.message())
 }

@@ -74,10 +74,11 @@ type Filter = Checked<typeof filterRules>
 
 /** A function by itself is the check of a filter without lists. */
 function filterRule(fallback: Filter | undefined): Rule<Filter | undefined> {
-  const { check } = group(filterRules)
+  const { check, schema } = group(filterRules)
   return {
     allowed: 'a function, or an object',
     fallback,
+    ...(schema && { schema }),
     check: (found, path, problems) =>
       check(typeof found === 'function' ? { check: found } : found, path, problems),
   }

@@ -20,6 +20,7 @@ export class Endpoint {
   readonly tls: EndpointTls | undefined
   readonly #remove: (endpoint: Endpoint) => Promise<void>
   #bound: Address | undefined
+  #scheme: 'http' | 'tcp' = 'http'
   #number = 0
   #closing: Promise<void> | undefined
 
@@ -44,14 +45,16 @@ export class Endpoint {
   }
 
   /**
-   * `http://host:port` or `https://host:port` of what was bound; of a Unix socket `unix:/path`.
+   * `http://host:port` or `https://host:port` of what was bound; of a service of connections `tcp://` or `tls://`, and
+   * of a Unix socket `unix:/path`.
    *
    * @throws UsageError NOT_STARTED before `start()`
    */
   get url(): string {
     const { host, port } = this.address
     if (this.asked.startsWith(UNIX)) return this.asked
-    const scheme = this.tls === undefined ? 'http' : 'https'
+    const [plain, secure] = this.#scheme === 'http' ? ['http', 'https'] : ['tcp', 'tls']
+    const scheme = this.tls === undefined ? plain : secure
     return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
   }
 
@@ -80,6 +83,11 @@ export class Endpoint {
   /** @internal Its number within its service. */
   static number(endpoint: Endpoint): number {
     return endpoint.#number
+  }
+
+  /** @internal What its service speaks. */
+  static speaks(endpoint: Endpoint, scheme: 'http' | 'tcp'): void {
+    endpoint.#scheme = scheme
   }
 
   /** @internal Its server starts: where it logs. */

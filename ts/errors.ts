@@ -29,6 +29,7 @@ const STATUS = {
   PHASE_RETURN: 500,
   RETRY_UNSAFE: 500,
   OVERLOADED: 503,
+  PHASES_LOST: 503,
   SERVER_CLOSED: 503,
   INTERNAL: 500,
 } as const
@@ -75,7 +76,7 @@ export class ProxyError extends Error {
   /** Who caused it. */
   readonly source: ErrorSource
   /** The phase that raised it, if one did. */
-  readonly phase: PhaseName | undefined
+  readonly phase: PhaseName | 'handler' | undefined
   /** Whether sending the request again is safe: a fact that the proxy sets, not advice. */
   readonly canRetry: boolean
   /** The status of the answer. */
@@ -123,8 +124,9 @@ export function isErrorStatus(status: unknown): status is number {
 }
 
 /** @internal Names the phase that raised an error; the first one stays. */
-export function raisedIn(error: ProxyError, phase: PhaseName): ProxyError {
-  if (error.phase === undefined && !Object.isFrozen(error)) (error as { phase: PhaseName }).phase = phase
+export function raisedIn(error: ProxyError, phase: PhaseName | 'handler'): ProxyError {
+  if (error.phase === undefined && !Object.isFrozen(error))
+    (error as { phase: PhaseName | 'handler' }).phase = phase
   return error
 }
 
@@ -178,7 +180,7 @@ export type UsageCode =
   | 'SUBREQUEST_DEPTH'
   /** Too many subrequests are under way. */
   | 'SUBREQUEST_LIMIT'
-  /** The server has not started: an endpoint has no address yet. */
+  /** The server has not started: an endpoint has no address yet, or nothing is there to reload. */
   | 'NOT_STARTED'
   /** The server has started, or is starting, or the service belongs to a server already. */
   | 'ALREADY_STARTED'
@@ -196,6 +198,8 @@ export type UsageCode =
   | 'DEPENDENCY_CYCLE'
   /** A server could not start for another reason; the message says which. */
   | 'START_FAILED'
+  /** A module with phases could not be loaded; the message says why, and where. */
+  | 'MODULE_FAILED'
   /** `import 'millrace'`: there is no binary for this platform here. */
   | 'BINARY_NOT_FOUND'
   /** `import 'millrace'`: a binary is there, and the system did not load it. */

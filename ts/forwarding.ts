@@ -32,12 +32,13 @@ export const forwardingRules = {
     'x-forwarded-for',
     'forwarded',
   ]),
-  xForwarded: flag(true),
-  forwarded: flag(false),
+  xForwarded: flag<boolean>(true),
+  forwarded: flag<boolean>(false),
   via: value<boolean | string>(
     false,
     'true, false, or a token or a host[:port] of 1 to 128 characters',
     isVia,
+    { anyOf: [{ type: 'boolean' }, { type: 'string' }] },
   ),
 }
 

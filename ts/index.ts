@@ -3,6 +3,8 @@
 /** A programmable HTTP proxy: phases in TypeScript, everything else in Rust. */
 export type { AdmissionOptions, ConnectionFilterOptions, ProxyProtocolOptions } from './admission.js'
 export type { Answer } from './answer.js'
+export { type Handler, HttpApp, type HttpAppOptions } from './app/http-app.js'
+export type { HandlerInfo } from './app/info.js'
 export {
   type BackgroundContext,
   type BackgroundFunction,
@@ -15,7 +17,9 @@ export type { StreamTransform } from './bodies/streamed.js'
 export type { Transform } from './bodies/whole.js'
 export type { ConnectProxy } from './connect-proxy.js'
 export type { ConnectionCheck, IncomingConnection } from './connection-check.js'
+export { Connector, type ConnectorOptions, type ConnectorRequest } from './connector.js'
 export { DemoOrigin, type DemoOriginOptions } from './demo-origin.js'
+export type { DownstreamOptions } from './downstream.js'
 export { Endpoint, TlsEndpoint } from './endpoint.js'
 export {
   ERROR_CODES,
@@ -31,7 +35,7 @@ export type { ForwardingOptions } from './forwarding.js'
 export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
-export type { Logger } from './logger.js'
+export type { LogFields, Logger, LogLevel, LogRecord } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {
   type AnyPart,
@@ -64,7 +68,6 @@ export {
   type ServerEvents,
   type ServerOptions,
   type ServerState,
-  type ServiceStats,
 } from './server.js'
 export { Service, type ServiceState } from './service.js'
 export type {
@@ -79,7 +82,22 @@ export type {
   UpstreamView,
 } from './session.js'
 export type { SocketOptions, SocketOwner, UnixSocketOptions } from './socket-options.js'
+export type {
+  ConnectionStats,
+  JavaScriptStats,
+  PoolStats,
+  RequestStats,
+  ServerStats,
+  ServiceStats,
+  TrafficStats,
+} from './stats.js'
 export type { SubrequestOptions } from './subrequest.js'
+export { TcpConnection } from './tcp/connection.js'
+export type { TcpServiceOptions } from './tcp/options.js'
+export { TcpPeer, type TcpPeerOptions } from './tcp/peer.js'
+export { type ConnectionHandler, TcpApp, type TcpAppOptions } from './tcp/tcp-app.js'
+export { TcpProxy, type TcpProxyOptions } from './tcp/tcp-proxy.js'
+export type { ThreadPlace } from './threads/messages.js'
 export type { Certificate, ClientAuth, TlsOptions } from './tls/options.js'
 export type { PeerTlsOptions } from './tls/peer-tls.js'
 export type { Pem } from './tls/pem.js'

@@ -8,19 +8,37 @@ export interface Rule<T> {
   readonly fallback: T
   /** It must not be absent. */
   readonly isRequired?: boolean
+  /** The same for editors of configuration files; absent for what only a program can give, such as a function. */
+  readonly schema?: Schema
   /** Adds to `problems` what is wrong below `path`. */
   check(value: unknown, path: string, problems: OptionProblem[]): T
+}
+
+/** A JSON Schema, as far as rules need it. */
+export interface Schema {
+  readonly type?: string
+  readonly description?: string
+  readonly default?: unknown
+  readonly enum?: readonly unknown[]
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minItems?: number
+  readonly items?: Schema
+  readonly anyOf?: readonly Schema[]
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: readonly string[]
+  readonly additionalProperties?: boolean | Schema
 }
 
 /** What a set of rules makes of options. */
 export type Checked<R> = { [K in keyof R]: R[K] extends Rule<infer T> ? T : never }
 
-function rule<T>(fallback: T, allowed: string, test: (value: unknown) => boolean): Rule<T> {
+function rule<T>(fallback: T, allowed: string, test: (value: unknown) => boolean, schema?: Schema): Rule<T> {
   const check = (value: unknown, path: string, problems: OptionProblem[]): T => {
     if (!test(value)) problems.push({ path, found: value, allowed })
     return value as T
   }
-  return { allowed, fallback, check }
+  return { allowed, fallback, check, ...(schema && { schema: { ...schema, description: allowed } }) }
 }
 
 /** The longest time that can be given: what fits a timer, nearly 25 days. */
@@ -35,17 +53,18 @@ export function integer<T extends number | undefined>(
 ): Rule<T> {
   const allowed = `an integer from ${min} to ${max}`
   const isOne = (v: unknown) => Number.isInteger(v) && (v as number) >= min && (v as number) <= max
-  const plain = rule(fallback, allowed, isOne)
+  const plain = rule(fallback, allowed, isOne, { type: 'integer', minimum: min, maximum: max })
   return needs === undefined ? plain : only(needs, plain)
 }
 
 /** A time in milliseconds; `zero` says what 0 means. */
 export function ms<T extends number | undefined = number>(fallback: T, zero = 'off'): Rule<T> {
-  const { check } = integer<T>(fallback, 0, MAX_MS)
+  const { check, schema } = integer<T>(fallback, 0, MAX_MS)
   const allowed = `milliseconds, an integer from 0 (${zero}) to ${MAX_MS}`
   return {
     allowed,
     fallback,
+    schema: { ...schema, description: allowed },
     check(value, path, problems) {
       const before = problems.length
       const checked = check(value, path, problems)
@@ -57,7 +76,9 @@ export function ms<T extends number | undefined = number>(fallback: T, zero = 'o
 
 /** `true` or `false`; `true` only where the system has what it `needs`. */
 export function flag<T extends boolean | undefined>(fallback: T, needs?: Feature): Rule<T> {
-  const plain = rule(fallback, 'true or false', (v) => typeof v === 'boolean')
+  const plain = rule(fallback, 'true or false', (v) => typeof v === 'boolean', {
+    type: 'boolean',
+  })
   if (needs === undefined) return plain
   return {
     ...plain,
@@ -85,7 +106,7 @@ export function text<T extends string | undefined>(
   allowed: string,
   test: (v: string) => boolean,
 ): Rule<T> {
-  return rule(fallback, allowed, (v) => typeof v === 'string' && test(v))
+  return rule(fallback, allowed, (v) => typeof v === 'string' && test(v), { type: 'string' })
 }
 
 /** One of a few strings. */
@@ -94,7 +115,7 @@ export function oneOf<T extends string, F extends T | undefined>(
   names: readonly T[],
 ): Rule<undefined extends F ? T | undefined : T> {
   const allowed = names.map((name) => `'${name}'`).join(' or ')
-  return rule(fallback as T, allowed, (v) => names.includes(v as T))
+  return rule(fallback as T, allowed, (v) => names.includes(v as T), { enum: names })
 }
 
 /** The name of a service. */
@@ -102,9 +123,14 @@ export function serviceName(fallback: string): Rule<string> {
   return text(fallback, '1 to 64 printable ASCII characters', (v) => /^[\x20-\x7e]{1,64}$/.test(v))
 }
 
-/** Any value that passes `test`. */
-export function value<T>(fallback: T, allowed: string, test: (v: unknown) => boolean): Rule<T> {
-  return rule(fallback, allowed, test)
+/** Any value that passes `test`. @param schema where it can be written down in a file */
+export function value<T>(
+  fallback: T,
+  allowed: string,
+  test: (v: unknown) => boolean,
+  schema?: Schema,
+): Rule<T> {
+  return rule(fallback, allowed, test, schema)
 }
 
 /** A list, at least `least` long, of which each one passes `test`; a problem names the place in the list. */
@@ -118,6 +144,11 @@ export function each<T extends readonly string[] | undefined>(
   return {
     allowed: list,
     fallback,
+    schema: {
+      type: 'array',
+      ...(least > 0 && { minItems: least }),
+      items: { type: 'string', description: allowed },
+    },
     check(value, path, problems) {
       if (!Array.isArray(value) || value.length < least) problems.push({ path, found: value, allowed: list })
       else
@@ -134,6 +165,7 @@ export function group<R extends Rules>(rules: R): Rule<Checked<R> | undefined> {
   return {
     allowed: 'an object',
     fallback: undefined,
+    schema: schemaOf(rules),
     check: (value, path, problems) => walk(rules, value, `${path}.`, path, problems),
   }
 }
@@ -150,6 +182,7 @@ export function list<R extends Rules>(rules: R): Rule<Checked<R>[] | undefined> 
   return {
     allowed,
     fallback: undefined,
+    schema: { type: 'array', items: schemaOf(rules) },
     check(value, path, problems) {
       if (Array.isArray(value))
         return value.map((one, at) => walk(rules, one, `${path}[${at}].`, `${path}[${at}]`, problems))
@@ -164,7 +197,29 @@ export function required<T>(rule: Rule<T>): Rule<Exclude<T, undefined>> {
   return { ...rule, isRequired: true } as Rule<Exclude<T, undefined>>
 }
 
-type Rules = Record<string, Rule<unknown>>
+/** Rules by the names of their options. */
+export type Rules = Record<string, Rule<unknown>>
+
+/** The schema of an object with these options, as far as a file can have them. */
+export function schemaOf(rules: Rules): Schema {
+  const properties: Record<string, Schema> = {}
+  for (const [name, { schema, fallback }] of Object.entries(rules))
+    if (schema !== undefined)
+      properties[name] =
+        fallback === undefined || schema.properties ? schema : { ...schema, default: fallback }
+  const required = Object.keys(properties).filter((name) => rules[name]!.isRequired)
+  return {
+    type: 'object',
+    properties,
+    ...(required.length > 0 && { required }),
+    additionalProperties: false,
+  }
+}
+
+/** Those of the rules that a file can have. */
+export function writable<R extends Rules>(rules: R): Rules {
+  return Object.fromEntries(Object.entries(rules).filter(([, { schema }]) => schema !== undefined))
+}
 
 function walk<R extends Rules>(
   rules: R,

@@ -87,6 +87,9 @@ const rules = {
   host: text('preserve', "'preserve', 'peer' or a host, with or without a port", (v) => HOST.test(v)),
 }
 
+/** The rules of {@link HttpPeerOptions} but for TLS. */
+export const peerRules = rules
+
 const PLAIN = 'http://host[:port], host:port, [IPv6]:port or unix:/path'
 const ALLOWED = `https://host[:port], ${PLAIN}`
 
@@ -99,6 +102,7 @@ export class HttpPeer {
   readonly address: string
   readonly #spec: NativePeer
   readonly #tls: NativePeerTls | undefined
+  readonly #given: PeerRecipe
   #id = 0
   #epoch = -1
 
@@ -131,6 +135,7 @@ export class HttpPeer {
     this.#tls = makePeerTls(secret, scheme, options, problems)
     if (problems.length > 0) throw invalidOptions('HttpPeer', problems)
     this.address = place
+    this.#given = { address, options }
     this.#spec = {
       address: place,
       ...times,
@@ -156,12 +161,23 @@ export class HttpPeer {
     return peer.#id
   }
 
+  /** @internal What it was made of. */
+  static recipe(peer: HttpPeer): PeerRecipe {
+    return peer.#given
+  }
+
   /** @internal */
   static register(peer: HttpPeer, addon: PeerTable): number {
     peer.#id = addon.registerPeer(peer.#spec, peer.#tls)
     peer.#epoch = addon.peerEpoch()
     return peer.#id
   }
+}
+
+/** What a peer is made of: another thread makes the same of it. */
+export interface PeerRecipe {
+  readonly address: string
+  readonly options: HttpPeerOptions
 }
 
 /** The addon's table of peers. */

@@ -259,8 +259,17 @@ export const Phase = {
 /** @internal Functions beside the phases, by their numbers; `scope` has none, as nothing crosses for it. */
 export const Hook = { suppressErrorLog: 19, requestSummary: 20 } as const
 
+/** @internal The one function of an app, in the place of all phases; the addon has the same number. */
+export const HANDLER = 21
+
+/** @internal The name of a phase, or of the handler of an app. */
+export function nameOf(phase: number): PhaseName | 'handler' {
+  return phase === HANDLER ? 'handler' : PHASES[phase]!
+}
+
 /** @internal The phases that may answer, as a mask. */
 export const MAY_ANSWER =
+  (1 << HANDLER) |
   (1 << Phase.requestFilter) |
   (1 << Phase.proxyUpstreamFilter) |
   (1 << Phase.responseFilter) |

@@ -1,78 +1,51 @@
 import { availableParallelism } from 'node:os'
-import type { Composition } from './composition.js'
+import { type Composition, composed } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
-import { invalidOptions, type OptionProblem } from './errors.js'
+import { type DownstreamOptions, downstreamRules, nativeCpus } from './downstream.js'
+import { entryOf, nextEntry } from './entry.js'
+import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
-import { type Http2Options, http2Rules } from './http2.js'
-import { makeLog } from './logger.js'
-import type { NativeProxyOptions, NativeRoute } from './native.js'
+import { type AnyLog, serviceLog } from './logger.js'
+import type { NativePhases, NativeProxyOptions, NativeRoute } from './native.js'
 import {
+  type Checked,
   checkInto,
+  checkOptions,
   each,
   flag,
   integer,
   ms,
   oneOf,
-  only,
-  type Rule,
   serviceName,
   settings,
-  value,
 } from './options.js'
-import { type AnyPart, type AnyPhases, Phase } from './phases.js'
-import { type Route, routesRule, type Way, waysOf } from './routes/routes.js'
+import { overridden } from './overrides.js'
+import { HttpPeer } from './peer.js'
+import type { AnyPart, AnyPhases } from './phases.js'
+import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, Service } from './service.js'
+import { Crew } from './threads/crew.js'
+import type { WayRecipe } from './threads/messages.js'
+import { UNKNOWN } from './threads/phases.js'
 
 /** How a proxy runs and what it allows. Times are in milliseconds; 0 is off. */
-export interface HttpProxyOptions extends RouteValues {
+export interface HttpProxyOptions extends DownstreamOptions, RouteValues {
   /** For the names of its threads and for the log. Default: `proxy`. */
   name?: string
-  /** Threads of its runtime, 1–1,024. Default: the cores available. */
-  threads?: number
-  /** Whether its threads share their work, or each keeps its own connections. Default: true. */
-  workStealing?: boolean
-  /**
-   * Linux: which processors its threads run on, each thread on one: the first on the first of a list and so on,
-   * or `spread` over all of them. Default: those that the system chooses.
-   */
-  cpus?: readonly number[] | 'spread'
-  /** Client connections at once; further ones are closed. Default: 65,536. */
-  maxConnections?: number
-  /** Connections that one client may have at once; further ones are closed. 0 = no limit. Default: 0. */
-  maxConnectionsPerClient?: number
-  /**
-   * How many bits of an IPv6 address tell one client from another for that, 1–128: a client has a whole
-   * network of addresses. Default: 64.
-   */
-  ipv6ClientPrefix?: number
-  /** For the whole head of every request, from its first byte. Default: 10,000. */
-  requestHeaderTimeoutMs?: number
-  /** For an idle connection between requests. Default: 75,000. */
-  keepAliveTimeoutMs?: number
-  /** Between two pieces of a request's body. Default: 60,000. */
-  bodyReadTimeoutMs?: number
-  /** Between two pieces of a response that the client takes. Default: 60,000. */
-  writeTimeoutMs?: number
-  /** The slowest rate of a body, in bytes per second, after 10 s, in both directions; 0 = any. Default: 100. */
-  minBytesPerSecond?: number
-  /** The largest head, in bytes. Default: 65,536. */
-  maxHeaderBytes?: number
-  /** The most fields of a head. Default: 128. */
-  maxHeaders?: number
-  /** The largest body of a request, in bytes. Default: no limit. */
-  maxRequestBodyBytes?: number
-  /** For a request with all its tries. Default: 0, off. */
-  requestTimeoutMs?: number
   /** For one try. Default: 0, off. */
   tryTimeoutMs?: number
-  /** How many requests a connection may carry; 0 = no limit. Default: 0. */
-  maxRequestsPerConnection?: number
-  /** For each phase, from when JavaScript could start it. 0 = off, for debuggers. Default: 10,000. */
-  callbackTimeoutMs?: number
-  /** Requests that may wait for JavaScript; further ones get 503. Default: 8,192. */
-  maxQueued?: number
+  /**
+   * In how many threads a module runs whose phases these are, 1–256: `new HttpProxy(new URL('./gateway.js',
+   * import.meta.url), { jsThreads: 4 })`. Not with phases that are given as an object. Default: 1.
+   */
+  jsThreads?: number
+  /**
+   * How long the event loop of such a thread may be blocked until the thread is replaced. 0 = for ever, for
+   * debuggers. Default: 10,000.
+   */
+  jsBlockedTimeoutMs?: number
   /** How many extra tries a request may take. Default: 3. */
   maxRetries?: number
   /** Idle connections kept to all origins. Default: 1,024. */
@@ -89,12 +62,6 @@ export interface HttpProxyOptions extends RouteValues {
   connect?: boolean
   /** How long neither side of a tunnel may send anything; 0 = off. Default: 600,000. */
   tunnelIdleTimeoutMs?: number
-  /** Whether clients may speak HTTP/2 in the clear, by prior knowledge, on the same port. Default: true. */
-  h2c?: boolean
-  /** What concerns HTTP/2 towards clients. Default: as each says. */
-  http2?: Http2Options
-  /** Whether a client may end its side of the connection and still get its answer. Default: false. */
-  halfClose?: boolean
   /**
    * What becomes of some requests: the first route that is for a request holds. The values on the proxy
    * itself hold for requests that are on none, but headers are changed for all. Default: none.
@@ -113,56 +80,24 @@ export interface HttpProxyOptions extends RouteValues {
   filterOwnResponses?: boolean
 }
 
-const BYTES = 2 ** 31 - 1
-
-const proxyRules = {
+/** @internal The rules of {@link HttpProxyOptions}. */
+export const proxyRules = {
+  ...downstreamRules,
   name: serviceName('proxy'),
-  threads: integer<number | undefined>(undefined, 1, 1024),
-  workStealing: flag(true),
-  cpus: cpuList(undefined),
-  maxConnections: integer(65_536, 1, BYTES),
-  maxConnectionsPerClient: integer(0, 0, BYTES),
-  ipv6ClientPrefix: integer(64, 1, 128),
-  requestHeaderTimeoutMs: ms(10_000),
-  keepAliveTimeoutMs: ms(75_000),
-  bodyReadTimeoutMs: ms(60_000),
-  writeTimeoutMs: ms(60_000),
-  minBytesPerSecond: integer(100, 0, BYTES),
-  maxHeaderBytes: integer(65_536, 1_024, 512 * 1024),
-  maxHeaders: integer(128, 1, 10_000),
-  maxRequestBodyBytes: integer<number | undefined>(undefined, 0, Number.MAX_SAFE_INTEGER),
-  requestTimeoutMs: ms(0),
   tryTimeoutMs: ms(0),
-  maxRequestsPerConnection: integer(0, 0, BYTES),
-  callbackTimeoutMs: ms(10_000),
-  maxQueued: integer(8_192, 1, 1_048_576),
+  jsThreads: integer<number | undefined>(undefined, 1, 256),
+  jsBlockedTimeoutMs: ms<number | undefined>(undefined, 'for ever'),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
   connect: flag(false),
   tunnelIdleTimeoutMs: ms(600_000),
-  h2c: flag(true),
-  http2: settings(http2Rules),
-  halfClose: flag(false),
   routes: routesRule(undefined),
   encodedSlashes: oneOf<'refuse' | 'keep', 'refuse'>('refuse', ['refuse', 'keep']),
   forwarding: settings(forwardingRules),
   filterOwnResponses: flag(false),
   maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
-}
-
-/** Numbers of processors, at least one. */
-function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undefined> {
-  const isCpu = (found: unknown) =>
-    Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
-  const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
-  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
-  const none: readonly number[] | 'spread' | undefined = fallback
-  return only(
-    'affinity',
-    value(none, allowed, (found) => found === 'spread' || isList(found)),
-  )
 }
 
 /** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
@@ -177,40 +112,25 @@ export type ActingOptions =
   | Required<Pick<RouteValues, 'respond'>>
   | Required<Pick<RouteValues, 'redirect'>>
 
-let proxies = 0
+const reloadRules = { graceMs: ms(30_000, 'at once') }
 
-/** Of a proxy of several parts, which each have their own. */
-const NONE: unknown = Object.freeze({})
-
-function entryOf(
-  { composition, peer }: Way,
-  {
-    callbackTimeoutMs,
-    maxSubrequestDepth,
-  }: Pick<Required<HttpProxyOptions>, 'callbackTimeoutMs' | 'maxSubrequestDepth'>,
-): ProxyEntry {
-  const { mask, single, scopes } = composition
-  const isPlain = single !== undefined && scopes.length === 0
-  return {
-    id: ++proxies,
-    phases: single ?? (NONE as AnyPhases),
-    hasNewCtx: !isPlain || (mask & (1 << Phase.newCtx)) !== 0,
-    composition: isPlain ? undefined : composition,
-    fixedPeer: peer,
-    callbackTimeoutMs,
-    maxSubrequestDepth,
-    detached: 0,
-    log: makeLog(false),
-    sessions: 0,
-  }
+/** A set of phases for some requests; those of several ways may be the same. */
+interface Wired extends Way {
+  readonly entry: ProxyEntry
 }
 
 /** A service that proxies HTTP, to clients and origins of HTTP/1.1 and HTTP/2, with the phases it is given. */
 export class HttpProxy extends Service {
-  /** @internal For the server. */
-  readonly entry: ProxyEntry
+  readonly #module: URL | undefined
+  readonly #checked: Checked<typeof proxyRules>
+  readonly #waysWith: (own: Composition, problems: OptionProblem[]) => Way[]
   /** The phases of each route, and at the end those of all other requests. */
-  readonly #ways: readonly (Way & { entry: ProxyEntry | undefined })[]
+  #ways: readonly Wired[]
+  #crew: Crew | undefined
+  #batch = false
+  #running: { host: Host; number: number } | undefined
+  #isStopped = false
+  #reloading: Promise<unknown> = Promise.resolve()
   /** @internal For the server; the routes are filled in there. */
   readonly native: NativeProxyOptions
 
@@ -222,33 +142,57 @@ export class HttpProxy extends Service {
    * @throws UsageError INVALID_OPTIONS, also for a misspelt phase
    */
   constructor(phases: AnyPhases | readonly AnyPart[], options?: HttpProxyOptions)
+  /**
+   * With the phases of a module, which run in threads of its own.
+   *
+   * @param module a module whose default export is the phases, or a function or a class that makes them. It is
+   * loaded when the server starts, in `jsThreads` threads of its own; see `docs/threads.md`.
+   */
+  constructor(module: URL, options?: HttpProxyOptions)
   /** Without `upstreamPeer` where values say what becomes of requests; any other gets a 404. */
   constructor(phases: AnyPart, options: HttpProxyOptions & ActingOptions)
-  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[], options: HttpProxyOptions = {}) {
+  constructor(phases: AnyPhases | AnyPart | readonly AnyPart[] | URL, given: HttpProxyOptions = {}) {
     super()
+    const options = overridden.proxy(given)
     const problems: OptionProblem[] = []
     const checked = checkInto(proxyRules, options, problems)
-    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, cpus, ...rest } = checked
+    const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes } = checked
     const values = { requestHeaders, responseHeaders, redirect, rewrite, respond, routes }
     const keepsEncodedSlashes = checked.encodedSlashes === 'keep'
-    const ways = waysOf(values, phases, keepsEncodedSlashes, options, problems)
+    this.#module = phases instanceof URL ? phases : undefined
+    this.#checked = checked
+    const own = this.#module === undefined ? composed(phases as AnyPart, problems, !isOpen(values)) : UNKNOWN
+    checkThreads(phases, options, problems)
+    const ofRoutes = this.#module === undefined ? phasesOfRoutes(values, problems) : []
+    this.#waysWith = (composition, problems) =>
+      waysOf(values, composition, ofRoutes, keepsEncodedSlashes, options, problems)
+    const ways = this.#waysWith(own, problems)
     if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
-    this.#ways = ways.map((way) => ({
-      ...way,
-      entry: way.same ? undefined : entryOf(way, checked),
-    }))
-    this.entry = this.#ways.at(-1)!.entry!
+    this.#ways = this.#wire(ways)
     this.native = {
-      ...rest,
-      upgrades: [...checked.upgrades],
-      ...(cpus === undefined ? {} : { cpus: cpus === 'spread' ? [] : [...cpus] }),
-      forwarding: nativeForwarding(checked.forwarding),
-      threads: checked.threads ?? availableParallelism(),
-      maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+      ...nativeOptions(checked),
       keepsEncodedSlashes,
       routes: [],
       fallback: ways.at(-1)!.native,
+      jsThreads: [],
     }
+  }
+
+  #wire(ways: readonly Way[]): Wired[] {
+    const entry = (way: Way) => entryOf(nextEntry(), way.composition, way.peer, this.#checked)
+    const last = ways.at(-1)!
+    const own = entry(last)
+    return ways.map((way) => ({ ...way, entry: way === last || way.same ? own : entry(way) }))
+  }
+
+  /** @internal The phases of requests that are on no route. */
+  get entry(): ProxyEntry {
+    return this.#ways.at(-1)!.entry
+  }
+
+  /** @internal The module that a service has its phases from; undefined for any other. */
+  static moduleOf(service: Service): URL | undefined {
+    return #module in service ? service.#module : undefined
   }
 
   /** The service's name. */
@@ -256,12 +200,124 @@ export class HttpProxy extends Service {
     return this.native.name
   }
 
+  /**
+   * Gives requests that begin from now on other phases, which are checked as in the constructor; those under way
+   * finish with the phases they began with. Which phases there are may change. The proxy's options and routes
+   * stay as they are, with the phases that routes have of their own. See `docs/threads.md`.
+   *
+   * @throws UsageError INVALID_OPTIONS (nothing has changed), SERVER_CLOSED
+   */
+  replace(phases: AnyPhases | AnyPart | readonly AnyPart[]): void {
+    const problems: OptionProblem[] = []
+    if (this.#module !== undefined) {
+      const allowed = 'nothing, as the phases are those of a module: reload() loads it anew'
+      throw invalidOptions('replace', [{ path: 'phases', found: phases, allowed }])
+    }
+    if (this.#isStopped) throw stopped()
+    const own = composed(phases, problems, !isOpen(this.#checked))
+    const ways = problems.length > 0 ? [] : this.#waysWith(own, problems)
+    if (problems.length > 0) throw invalidOptions('replace', problems)
+    this.#ways = this.#wire(ways)
+    this.#install()
+  }
+
+  /**
+   * Loads the module anew in fresh threads, checks it, and gives them the requests that begin from then on. The
+   * threads before end when their last request or WebSocket has, after `graceMs` (default: 30,000) at the
+   * latest. What fails changes nothing. Calls at the same time follow one another. See `docs/threads.md`.
+   *
+   * @throws UsageError MODULE_FAILED, INVALID_OPTIONS, NOT_STARTED, SERVER_CLOSED (rejects)
+   */
+  reload(options: { graceMs?: number } = {}): Promise<void> {
+    const reloaded = this.#reloading.then(() => this.#reload(options))
+    this.#reloading = reloaded.catch(() => undefined)
+    return reloaded
+  }
+
+  async #reload(options: { graceMs?: number }): Promise<void> {
+    const { graceMs } = checkOptions('reload', reloadRules, options)
+    if (this.#module === undefined) {
+      const allowed = `a module: new HttpProxy(${EXAMPLE}); phases that are given as an object are replaced by replace()`
+      throw invalidOptions('reload', [{ path: 'phases', found: this.entry.phases, allowed }])
+    }
+    if (this.#isStopped) throw stopped()
+    const { host } = this.#running ?? {}
+    if (host === undefined) throw new UsageError('NOT_STARTED', 'the server of the proxy has not started')
+    const crew = await this.#load(host.log)
+    const before = this.#crew
+    // It may have stopped meanwhile.
+    if (this.#isStopped) {
+      await crew.end(0, false)
+      throw stopped()
+    }
+    this.#crew = crew
+    this.#install()
+    this.#keep()
+    void before?.end(graceMs, false)
+  }
+
+  /** Loads the module in fresh threads, up to where they could take requests. */
+  async #load(log: AnyLog): Promise<Crew> {
+    const crew = await Crew.load({
+      module: this.#module!,
+      count: this.#checked.jsThreads ?? 1,
+      blockedMs: this.#checked.jsBlockedTimeoutMs ?? BLOCKED_MS,
+      batch: this.#batch,
+      log,
+    })
+    try {
+      const problems: OptionProblem[] = []
+      const { composition } = crew
+      const ways = this.#waysWith(composition, problems)
+      if (!isOpen(this.#checked) && !hasPeer(composition))
+        problems.push({ path: 'upstreamPeer', found: undefined, allowed: 'an HttpPeer or a function' })
+      if (problems.length > 0) throw invalidOptions(`the module ${this.#module!.pathname}`, problems)
+      const wired = this.#wire(ways)
+      await crew.serve(wired.map((way) => wayRecipe(way, composition, this.#checked)))
+      this.#ways = wired
+      return crew
+    } catch (error) {
+      await crew.end(0, false)
+      throw error
+    }
+  }
+
+  /** Has threads that end replaced. */
+  #keep(): void {
+    const crew = this.#crew
+    crew?.keep((at, thread) => {
+      if (this.#running === undefined || this.#crew !== crew) return
+      const { host, number } = this.#running
+      host.native.replaceThread(number, at, { ...this.#plan(host), jsThreads: [thread] })
+    })
+  }
+
+  /** Gives new requests the phases of now, if the server runs. */
+  #install(): void {
+    if (this.#running === undefined) return
+    const { host, number } = this.#running
+    host.native.replacePhases(host.environment.native, number, this.#plan(host))
+  }
+
   /** @internal */
   protected override readonly speaksH2 = true
 
   /** @internal */
+  override prepare(log: AnyLog, batch: boolean): Promise<void> | void {
+    this.#batch = batch
+    this.#isStopped = false
+    if (this.#module === undefined) return undefined
+    return this.#load(log).then((crew) => {
+      this.#crew = crew
+    })
+  }
+
+  /** @internal */
   override addTo(host: Host): number {
-    return host.native.addProxy(host.environment.native, this.wired(host))
+    const number = host.native.addProxy(host.environment.native, this.wired(host))
+    this.#running = { host, number }
+    this.#keep()
+    return number
   }
 
   /**
@@ -269,29 +325,105 @@ export class HttpProxy extends Service {
    * others in their place, for tests.
    */
   wired(
+    host: Pick<Host, 'environment' | 'log' | 'numberOf'>,
+    changed?: (entry: ProxyEntry, composition: Composition) => ProxyEntry,
+  ): NativeProxyOptions {
+    if (changed !== undefined && this.#module !== undefined) {
+      const allowed = 'phases: import the module, and give what it exports'
+      throw invalidOptions('inject', [{ path: 'gateway', found: this.#module, allowed }])
+    }
+    return { ...this.native, ...this.#plan(host, changed) }
+  }
+
+  #plan(
     { environment, log, numberOf }: Pick<Host, 'environment' | 'log' | 'numberOf'>,
     changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
-  ): NativeProxyOptions {
-    const own = changed(this.entry, this.#ways.at(-1)!.composition)
+  ): NativePhases {
+    const ownLog = serviceLog(log, this.name)
+    const { entry: last, composition: own } = this.#ways.at(-1)!
+    const lastWired = changed(last, own)
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
-      const wired = entry === undefined || entry === this.entry ? own : changed(entry, composition)
-      wired.log = log
-      environment.crossing.addProxy(wired)
+      const wired = entry === last ? lastWired : changed(entry, composition)
+      wired.log = ownLog
+      if (this.#module === undefined) environment.crossing.addProxy(wired)
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
       return { ...native, proxyId: wired.id, peer }
     })
     const fallback = routes.pop()!
-    return { ...this.native, routes, fallback }
-  }
-
-  /** @internal The number of another set of phases. */
-  static nextId(): number {
-    return ++proxies
+    const { keepsEncodedSlashes } = this.native
+    return { routes, fallback, keepsEncodedSlashes, jsThreads: this.#crew?.numbers ?? [] }
   }
 
   /** @internal */
-  override stopped(crossing: Crossing, afterMs: number): void {
-    for (const { entry } of this.#ways) if (entry !== undefined) crossing.retireProxy(entry, afterMs)
+  override async stopped(crossing: Crossing, afterMs: number): Promise<void> {
+    this.#isStopped = true
+    this.#running = undefined
+    for (const { entry } of this.#ways) crossing.retireProxy(entry, afterMs)
+    const crew = this.#crew
+    this.#crew = undefined
+    await crew?.end(afterMs, true)
   }
+}
+
+/** How long the event loop of a thread may be blocked. */
+const BLOCKED_MS = 10_000
+const EXAMPLE = "new URL('./gateway.js', import.meta.url), { jsThreads: 4 }"
+
+/** Adds to `problems` what does not go with a module, or without one. */
+function checkThreads(phases: unknown, options: HttpProxyOptions, problems: OptionProblem[]): void {
+  if (!(phases instanceof URL)) {
+    for (const path of ['jsThreads', 'jsBlockedTimeoutMs'] as const) {
+      const found = options?.[path]
+      const allowed = `nothing with phases that are given as an object, only with a module: new HttpProxy(${EXAMPLE})`
+      if (found !== undefined && !problems.some((known) => known.path === path))
+        problems.push({ path, found, allowed })
+    }
+    return
+  }
+  if (phases.protocol !== 'file:' && phases.protocol !== 'data:')
+    problems.push({ path: 'module', found: phases.href, allowed: 'a URL of a file: or of data:' })
+  const routes = Array.isArray(options?.routes) ? options.routes : []
+  for (const [at, route] of routes.entries()) {
+    const path = `routes[${at}]`
+    const inThread = 'nothing with a module, as the phases of routes cannot go to its threads'
+    if (route?.phases !== undefined)
+      problems.push({ path: `${path}.phases`, found: route.phases, allowed: inThread })
+    const peer = route?.upstreamPeer
+    if (!(peer instanceof HttpPeer)) continue
+    try {
+      structuredClone(HttpPeer.recipe(peer))
+    } catch {
+      const allowed = 'a peer whose options can be cloned, to go to other threads'
+      problems.push({ path: `${path}.upstreamPeer`, found: peer, allowed })
+    }
+  }
+}
+
+function wayRecipe(
+  { entry, peer }: Wired,
+  { fixedPeer }: Composition,
+  { callbackTimeoutMs, maxSubrequestDepth }: Checked<typeof proxyRules>,
+): WayRecipe {
+  const recipe = peer === undefined ? undefined : peer === fixedPeer ? 'own' : HttpPeer.recipe(peer)
+  return { id: entry.id, peer: recipe, callbackTimeoutMs, maxSubrequestDepth }
+}
+
+/** The options as the addon takes them, but for what belongs to phases. */
+function nativeOptions(checked: Checked<typeof proxyRules>) {
+  const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
+  const { jsThreads, jsBlockedTimeoutMs, cpus, ...plain } = rest
+  return {
+    ...plain,
+    ...nativeCpus(cpus),
+    upgrades: [...checked.upgrades],
+    forwarding: nativeForwarding(checked.forwarding),
+    threads: checked.threads ?? availableParallelism(),
+    maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+    sourceTimeoutMs: checked.callbackTimeoutMs,
+  }
+}
+
+function stopped(): UsageError {
+  return new UsageError('SERVER_CLOSED', 'the server of the proxy has stopped')
 }

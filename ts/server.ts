@@ -3,13 +3,24 @@ import { numberOf, theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
-import { type AnyLog, isLogger, type Logger, makeLog } from './logger.js'
+import {
+  type AnyLog,
+  isLogger,
+  LOG_LEVELS,
+  type Logger,
+  type LogLevel,
+  type LogRecord,
+  leastLevel,
+  makeLog,
+} from './logger.js'
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
-import { checkInto, checkOptions, flag, ms, type Rule, value } from './options.js'
+import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
+import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
+import { loopDelay, type ServerStats, serverStats } from './stats.js'
 import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
 /** How a server stops, is replaced, and where it logs. */
@@ -23,6 +34,16 @@ export interface ServerOptions extends UpgradeOptions {
   shutdownDelayMs?: number
   /** Where log lines go; `false`: nowhere. Default: warnings and errors, one line each, on stderr. */
   logger?: Logger | false
+  /**
+   * Is given what is logged as data, all that has come since the last call at once; without a `logger`
+   * nothing goes to stderr then. Default: nobody is.
+   */
+  onLog?: (records: readonly LogRecord[]) => void
+  /**
+   * The least level that is logged. `debug` given here also asks the libraries beneath to say more than
+   * warnings. Default: `warn` on stderr, that of a pino logger, `info` to `onLog` alone, else `debug`.
+   */
+  logLevel?: LogLevel
   /**
    * Linux: makes the thread of JavaScript one that the system does not hurry to switch to
    * (SCHED_BATCH), from the first start on. Requests share wake-ups better so, which saves several
@@ -70,25 +91,6 @@ export interface CloseReport {
   readonly connections: Ends
 }
 
-/** Numbers of one service. */
-export interface ServiceStats {
-  /** The service's name. */
-  readonly name: string
-  /** Client connections now. */
-  readonly connections: number
-  /** Connections to origins. */
-  readonly pool: {
-    /** Open now, idle or in use. */
-    readonly open: number
-    /** Kept for later requests. */
-    readonly idle: number
-    /** How often one was used again. */
-    readonly reused: number
-    /** How often one was made. */
-    readonly created: number
-  }
-}
-
 const rules = {
   graceMs: ms(30_000, 'at once'),
   shutdownDelayMs: ms(0, 'at once'),
@@ -98,8 +100,14 @@ const rules = {
     'false, or an object with the functions debug, info, warn and error',
     (v) => v === false || isLogger(v),
   ),
+  onLog: value<ServerOptions['onLog']>(undefined, 'a function', (v) => typeof v === 'function'),
+  logLevel: oneOf<LogLevel, undefined>(undefined, LOG_LEVELS),
   batchJsThread: flag<boolean | undefined>(undefined, 'batchThreads'),
 }
+
+/** @internal The rules of {@link ServerOptions}. */
+export { rules as serverRules }
+
 const closeRules = { graceMs: ms(0, 'at once'), delayMs: ms(0, 'at once') }
 const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
@@ -128,6 +136,9 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #upgrade: Upgrade
   readonly #batchJsThread: boolean
   readonly #log: AnyLog
+  readonly #logLevel: number
+  readonly #logsDependencies: boolean
+  #unwatch = () => {}
   readonly #services: Service[] = []
   readonly #dependencies = new Map<Service, readonly Service[]>()
   #state: ServerState = 'new'
@@ -146,8 +157,9 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super({ captureRejections: true })
+    options = overridden.server(options)
     const checked = checkOptions('Server', rules, options)
-    const { graceMs, shutdownDelayMs, logger, batchJsThread } = checked
+    const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
     const problems = upgradeProblems(upgrade, upgradeSocket)
     if (problems.length > 0) throw invalidOptions('Server', problems)
@@ -155,7 +167,9 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#shutdownDelayMs = shutdownDelayMs
     this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
     this.#batchJsThread = batchJsThread ?? has('batchThreads')
-    this.#log = makeLog(logger)
+    this.#log = makeLog(logger, { onLog, logLevel })
+    this.#logLevel = leastLevel({ logger, onLog, logLevel })
+    this.#logsDependencies = logLevel === 'debug'
     this.#stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve
     })
@@ -170,7 +184,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const problems: OptionProblem[] = []
     if (!Service.is(service)) {
       const allowed =
-        'a service that has been made with new: an HttpProxy, a BackgroundService or a DemoOrigin'
+        'a service that has been made with new: an HttpProxy, an HttpApp, a TcpProxy, a TcpApp, a BackgroundService or a DemoOrigin'
       problems.push({ path: 'service', found: service, allowed })
     }
     const { dependsOn } = checkInto(addRules, options, problems)
@@ -182,6 +196,11 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#services.push(service)
     this.#dependencies.set(service, [...dependsOn])
     return service
+  }
+
+  /** @internal The services of a server; undefined for what is none. */
+  static servicesOf(server: unknown): readonly Service[] | undefined {
+    return typeof server === 'object' && server !== null && #services in server ? server.#services : undefined
   }
 
   /** Where it is in its life. It emits `state` when that changes. */
@@ -199,6 +218,8 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
+    if (overridden.isCheck())
+      return Promise.reject(new UsageError('START_FAILED', 'this is a check, in which no server starts'))
     this.#starting ??= this.#start()
     return this.#starting
   }
@@ -209,20 +230,26 @@ export class Server extends EventEmitter<ServerEvents> {
     running.add(this)
     this.#id = ++servers
     this.#move('starting')
+    for (const service of this.#services) Service.hosted(service, 'starting')
     try {
       const environment = theEnvironment()
+      this.#isWired = true
+      for (const service of this.#services) Service.hosted(service, 'starting')
+      const preparing = this.#prepare()
+      if (preparing.length > 0) await allOf(preparing)
+      if (this.#closing) throw closed()
       const native = new NativeServer(environment.native, {
         serverId: this.#id,
         graceMs: this.#graceMs,
+        logLevel: this.#logLevel,
+        logsDependencies: this.#logsDependencies,
         ...this.#upgrade,
         batchJsThread: this.#batchJsThread,
       })
       this.#native = native
-      this.#isWired = true
       environment.crossing.logs.add(this.#id, this.#log)
       environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
       const numbers = this.#services.map((service) => {
-        Service.hosted(service, 'starting')
         const number = service.addTo({ native, environment, log: this.#log, numberOf })
         for (const endpoint of service.endpoints) {
           const { asked, options, tls, check } = endpoint
@@ -246,15 +273,21 @@ export class Server extends EventEmitter<ServerEvents> {
         void native.handedOver().then((isOver) => {
           if (isOver) void this.close()
         })
+      this.#unwatch = loopDelay.watch()
       this.#move('running')
     } catch (error) {
-      this.#release(0)
+      await this.#release(0)
       for (const service of this.#services) Service.hosted(service, 'planned')
       this.#starting = undefined
       this.#native = undefined
       this.#move('new')
       throw error
     }
+  }
+
+  /** What some services have to do first. */
+  #prepare(): Promise<void>[] {
+    return this.#services.flatMap((one) => one.prepare(this.#log, this.#batchJsThread) ?? [])
   }
 
   /** Tells the addon which services depend on which. */
@@ -337,8 +370,8 @@ export class Server extends EventEmitter<ServerEvents> {
       ...dropAbsent(options),
     })
     this.#closing = true
+    if (this.#state === 'starting') this.#native?.giveUpStart()
     this.#move('closing')
-    if (!this.#isStopped) this.#native?.giveUpStart()
     await this.#starting?.catch(() => undefined)
     if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
     else this.#stop(await this.#native.close(graceMs, delayMs))
@@ -349,21 +382,25 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#isStopped) return
     this.#isStopped = true
     for (const service of this.#services) Service.hosted(service, 'over')
-    this.#release(LAST_WORDS_MS)
-    this.#resolveStopped(report)
-    this.#move('closed')
+    void this.#release(LAST_WORDS_MS).then(() => {
+      this.#resolveStopped(report)
+      this.#move('closed')
+    })
   }
 
-  #release(afterMs: number): void {
-    clearInterval(this.#keepAlive)
+  async #release(afterMs: number): Promise<void> {
+    this.#unwatch()
+    this.#unwatch = () => {}
     clearTimeout(this.#quitting)
     running.delete(this)
-    if (!this.#isWired) return
-    this.#isWired = false
-    const { crossing } = theEnvironment()
-    crossing.logs.retire(this.#id, afterMs)
-    crossing.services.retire(this.#id)
-    for (const service of this.#services) service.stopped(crossing, afterMs)
+    if (this.#isWired) {
+      this.#isWired = false
+      const { crossing } = theEnvironment()
+      crossing.logs.retire(this.#id, afterMs)
+      crossing.services.retire(this.#id)
+      await Promise.all(this.#services.map((service) => service.stopped(crossing, afterMs)))
+    }
+    clearInterval(this.#keepAlive)
   }
 
   /**
@@ -409,9 +446,21 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#quitting.unref()
   }
 
-  /** Numbers of each service, in the order added; empty before `start()`. */
-  stats(): ServiceStats[] {
-    return this.#native?.stats() ?? []
+  /** What it has done so far and does now: a snapshot, cheap enough to be taken every second. */
+  stats(): ServerStats {
+    const { crossing, native } = theEnvironment()
+    const { queued, slots, batches, items, late, droppedRecords } = native.stats()
+    const javascript = {
+      queued,
+      sessions: slots,
+      crossings: batches,
+      items,
+      late: late + crossing.late,
+      droppedLogs: droppedRecords,
+      loopDelayMs: loopDelay.read(),
+    }
+    const told = this.#native?.stats() ?? []
+    return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)
   }
 
   /** `close({ graceMs: 0 })`. */
@@ -423,6 +472,12 @@ export class Server extends EventEmitter<ServerEvents> {
 function dropAbsent(options: object): object {
   if (typeof options !== 'object' || options === null) return options
   return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
+}
+
+/** All come to an end, so that each can be stopped, before the first failure is told. */
+async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected')
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
 }
 
 function closed(): UsageError {

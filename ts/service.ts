@@ -27,7 +27,7 @@ interface Running {
   readonly log: AnyLog
 }
 
-/** One of the things a server runs: an `HttpProxy`, a `BackgroundService`, or a `DemoOrigin`. */
+/** One of the things a server runs: an `HttpProxy`, an `HttpApp`, a `TcpProxy`, a `TcpApp`, a `BackgroundService`, or a `DemoOrigin`. */
 export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
@@ -37,6 +37,9 @@ export abstract class Service {
 
   /** Its name, in the log and of its threads. */
   abstract get name(): string
+
+  /** @internal Of the URLs of its endpoints in the clear. */
+  protected readonly scheme: 'http' | 'tcp' = 'http'
 
   /** Where it is in its life: `ready` when it serves. A server emits `service` when that changes. */
   get state(): ServiceState {
@@ -100,6 +103,7 @@ export abstract class Service {
   }
 
   #add<E extends Endpoint>(endpoint: E): E {
+    Endpoint.speaks(endpoint, this.scheme)
     const life = this.#life
     if (life === 'starting')
       throw new UsageError('ALREADY_STARTED', 'the server is starting: add endpoints before, or once it runs')
@@ -141,6 +145,16 @@ export abstract class Service {
     return typeof value === 'object' && value !== null && #isTaken in value
   }
 
+  /** @internal Whether it can have endpoints. */
+  static isListening(service: Service): boolean {
+    return service.listens
+  }
+
+  /** @internal What it was told to listen on is forgotten. */
+  static forgetEndpoints(service: Service): void {
+    ;(service.endpoints as Endpoint[]).length = 0
+  }
+
   /** @internal It belongs to a server from now on. */
   static take(service: Service): void {
     if (service.#isTaken)
@@ -148,6 +162,8 @@ export abstract class Service {
     service.#isTaken = true
   }
 
+  /** @internal What has to be done before: its server is about to start. May reject, which ends the start. */
+  prepare(_log: AnyLog, _batch: boolean): Promise<void> | void {}
   /** @internal What may become of its endpoints. */
   static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
     service.#life = life
@@ -177,8 +193,8 @@ export abstract class Service {
   /** @internal Its work is to end. */
   end(_run: number): void {}
 
-  /** @internal Its server has stopped; some of its requests may end within `afterMs`. */
-  stopped(_crossing: Crossing, _afterMs: number): void {}
+  /** @internal Its server has stopped; some of its requests may end within `afterMs`. Never rejects. */
+  stopped(_crossing: Crossing, _afterMs: number): Promise<void> | void {}
 }
 
 function checkAddress(address: unknown, problems: OptionProblem[]): void {

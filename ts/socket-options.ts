@@ -56,7 +56,8 @@ const BYTES = 2 ** 31 - 1
 /** The highest is what stands for "as it is". */
 const IDS = 2 ** 32 - 2
 
-const socketRules = {
+/** @internal The rules of {@link SocketOptions}. */
+export const socketRules = {
   backlog: integer(1_024, 1, 65_535),
   reusePort: flag(false, 'reusePort'),
   ipv6Only: flag<boolean | undefined>(undefined),
@@ -72,7 +73,8 @@ const ownerRules = {
   gid: integer<number | undefined>(undefined, 0, IDS),
 }
 
-const unixRules = {
+/** @internal The rules of {@link UnixSocketOptions}. */
+export const unixRules = {
   mode: integer<number | undefined>(undefined, 0, 0o777),
   owner: group(ownerRules),
   backlog: integer(1_024, 1, 65_535),

@@ -1,9 +1,10 @@
 import type { RequestState } from './crossing/state.js'
-import { type ErrorCode, type ErrorSource, type ProxyError, UsageError, withoutStack } from './errors.js'
+import { UsageError, withoutStack } from './errors.js'
 import { type HeaderInput, headerFields } from './headers.js'
 import type { NativeSubrequest } from './native.js'
 import { checkOptions, flag, integer, ms, value } from './options.js'
 import { HttpPeer } from './peer.js'
+import { pieceError } from './piece.js'
 
 /** What a subrequest is made of beside its target. */
 export interface SubrequestOptions {
@@ -31,9 +32,16 @@ const MOST_DETACHED = 1024
 
 const matches = (pattern: RegExp) => (given: unknown) => typeof given === 'string' && pattern.test(given)
 
+/** Whether a request of one's own may have this method. */
+export const isMethod = matches(/^(?!CONNECT$)[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/)
+/** Whether it may ask for this host. */
+export const isHost = matches(/^[0-9A-Za-z\-._~!$&'()*+,;=%[\]:]+$/)
+/** Whether it may have this target: a path with its query. */
+export const isTarget = matches(/^\/[\x21\x22\x24-\x7e]*$/)
+
 const rules = {
-  method: value<string>('GET', 'a token but CONNECT', matches(/^(?!CONNECT$)[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/)),
-  host: value<string | undefined>(undefined, 'a host', matches(/^[0-9A-Za-z\-._~!$&'()*+,;=%[\]:]+$/)),
+  method: value<string>('GET', 'a token but CONNECT', isMethod),
+  host: value<string | undefined>(undefined, 'a host', isHost),
   headers: value<HeaderInput>({}, 'headers', (given) => typeof given === 'object' && given !== null),
   body: value<string | Uint8Array>(
     '',
@@ -52,7 +60,7 @@ export function subrequest(
   target: string,
   options: SubrequestOptions,
 ): Promise<Response> | undefined {
-  if (!matches(/^\/[\x21\x22\x24-\x7e]*$/)(target))
+  if (!isTarget(target))
     throw new UsageError('INVALID_HEADER', `the target ${JSON.stringify(String(target))} is not valid`)
   const checked = checkOptions('subrequest', rules, options)
   const { proxy } = state
@@ -105,7 +113,7 @@ export class Running {
   readonly over: Promise<void>
   #ended!: () => void
   readonly #failed: Promise<never>
-  #fail!: (error: ProxyError) => void
+  #fail!: (error: unknown) => void
   readonly #timer: NodeJS.Timeout | undefined
   readonly #forget: () => void
 
@@ -139,18 +147,19 @@ export class Running {
   }
 
   /** Gives it up. */
-  cancel(reason: ProxyError): void {
+  cancel(reason: unknown): void {
     this.native.cancel()
     this.#fail(reason)
     this.end()
   }
 }
 
-async function respond(run: Running, method: string, maxBytes: number): Promise<Response> {
+/** The response of a request of one's own. */
+export async function respond(run: Running, method: string, maxBytes: number): Promise<Response> {
   let head: Awaited<ReturnType<NativeSubrequest['head']>>
   try {
     head = await run.wait(run.native.head())
-    if (head.error !== undefined) throw errorOf(head.error)
+    if (head.error !== undefined) throw pieceError(head.error)
     if (head.status > 599)
       throw withoutStack({ code: 'UPSTREAM_INVALID', message: `no Response has the status ${head.status}` })
   } catch (error) {
@@ -163,8 +172,9 @@ async function respond(run: Running, method: string, maxBytes: number): Promise<
   const { status } = head
   const bodiless = method === 'HEAD' || status === 204 || status === 205 || status === 304
   if (bodiless) {
-    run.native.cancel()
-    run.end()
+    // Its end is waited for, so that its connection can go on.
+    const end = () => run.end()
+    run.wait(run.native.piece()).then(end, end)
   }
   return new Response(bodiless ? null : streamOf(run, maxBytes), { status, headers })
 }
@@ -181,7 +191,7 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
       async pull(controller) {
         try {
           const { data, error } = await run.wait(run.native.piece())
-          if (error !== undefined) throw errorOf(error)
+          if (error !== undefined) throw pieceError(error)
           if (data === undefined) {
             run.end()
             controller.close()
@@ -203,10 +213,4 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
     },
     { highWaterMark: 0 },
   )
-}
-
-function errorOf(words: string): ProxyError {
-  const [code, source, status] = words.split('\n', 3) as [ErrorCode, ErrorSource, string]
-  const message = words.split('\n').slice(3).join(' ')
-  return withoutStack({ code, source, status: Number(status), message })
 }

@@ -31,6 +31,10 @@ vi.setConfig({ testTimeout: 60_000 })
 const tarballs = () =>
   ['millrace', `millrace-${here}`].map((name) => join(packages, `${name}-${version}.tgz`))
 
+const GATEWAY = `import { HttpPeer } from 'millrace'
+export default { upstreamPeer: new HttpPeer('http://127.0.0.1:1') as HttpPeer }
+`
+
 describe('npm', () => {
   test('installs the tarballs offline; the proxy of the README and the command run', async () => {
     const project = new Project(base, 'http://127.0.0.1:9/')
@@ -40,6 +44,10 @@ describe('npm', () => {
     expect(printed).toMatchObject({ stdout: `${version}\n`, stderr: '' })
     expect((await project.run('npx', ['--offline', 'millrace', '--help'])).stdout).toContain('--version')
     expect(await project.try('npx', ['--offline', 'millrace', 'oops'])).toMatchObject({ code: 2 })
+    // All that the command needs is in the package.
+    project.write({ 'gateway.ts': GATEWAY, 'conf.yaml': 'listen: ["127.0.0.1:0"]\n' })
+    const args = ['--offline', 'millrace', 'run', 'gateway.ts', '--test', '--config', 'conf.yaml']
+    expect((await project.run('npx', args)).stdout).toBe('millrace: gateway.ts: ok: proxy on 127.0.0.1:0\n')
 
     const origin = createServer((request, response) => response.end(request.headers['x-via'])).listen(
       0,

@@ -288,7 +288,11 @@ test('a Response is answered with, after its body has been read', async () => {
 
 test('log lines go to the logger of their server, by level', () => {
   const { addon, lines } = setUp({})
-  addon.logged(['warn\x001\0one', 'error\0\0two', 'other\x001\0three', 'warn\x002\0four'])
+  const record = (level: string, server: number, message: string) => ({
+    ...{ server, level, message, time: 1 },
+    ...{ names: ['code'], values: ['A'] },
+  })
+  addon.logged([record('warn', 1, 'one'), record('error', 0, 'two'), record('warn', 2, 'four')])
   expect(lines).toEqual(['warn one', 'error two'])
 })
 

@@ -2,6 +2,8 @@ import { Crossing } from '../../ts/crossing/crossing.js'
 import type { CrossingLike } from '../../ts/crossing/records.js'
 import type { ProxyEntry } from '../../ts/crossing/state.js'
 import { phasesOf } from '../../ts/implemented.js'
+import { makeLog } from '../../ts/logger.js'
+import type { NativeLogRecord } from '../../ts/native.js'
 import { HttpPeer } from '../../ts/peer.js'
 import { type AnyPhases, Phase, type PhaseName } from '../../ts/phases.js'
 
@@ -55,7 +57,7 @@ export interface RequestParts {
 /** Stands in for the addon: writes items, calls dispatch, reads the records back. */
 export class FakeAddon implements CrossingLike {
   dispatch!: (items: number) => void
-  logged!: (lines: string[]) => void
+  logged!: (records: NativeLogRecord[]) => void
   readonly input = Buffer.alloc(1 << 16)
   readonly items = new Int32Array(16 * 64)
   readonly numbers = new Float64Array(8 * 64)
@@ -69,6 +71,10 @@ export class FakeAddon implements CrossingLike {
 
   body() {
     return null
+  }
+
+  bodyPiece() {
+    return Promise.resolve({})
   }
 
   tls() {
@@ -148,7 +154,7 @@ export function setUp(
   const addon = new FakeAddon()
   const lines: string[] = []
   const add = (level: string) => (line: string) => void lines.push(`${level} ${line}`)
-  const log = { debug: add('debug'), info: add('info'), warn: add('warn'), error: add('error') }
+  const log = makeLog({ debug: add('debug'), info: add('info'), warn: add('warn'), error: add('error') })
   const table = {
     epoch: 0,
     specs: [] as unknown[],

@@ -20,6 +20,7 @@ const { complaints, filesOf, stated } = await script('version')
 const { build, test: places, NODES, PLATFORMS } = await script('matrix')
 const { commands } = await script('build')
 const { order, packageOf, tagOf } = await script('publish')
+const { withBuiltIn } = await script('sbom')
 const { linksOf } = await script('repository')
 const { withLinks } = await script('links')
 const { fitting } = await script('try-packages')
@@ -182,6 +183,18 @@ describe('the version', () => {
     const here = filesOf('.')
     expect(complaints(here.manifest.version, here)).toEqual([])
   })
+})
+
+test('the list of the package has what is built into it, in the version that is', () => {
+  const { lock } = filesOf('.')
+  const { components } = withBuiltIn({ bomFormat: 'CycloneDX', components: [] }, lock, ['yaml', 'amaro'])
+  for (const { name, version, purl, licenses } of components) {
+    const text = readFileSync('dist/LICENSES.txt', 'utf8')
+    expect(text).toContain(`${name} ${version}\n`)
+    expect(purl).toBe(`pkg:npm/${name}@${version}`)
+    expect(licenses[0].license.id).toMatch(/^(ISC|MIT)$/)
+  }
+  expect(components).toHaveLength(2)
 })
 
 describe('the matrix', () => {

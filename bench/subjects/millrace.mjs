@@ -37,11 +37,19 @@ const phases = {
   body: { upstreamPeer: peer, requestBodyFilter() {}, responseBodyFilter() {} },
 }
 
+const [, jsThreads] = /^costly-(\d+)$/.exec(variant) ?? []
+const module = new URL('./costly.mjs', import.meta.url)
+if (variant === 'costly') phases.costly = (await import(module)).default
+
 const [, kind = 'isolated', threads = '1'] = /^(isolated|stealing)-(\d+)$/.exec(variant) ?? []
 const options = { threads: Number(threads), workStealing: kind === 'stealing' }
 
 const server = new Server()
-const proxy = server.addService(new HttpProxy(phases[variant] ?? phases.none, options))
+const proxy = server.addService(
+  jsThreads === undefined
+    ? new HttpProxy(phases[variant] ?? phases.none, options)
+    : new HttpProxy(module, { ...options, jsThreads: Number(jsThreads) }),
+)
 const address = '127.0.0.1:0'
 const endpoint =
   cert === undefined

@@ -3,12 +3,14 @@
 //   node scripts/release/sbom.mjs [FOLDER]      default: target/sbom
 //
 // One file for each platform, of the crates that are linked into its addon, by cargo-cyclonedx: npm's own
-// `npm sbom` sees nothing of them. It does the package of JavaScript, which depends on nothing else.
+// `npm sbom` sees nothing of them. It does the package of JavaScript, which depends on nothing else; what
+// is built into that is added to it.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { BUILT_IN } from '../dist.mjs'
 import { runMain } from '../main.mjs'
 import { PLATFORMS } from './matrix.mjs'
 
@@ -34,7 +36,26 @@ function main() {
     check(written)
   }
   const npm = run('npm', ['sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev', '--package-lock-only'])
-  writeFileSync(join(folder, 'millrace-sbom-npm.cdx.json'), npm)
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const whole = withBuiltIn(JSON.parse(npm), lock, Object.keys(BUILT_IN))
+  writeFileSync(join(folder, 'millrace-sbom-npm.cdx.json'), JSON.stringify(whole, undefined, 2))
+}
+
+/** The list of npm, with the packages that dist/ has parts of, which are no dependencies for npm. */
+export function withBuiltIn(bom, { packages }, names) {
+  const added = names.map((name) => {
+    const { version, license } = packages[`node_modules/${name}`]
+    const purl = `pkg:npm/${name}@${version}`
+    return {
+      'bom-ref': `${name}@${version}`,
+      type: 'library',
+      name,
+      version,
+      purl,
+      licenses: [{ license: { id: license } }],
+    }
+  })
+  return { ...bom, components: [...(bom.components ?? []), ...added] }
 }
 
 /** One that lists nothing is worse than none. */

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_error::Error;
 use millrace_message::ResponseHead;
-use millrace_proxy::{ClientConnection, InterimSender};
+use millrace_proxy::{ClientConnection, InterimSender, RequestPieces};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -44,6 +44,8 @@ struct State {
     /// The way to the client of that request, until it is over.
     interims: Option<InterimSender>,
     connection: Option<Arc<ClientConnection>>,
+    /// The body of that request, for an app.
+    pieces: Option<RequestPieces>,
 }
 
 impl Cell {
@@ -132,6 +134,37 @@ impl Cell {
         }
     }
 
+    /// Asks for the next piece of the request's body. Who waits for the client is not timed meanwhile.
+    pub(super) fn ask_piece(
+        self: &Arc<Self>,
+        then: impl FnOnce(Result<Option<Bytes>, Error>) + Send + 'static,
+    ) {
+        let (pieces, seq) = {
+            let mut state = self.state.lock();
+            let Some(pieces) = state.pieces.clone() else {
+                drop(state);
+                return then(Err(over()));
+            };
+            if state.reply.is_none() && state.waiting.is_some() {
+                state.paused = state.waiting.take();
+            }
+            (pieces, state.seq)
+        };
+        let cell = self.clone();
+        pieces.ask(move |outcome| {
+            cell.resume(seq);
+            then(outcome);
+        });
+    }
+
+    fn resume(&self, seq: u32) {
+        let mut state = self.state.lock();
+        if state.seq == seq && state.reply.is_none() && state.paused.is_some() {
+            state.waiting = state.paused.take();
+            state.begun = Some(Instant::now());
+        }
+    }
+
     pub(super) fn body(&self) -> Option<Bytes> {
         self.state.lock().body.clone()
     }
@@ -153,6 +186,11 @@ impl Cell {
     }
 }
 
+/// What there is of the body of a request that has ended.
+pub(super) fn over() -> Error {
+    Error::new(millrace_error::Code::Internal, "the request is over")
+}
+
 /// What a slot has of the client whose request it is.
 #[derive(Default)]
 pub(crate) struct Client {
@@ -160,6 +198,7 @@ pub(crate) struct Client {
     pub(crate) tls: Option<Arc<TlsInfo>>,
     pub(crate) interims: Option<InterimSender>,
     pub(crate) connection: Option<Arc<ClientConnection>>,
+    pub(crate) pieces: Option<RequestPieces>,
 }
 
 /// A slot held by a request, from its first crossing to its end.
@@ -177,6 +216,7 @@ impl Lease {
             state.tls = client.tls;
             state.interims = client.interims;
             state.connection = client.connection;
+            state.pieces = client.pieces;
             state.router = router;
             state.reply = None;
             state.begun = None;
@@ -221,9 +261,13 @@ impl Lease {
 /// What JS sends from now on would reach the next request of the connection.
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut state = self.cell.state.lock();
-        state.interims = None;
-        state.connection = None;
+        let _connection = {
+            let mut state = self.cell.state.lock();
+            state.interims = None;
+            state.pieces = None;
+            // Dropped without the lock: the last one to hold it queues an item.
+            state.connection.take()
+        };
     }
 }
 

@@ -1,9 +1,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use millrace_error::Level;
 use millrace_server::{Server, Shutdown};
 use napi::bindgen_prelude::{
-    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Result,
+    Buffer, BufferSlice, Float64ArraySlice, Function, Int32ArraySlice, Object, Result,
 };
 use napi::threadsafe_function::{ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
@@ -15,9 +16,11 @@ use super::buffers::Memory;
 use super::queue::Crossing;
 use crate::background::{Events, NativeServiceEvent};
 use crate::inject::InjectRuntime;
-use crate::log::LogQueue;
+use crate::log::{LogQueue, NativeLogRecord, ServerLog};
 use crate::mailbox::Mailbox;
+use crate::pieces::NativePiece;
 use crate::subrequests::Proxies;
+use crate::threads::Wiring;
 use crate::tls::NativeTlsInfo;
 
 /// The servers of one JS environment.
@@ -61,10 +64,13 @@ pub struct CrossingStats {
     pub items: f64,
     /// Answers that nobody waited for any more.
     pub late: f64,
+    /// Log records that were dropped, as the JS thread did not take them.
+    pub dropped_records: f64,
 }
 
 #[napi]
 impl NativeCrossing {
+    /// `thread`: the number of the `NativeThread` whose items it takes, where it is none of its own.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -72,16 +78,22 @@ impl NativeCrossing {
             u32,
             UnknownReturnValue,
         >,
-        #[napi(ts_arg_type = "(lines: string[]) => void")] logged: Function<
-            Vec<String>,
+        #[napi(ts_arg_type = "(records: NativeLogRecord[]) => void")] logged: Function<
+            Vec<NativeLogRecord>,
             UnknownReturnValue,
         >,
         #[napi(ts_arg_type = "(events: NativeServiceEvent[]) => void")] told: Function<
             Vec<NativeServiceEvent>,
             UnknownReturnValue,
         >,
+        thread: Option<u32>,
     ) -> Result<Self> {
-        let (inner, memory) = (Crossing::new(), Memory::new());
+        let wiring = match thread {
+            Some(number) => Wiring::find(number)?,
+            None => Wiring::new(false),
+        };
+        let Wiring { crossing: inner, proxies } = wiring;
+        let memory = Memory::new();
         let (crossing, area) = (inner.clone(), memory.clone());
         let batch = Mutex::new(Batch::default());
         // Weak: a running server holds the process, not its wiring.
@@ -92,9 +104,6 @@ impl NativeCrossing {
                 Ok(area.fill(&mut batch, &ended) as u32)
             },
         )?;
-        inner.set_wake(Box::new(move || {
-            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
-        }));
         let servers = Servers::default();
         let (leaving, gone) = Shutdown::new();
         // One hook for the environment: one for each server would stay behind when it has closed.
@@ -109,7 +118,10 @@ impl NativeCrossing {
         })?;
         let log = LogQueue::new(logged)?;
         let events = Mailbox::new(told, usize::MAX, |_| NativeServiceEvent::default())?;
-        let (proxies, inject) = (Proxies::default(), InjectRuntime::default());
+        let inject = InjectRuntime::default();
+        inner.attach(Box::new(move || {
+            function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+        }));
         Ok(NativeCrossing { inner, log, events, gone, servers, memory, proxies, inject })
     }
 
@@ -141,6 +153,16 @@ impl NativeCrossing {
         self.inner.body(slot).map(|body| body.to_vec().into())
     }
 
+    /// The next piece of the body of the request that has this slot, for an app. Never rejects.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
+    pub fn body_piece<'env>(&self, env: &'env Env, slot: u32) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        self.inner.ask_piece(slot, move |outcome| {
+            deferred.resolve(move |_| Ok(NativePiece::from(outcome)));
+        });
+        Ok(promise)
+    }
+
     /// Counters.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> CrossingStats {
@@ -154,11 +176,22 @@ impl NativeCrossing {
             batches: count(&self.inner.batches),
             items: count(&self.inner.items),
             late: count(&self.inner.late),
+            dropped_records: self.log.dropped() as f64,
         }
     }
 }
 
 impl NativeCrossing {
+    /// The way to its phases, and back.
+    pub(crate) fn wiring(&self) -> Wiring {
+        Wiring { crossing: self.inner.clone(), proxies: self.proxies.clone() }
+    }
+
+    /// The log of a server, of what is at least of this level.
+    pub(crate) fn log(&self, server: u32, least: Option<Level>) -> Arc<ServerLog> {
+        Arc::new(ServerLog { queue: self.log.clone(), server, least, service: None })
+    }
+
     /// Has `server` closed when the environment goes away.
     pub(crate) fn watch(&self, server: &Arc<Server>) {
         let mut servers = self.servers.lock();

@@ -17,6 +17,10 @@ pub(crate) enum Kind {
     Body = 4,
     /// The body of the request that the phase waits for is there, or the error in its place.
     Read = 5,
+    /// The phases of this number have had their last request.
+    Retired = 6,
+    /// A connection is there for an app: its number and addresses are the text.
+    Stream = 7,
 }
 
 /// One entry of a batch, while it is put together.

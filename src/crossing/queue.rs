@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -5,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_proxy::ClientConnection;
 use millrace_records::{Output, Record};
+use millrace_server::ConnInfo;
+use millrace_tcp::StreamHandle;
 use millrace_transport::TlsInfo;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -13,7 +16,7 @@ use super::batch::{Batch, Ended, Items};
 use super::cell::{Cell, Client, Lease};
 use super::item::Item;
 use super::router::Router;
-use super::{Kind, Reply};
+use super::{Kind, Reply, Section};
 
 /// From this many items on JS is woken at once; below, after the tasks that are ready now, so that
 /// their items share the wake-up.
@@ -30,11 +33,15 @@ pub(crate) struct Crossing {
     me: Weak<Crossing>,
     queue: Mutex<Queue>,
     slots: Mutex<Slots>,
+    /// Connections that are there for apps, until those take them.
+    streams: Mutex<HashMap<u64, Taken>>,
     /// Requests whose end JS is told of just now: it says when their slots are free.
     ended: Mutex<Vec<u32>>,
     routers: RwLock<Vec<Arc<Router>>>,
     wake: OnceLock<Wake>,
     closed: AtomicBool,
+    /// It leads to a thread that may end while the server goes on.
+    pub(crate) may_end: bool,
     waiting: AtomicUsize,
     pub(super) batches: AtomicU64,
     pub(super) items: AtomicU64,
@@ -69,19 +76,24 @@ struct Slots {
     free: Vec<u32>,
 }
 
+/// A connection for an app, with what its handshake came to.
+pub(crate) type Taken = (StreamHandle, Option<Arc<TlsInfo>>);
+
 /// JS is so far behind that a request is refused rather than queued.
 pub(crate) struct Full;
 
 impl Crossing {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new(may_end: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Crossing {
             me: me.clone(),
             queue: Mutex::default(),
             slots: Mutex::default(),
+            streams: Mutex::default(),
             ended: Mutex::default(),
             routers: RwLock::default(),
             wake: OnceLock::new(),
             closed: AtomicBool::new(false),
+            may_end,
             waiting: AtomicUsize::new(0),
             batches: AtomicU64::new(0),
             items: AtomicU64::new(0),
@@ -89,8 +101,27 @@ impl Crossing {
         })
     }
 
-    pub(super) fn set_wake(&self, wake: Wake) {
+    /// JavaScript takes items from now on; those that wait at once.
+    pub(super) fn attach(&self, wake: Wake) {
         let _ = self.wake.set(wake);
+        let waits = {
+            let mut queue = self.queue.lock();
+            queue.sent = !queue.items.is_empty();
+            queue.sent
+        };
+        if waits {
+            self.fire();
+        }
+    }
+
+    /// Whether JavaScript takes items.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.wake.get().is_some() && !self.is_closed()
+    }
+
+    /// Whether there is no JavaScript any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 
     /// A router for a runtime, and its number.
@@ -133,13 +164,38 @@ impl Crossing {
         Ok(Lease::new(slot, cell, router, client))
     }
 
+    /// Offers a connection to an app; false if JS is so far behind that it is not taken, or gone.
+    pub(crate) fn offer(
+        &self,
+        app: u32,
+        conn: &ConnInfo,
+        handle: StreamHandle,
+        max_queued: usize,
+    ) -> bool {
+        if self.waiting.load(Relaxed) >= max_queued {
+            return false;
+        }
+        self.streams.lock().insert(conn.id, (handle, conn.tls.clone()));
+        let mut item = Item::new(0, app, Kind::Stream, 0, 0);
+        item.stream(conn);
+        self.push(item) || {
+            self.streams.lock().remove(&conn.id);
+            false
+        }
+    }
+
+    /// A connection that was offered, once.
+    pub(crate) fn take_stream(&self, id: u64) -> Option<Taken> {
+        self.streams.lock().remove(&id)
+    }
+
     /// Queues an item; false when there is no JS any more.
     pub(crate) fn push(&self, mut item: Item) -> bool {
         if self.closed.load(Relaxed) {
             return false;
         }
         let kind = item.head.ints[super::item::at::KIND];
-        let lazy = kind == Kind::End as i32 || kind == Kind::Closed as i32;
+        let lazy = [Kind::End, Kind::Closed, Kind::Retired].iter().any(|lazy| kind == *lazy as i32);
         let (now, arm, arm_lazily) = {
             let mut queue = self.queue.lock();
             queue.items.push(&mut item);
@@ -233,7 +289,8 @@ impl Crossing {
     }
 
     fn fire(&self) {
-        let alive = self.wake.get().is_some_and(|wake| wake());
+        // Where nobody is there yet, the items wait for [`Crossing::attach`].
+        let alive = self.wake.get().is_none_or(|wake| wake());
         if !alive {
             self.close();
         }
@@ -353,12 +410,15 @@ impl Crossing {
     }
 
     /// The environment is going away: nobody will answer.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
         self.queue.lock().items = Items::default();
         let cells = self.slots.lock().cells.clone();
         for cell in cells {
             cell.close();
+        }
+        for (_, (handle, _)) in self.streams.lock().drain() {
+            handle.abort();
         }
     }
 
@@ -370,6 +430,19 @@ impl Crossing {
     /// The body of the request that has this slot, if a phase waited for it.
     pub(super) fn body(&self, slot: u32) -> Option<Bytes> {
         self.slots.lock().cells.get(slot as usize)?.body()
+    }
+
+    /// Asks for the next piece of the body of the request that has this slot, as an app may.
+    pub(super) fn ask_piece(
+        &self,
+        slot: u32,
+        then: impl FnOnce(Result<Option<Bytes>, millrace_error::Error>) + Send + 'static,
+    ) {
+        let cell = self.slots.lock().cells.get(slot as usize).cloned();
+        match cell {
+            Some(cell) => cell.ask_piece(then),
+            None => then(Err(super::cell::over())),
+        }
     }
 
     /// The connection of the client whose request has this slot, until that is over.
@@ -384,7 +457,7 @@ impl Crossing {
     }
 
     /// Items that wait, and slots in use.
-    pub(super) fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         let slots = self.slots.lock();
         (self.waiting.load(Relaxed), slots.cells.len() - slots.free.len())
     }

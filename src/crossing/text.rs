@@ -4,6 +4,7 @@ use millrace_error::Error;
 use millrace_message::{Fields, RequestHead};
 use millrace_proxy::{Exchange, UpstreamInfo};
 use millrace_records::write_fields;
+use millrace_server::ConnInfo;
 use millrace_transport::Address;
 
 use super::Item;
@@ -29,6 +30,10 @@ pub(crate) trait Section {
     fn body(&mut self, parent: u32, data: &[u8], flags: i32);
     /// The connection that has closed.
     fn connection(&mut self, id: u64);
+    /// A connection for an app.
+    fn stream(&mut self, conn: &ConnInfo);
+    /// What an app has to know of the request beside its head.
+    fn app(&mut self, ex: &Exchange);
     /// Times and byte counts.
     fn numbers(&mut self, ex: &Exchange);
 }
@@ -81,6 +86,19 @@ impl Section for Item {
 
     fn reused(&mut self, reused: bool) {
         self.head.ints[at::FLAGS] |= i32::from(reused);
+    }
+
+    fn stream(&mut self, conn: &ConnInfo) {
+        let text = &mut self.text;
+        text.extend_from_slice(itoa::Buffer::new().format(conn.id).as_bytes());
+        address(text, &conn.remote);
+        address(text, &conn.local);
+        self.head.ints[at::REQUEST] = text.len() as i32;
+    }
+
+    fn app(&mut self, ex: &Exchange) {
+        self.head.ints[at::FLAGS] |=
+            i32::from(ex.body.exists()) << 3 | i32::from(ex.connection.tls.is_some()) << 4;
     }
 
     fn upstream_request(&mut self, head: &RequestHead) {

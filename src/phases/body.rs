@@ -96,10 +96,10 @@ impl JsPhases {
             return;
         }
         // Nobody waits for what it says to that.
-        if let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::Run, 0) {
+        if let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::Run, 0) {
             upstream(&mut item, ex, &mut state.upstream_of);
             item.response(response.status, &response.fields);
-            self.crossing.push(item);
+            self.crossing(ctx).push(item);
         }
     }
 
@@ -119,24 +119,24 @@ impl JsPhases {
         let mut state = ctx.state.lock();
         if state.lease.is_none() {
             // JavaScript does not know the request yet. Nobody waits for what it says to that.
-            if let Ok(item) = self.item(ex, ctx.proxy, &mut state, Kind::Run, 0) {
-                self.crossing.push(item);
+            if let Ok(item) = self.item(ex, ctx, &mut state, Kind::Run, 0) {
+                self.crossing(ctx).push(item);
             }
         }
         let parent = state.lease.as_ref().map(Lease::slot);
         let thrown = state.thrown_in_body.get_or_insert_default().clone();
-        let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
+        let router = self.dispatcher(ctx.at).router(ex.connection.runtime);
         Box::new(JsBody {
             shared: Arc::new(Shared {
-                crossing: self.crossing.clone(),
+                crossing: self.crossing(ctx).clone(),
                 proxy: ctx.proxy,
                 lease: Mutex::default(),
                 thrown,
             }),
             parent,
             router,
-            max_queued: self.max_queued,
-            limit: self.limit,
+            max_queued: self.limits.queued,
+            limit: if flags & flag::SOURCE != 0 { self.limits.source } else { self.limits.phase },
             mask,
             flags,
             is_whole,
@@ -269,7 +269,7 @@ impl Under {
         let name = if self.first < 32 { phase::name(self.first) } else { "the body" };
         in_time(reply.outcome, name)?;
         if reply.outcome != Outcome::Done {
-            let (error, answer) = thrown(reply);
+            let (error, answer) = thrown(reply, &self.shared.crossing);
             *self.shared.thrown.lock() = answer;
             return Err(error);
         }

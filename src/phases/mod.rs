@@ -2,8 +2,10 @@
 //! them share one crossing: the first to be called runs the group, the others find its outcome.
 
 mod body;
+mod dispatcher;
 mod edits;
 mod request;
+mod seats;
 mod upstream;
 
 use std::sync::Arc;
@@ -15,9 +17,12 @@ use millrace_message::{Fields, RequestHead, ResponseHead};
 use millrace_proxy::{Answer, BodyFilter, Decision, Exchange, ProxyHttp};
 use parking_lot::Mutex;
 
-use crate::crossing::{Crossing, Item, Kind, Lease, Section};
+use crate::crossing::{Crossing, Lease};
+use crate::threads::Wiring;
 use body::Thrown;
+pub(crate) use dispatcher::Dispatcher;
 pub(crate) use request::Group;
+pub(crate) use seats::Seats;
 
 /// The numbers of the phases; `ts/phases.ts` has the same list.
 pub(crate) mod phase {
@@ -42,10 +47,12 @@ pub(crate) mod phase {
     /// No phases, but functions that are called before `logging` where a request failed.
     pub(crate) const SUPPRESS_ERROR_LOG: u32 = 19;
     pub(crate) const REQUEST_SUMMARY: u32 = 20;
+    /// The one function of an app, in the place of all phases.
+    pub(crate) const HANDLER: u32 = 21;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 21] = [
+        const NAMES: [&str; 22] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -67,6 +74,7 @@ pub(crate) mod phase {
             "interimResponseFilter",
             "suppressErrorLog",
             "requestSummary",
+            "handler",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }
@@ -80,18 +88,27 @@ use phase::bit;
 /// What has a say in the line that tells of a failed request.
 const ERROR_LOG: u32 = bit(phase::SUPPRESS_ERROR_LOG) | bit(phase::REQUEST_SUMMARY);
 
-/// The phases of one proxy.
+/// The phases of one proxy, until others take their place: see [`millrace_proxy::HttpProxy::replace`].
 pub(crate) struct JsPhases {
-    pub(crate) crossing: Arc<Crossing>,
-    /// Those of each route, in their order, and at the end those of all other requests.
-    pub(crate) sets: Vec<PhaseSet>,
-    pub(crate) limit: Option<Duration>,
-    pub(crate) max_queued: usize,
-    /// The router of each runtime.
-    pub(crate) routers: Vec<usize>,
+    first: Arc<Dispatcher>,
+    others: Vec<Arc<Dispatcher>>,
+    limits: Limits,
+    seats: Arc<Seats>,
+}
+
+/// How long JavaScript may take, and how much may wait for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// For each phase.
+    pub(crate) phase: Option<Duration>,
+    /// For each piece of an answer that is made piece by piece.
+    pub(crate) source: Option<Duration>,
+    /// Items in the queue, from which on requests are refused.
+    pub(crate) queued: usize,
 }
 
 /// The phases that run for the requests of a route.
+#[derive(Clone)]
 pub(crate) struct PhaseSet {
     /// The number of the object that has them, in JavaScript.
     pub(crate) proxy: u32,
@@ -118,6 +135,8 @@ impl PhaseSet {
 /// What belongs to one request. Its JavaScript context stays in JavaScript.
 #[derive(Default)]
 pub(crate) struct JsCtx {
+    /// Which dispatcher has it.
+    at: usize,
     /// The number of the object that has its phases, in JavaScript.
     proxy: u32,
     /// Which phases run for it.
@@ -143,21 +162,40 @@ pub(crate) struct State {
 }
 
 impl JsPhases {
-    /// A connection has closed: JavaScript may keep something of it.
-    pub(crate) fn closed(&self, connection: u64) {
-        if self.sets.iter().any(|set| set.mask != 0 || !set.filtered.is_empty()) {
-            let mut item = Item::new(0, 0, Kind::Closed, 0, 0);
-            item.connection(connection);
-            self.crossing.push(item);
-        }
+    /// The same phases in several threads.
+    pub(crate) fn new(
+        mut dispatchers: Vec<Arc<Dispatcher>>,
+        limits: Limits,
+        seats: Arc<Seats>,
+    ) -> Self {
+        let others = dispatchers.split_off(dispatchers.len().min(1));
+        let none = || Dispatcher::new(Wiring::new(false), Vec::new(), 0);
+        let first = dispatchers.pop().unwrap_or_else(none);
+        JsPhases { first, others, limits, seats }
+    }
+
+    fn dispatcher(&self, at: usize) -> &Arc<Dispatcher> {
+        at.checked_sub(1).and_then(|at| self.others.get(at)).unwrap_or(&self.first)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Dispatcher>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The way to the phases of a request.
+    fn crossing(&self, ctx: &JsCtx) -> &Arc<Crossing> {
+        &self.dispatcher(ctx.at).wiring.crossing
     }
 
     /// How often phases that take too long are looked for.
     pub(crate) fn tick(&self) -> Option<Duration> {
         let bounds = (Duration::from_millis(5), Duration::from_millis(250));
-        self.limit.map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
+        let limits = self.limits.phase.into_iter().chain(self.limits.source);
+        limits.min().map(|limit| (limit / 20).clamp(bounds.0, bounds.1))
     }
+}
 
+impl Dispatcher {
     /// The phases of the request's route.
     fn set(&self, ex: &Exchange) -> Option<&PhaseSet> {
         let last = self.sets.len().checked_sub(1)?;
@@ -175,10 +213,12 @@ impl ProxyHttp for JsPhases {
     type Ctx = JsCtx;
 
     fn new_ctx(&self, ex: &Exchange) -> JsCtx {
-        match self.set(ex) {
-            Some(set) => JsCtx { proxy: set.proxy, mask: set.mask(ex), state: Mutex::default() },
-            None => JsCtx::default(),
-        }
+        let Some(mask) = self.first.set(ex).map(|set| set.mask(ex)) else {
+            return JsCtx::default();
+        };
+        let at = if mask == 0 { 0 } else { self.seat(ex) };
+        let proxy = self.dispatcher(at).set(ex).map_or(0, |set| set.proxy);
+        JsCtx { at, proxy, mask, state: Mutex::default() }
     }
 
     async fn early_request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<()> {
@@ -186,6 +226,9 @@ impl ProxyHttp for JsPhases {
     }
 
     async fn request_filter(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Option<Answer>> {
+        if ctx.has(phase::HANDLER) {
+            return self.handle(ex, ctx).await.map(Some);
+        }
         self.group(ex, ctx, phase::REQUEST_FILTER).await
     }
 
@@ -194,7 +237,8 @@ impl ProxyHttp for JsPhases {
     }
 
     async fn upstream_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
-        if let Some(peer) = self.set(ex).and_then(|set| set.fixed_peer.as_ref()) {
+        let set = self.dispatcher(ctx.at).set(ex);
+        if let Some(peer) = set.and_then(|set| set.fixed_peer.as_ref()) {
             return Ok(peer.clone());
         }
         self.choose_peer(ex, ctx).await
@@ -318,7 +362,8 @@ impl ProxyHttp for JsPhases {
         error: &Error,
         ctx: &JsCtx,
     ) -> Result<Option<Answer>> {
-        let own = if ctx.has(phase::FAIL_TO_PROXY) && error.code() != Code::ServerClosed {
+        let is_gone = matches!(error.code(), Code::ServerClosed | Code::PhasesLost);
+        let own = if ctx.has(phase::FAIL_TO_PROXY) && !is_gone {
             self.answer_failure(ex, ctx, error).await?
         } else {
             None
@@ -331,7 +376,7 @@ impl ProxyHttp for JsPhases {
     /// Where JavaScript has a say in the line, it writes it itself: with `logging`, so that nothing
     /// waits for it.
     fn suppress_error_log(&self, _ex: &Exchange, _error: &Error, ctx: &JsCtx) -> bool {
-        ctx.mask & ERROR_LOG != 0
+        ctx.mask & ERROR_LOG != 0 && !self.crossing(ctx).is_closed()
     }
 
     fn logging(&self, ex: &Exchange, error: Option<&Error>, ctx: &JsCtx) {

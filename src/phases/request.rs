@@ -79,6 +79,16 @@ impl JsPhases {
         Ok(())
     }
 
+    /// The answer of an app.
+    pub(super) async fn handle(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Answer> {
+        let mask = bit(phase::HANDLER);
+        let reply = self.cross(ex, ctx, mask, |item, _| item.app(ex))?.await?;
+        match reply.outcome {
+            Outcome::Answered => self.answered(ex, ctx, reply),
+            _ => Err(self.failed(ctx, reply)),
+        }
+    }
+
     /// The peer of this try.
     pub(super) async fn choose_peer(&self, ex: &Exchange, ctx: &JsCtx) -> Result<Arc<Peer>> {
         self.group(ex, ctx, phase::UPSTREAM_PEER).await?;
@@ -121,7 +131,7 @@ impl JsPhases {
     ) -> Result<Crossed<'a>> {
         let (lease, item) = {
             let mut state = ctx.state.lock();
-            let mut item = self.item(ex, ctx.proxy, &mut state, Kind::Run, mask)?;
+            let mut item = self.item(ex, ctx, &mut state, Kind::Run, mask)?;
             sections(&mut item, &mut state.upstream_of);
             // Taken for the time of the crossing; a request crosses once at a time.
             (state.lease.take(), item)
@@ -129,7 +139,7 @@ impl JsPhases {
         let Some(lease) = lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let flight = lease.cross(&self.crossing, item, self.limit);
+        let flight = lease.cross(self.crossing(ctx), item, self.limits.phase);
         Ok(Crossed { ctx, mask, flight, body: &ex.body, reading: None })
     }
 
@@ -137,29 +147,30 @@ impl JsPhases {
     pub(super) fn item(
         &self,
         ex: &Exchange,
-        proxy: u32,
+        ctx: &JsCtx,
         state: &mut State,
         kind: Kind,
         mask: u32,
     ) -> Result<Item> {
         let fresh = state.lease.is_none();
         if fresh {
-            let router = self.routers.get(ex.connection.runtime).copied().unwrap_or_default();
+            let router = self.dispatcher(ctx.at).router(ex.connection.runtime);
             // The end of a request is not refused: its log line would be lost.
-            let bound = if kind == Kind::End { usize::MAX } else { self.max_queued };
+            let bound = if kind == Kind::End { usize::MAX } else { self.limits.queued };
             let client = Client {
                 tls: ex.connection.tls.clone(),
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
+                pieces: (mask & bit(phase::HANDLER) != 0).then(|| ex.body.pieces()),
             };
-            let lease = self.crossing.lease(router, bound, client);
+            let lease = self.crossing(ctx).lease(router, bound, client);
             state.lease = Some(lease.map_err(|Full| overloaded())?);
         }
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
         let seq = lease.next_seq();
-        let mut item = Item::new(lease.slot(), proxy, kind, seq, mask);
+        let mut item = Item::new(lease.slot(), ctx.proxy, kind, seq, mask);
         if fresh {
             item.request(ex);
         }
@@ -169,7 +180,7 @@ impl JsPhases {
 
     /// The error of a phase that threw. What it answers, if it says so, is kept aside.
     pub(super) fn failed(&self, ctx: &JsCtx, reply: Reply) -> Error {
-        let (error, answer) = thrown(reply);
+        let (error, answer) = thrown(reply, self.crossing(ctx));
         ctx.state.lock().thrown = answer;
         error
     }
@@ -193,9 +204,10 @@ pub(super) fn overloaded() -> Error {
 }
 
 /// The error of a phase that failed, and the answer that it has for it.
-pub(super) fn thrown(reply: Reply) -> (Error, Option<Answer>) {
+pub(super) fn thrown(reply: Reply, crossing: &Crossing) -> (Error, Option<Answer>) {
     if reply.outcome == Outcome::Closed {
-        return (Error::new(Code::ServerClosed, "the phases are gone"), None);
+        let code = if crossing.may_end { Code::PhasesLost } else { Code::ServerClosed };
+        return (Error::new(code, "the thread of the phases has ended"), None);
     }
     let words = String::from_utf8_lossy(&reply.second);
     let (code, message) = words.split_once('\n').unwrap_or(("", &words));

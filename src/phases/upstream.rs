@@ -166,16 +166,16 @@ impl JsPhases {
         let left = error.filter(|error| error.code() == Code::ClientAborted);
         if mask == 0 && left.is_none() {
             if let Some(lease) = state.lease.take() {
-                self.crossing.end(lease, ex.last_of_connection);
+                self.crossing(ctx).end(lease, ex.last_of_connection);
             }
             return;
         }
-        let Ok(mut item) = self.item(ex, ctx.proxy, &mut state, Kind::End, mask) else { return };
+        let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::End, mask) else { return };
         if mask == 0 {
             if let Some(error) = left {
                 item.error(error);
             }
-            self.crossing.push(item);
+            self.crossing(ctx).push(item);
             state.lease = None;
             return;
         }
@@ -187,7 +187,7 @@ impl JsPhases {
         if let Some(error) = error {
             item.error(error);
         }
-        self.crossing.push(item);
+        self.crossing(ctx).push(item);
         state.lease = None;
     }
 }

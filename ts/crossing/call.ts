@@ -1,12 +1,14 @@
-import { checkAnswer, isAnswer } from '../answer.js'
+import { type Answer, checkAnswer, isAnswer } from '../answer.js'
 import { ProxyError, show } from '../errors.js'
 import { EditableInterim, EditableRequest, EditableResponse, trailersOf } from '../head.js'
 import { HttpPeer } from '../peer.js'
-import { type AnyPhases, MAY_ANSWER, PHASES, Phase, type PhaseName } from '../phases.js'
+import { type AnyPhases, HANDLER, MAY_ANSWER, nameOf, Phase } from '../phases.js'
 import { NOTHING, type RequestState } from './state.js'
 
 // biome-ignore lint/suspicious/noExplicitAny: which functions there are was checked at construction
 type Functions = Record<keyof AnyPhases, (...args: any[]) => unknown>
+
+const APP_ANSWER = 'a Response, a status, or { status, headers, body }'
 
 /** Calls one phase. The function is looked up now, so that it may be replaced while the proxy runs. */
 export function callPhase(state: RequestState, phase: number, given: AnyPhases, ctx: unknown): unknown {
@@ -41,6 +43,8 @@ export function callPhase(state: RequestState, phase: number, given: AnyPhases, 
       return phases.errorWhileProxy(session, state.peer, state.error, ctx)
     case Phase.failToProxy:
       return phases.failToProxy(session, state.error, ctx)
+    case HANDLER:
+      return (phases as unknown as { handler(session: unknown): unknown }).handler(session)
     default:
       return phases.logging(session, state.error, ctx)
   }
@@ -65,26 +69,27 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
   } else if (phase === Phase.interimResponseFilter) {
     if (value === null) state.decision = 2
     else if (value !== undefined) throw wrongReturn(phase, value, 'null or nothing')
-  } else if (value !== undefined) {
+  } else if (value !== undefined || phase === HANDLER) {
     if ((MAY_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
-    if (!isAnswer(value)) throw wrongReturn(phase, value, 'an answer or nothing')
-    if (state.answer === null && !state.responseStarted) state.answer = checkAnswer(value, state.method())
-    else state.session.respond(value)
+    if (!isAnswer(value))
+      throw wrongReturn(phase, value, phase === HANDLER ? APP_ANSWER : 'an answer or nothing')
+    if (state.answer === null && !state.responseStarted)
+      state.answer = checkAnswer(value as Answer, state.method())
+    else state.session.respond(value as Answer)
   }
 }
 
 function retry(state: RequestState, phase: number): void {
   state.decision = 1
   if (state.canRetry) return
-  const message = `${PHASES[phase]} asked for a retry, but the request may have been processed: error.canRetry is false`
+  const message = `${nameOf(phase)} asked for a retry, but the request may have been processed: error.canRetry is false`
   throw new ProxyError({ code: 'RETRY_UNSAFE', message, cause: state.error })
 }
 
 /** The error of a phase that returned what it may not. */
 export function wrongReturn(phase: number, value: unknown, allowed: string): ProxyError {
-  const name = PHASES[phase] as PhaseName
   return new ProxyError({
     code: 'PHASE_RETURN',
-    message: `${name} returned ${show(value)}; it may return ${allowed}`,
+    message: `${nameOf(phase)} returned ${show(value)}; it may return ${allowed}`,
   })
 }

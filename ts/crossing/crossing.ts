@@ -1,9 +1,15 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeServiceEvent, NativeSubrequest, NativeSubrequestOptions } from '../native.js'
+import type {
+  NativeLogRecord,
+  NativeServiceEvent,
+  NativeStream,
+  NativeSubrequest,
+  NativeSubrequestOptions,
+} from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { Hook, PHASES, Phase } from '../phases.js'
+import { Hook, nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
@@ -25,7 +31,7 @@ import {
 import { tellFailure } from './tell.js'
 
 /** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5 } as const
+const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6, stream: 7 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
 /** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
@@ -45,7 +51,7 @@ const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
   dispatch: (items: number) => void,
-  logged: (lines: string[]) => void,
+  logged: (records: NativeLogRecord[]) => void,
   told: (events: NativeServiceEvent[]) => void,
 ) => CrossingLike
 
@@ -59,6 +65,8 @@ export class Crossing {
   readonly log: AnyLog
   /** Where the log lines of servers go. */
   readonly logs = new Logs()
+  /** Called when the last of its phases have had their last request. */
+  whenRetired: (() => void) | undefined
   /** Where goes what is told of services. */
   readonly services = new ServiceRouter((error) => this.#fault(error))
   /** Promises that settled when nobody waited for them any more. */
@@ -73,6 +81,7 @@ export class Crossing {
     facts: new Float64Array(FACTS * 256),
     connections: new Map(),
     tlsOf: (slot) => this.native.tls(slot),
+    bodyPiece: (slot) => this.native.bodyPiece(slot),
     readBody: (state, maxBytes) => this.#reads.read(state, maxBytes),
     startSubrequest: (state, what, peer) => this.#startSubrequest(state, what, peer),
     sendInterim: (slot, status, fields) => {
@@ -84,6 +93,10 @@ export class Crossing {
   readonly #children = new Map<string, RequestState>()
   /** Makes the addon's side of a subrequest. */
   makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
+  /** Takes a connection that the addon offers to an app. */
+  makeStream: ((id: number) => NativeStream) | undefined
+  /** The apps of connections that run, by their numbers. */
+  readonly streams = new Map<number, (stream: NativeStream, text: string) => void>()
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -106,7 +119,7 @@ export class Crossing {
     this.log = log
     this.native = make(
       (items) => this.#dispatch(items),
-      (lines) => this.logs.take(lines),
+      (records) => this.logs.take(records),
       (events) => this.services.take(events),
     )
     const { input, items, numbers, records } = this.native.buffers()
@@ -134,6 +147,11 @@ export class Crossing {
     return count
   }
 
+  /** Whether requests may come for the phases of this number. */
+  knows(id: number): boolean {
+    return this.#proxies.has(id)
+  }
+
   addProxy(entry: ProxyEntry): void {
     this.#proxies.set(entry.id, entry)
   }
@@ -146,6 +164,12 @@ export class Crossing {
     }
     if (afterMs === 0) retire()
     else setTimeout(retire, afterMs).unref()
+  }
+
+  /** No request will come for these phases any more; some may still be in an async `logging`. */
+  #retired(id: number): void {
+    this.#proxies.delete(id)
+    if (this.#proxies.size === 0) this.whenRetired?.()
   }
 
   #dispatch(count: number): void {
@@ -189,6 +213,10 @@ export class Crossing {
     const at = item * ITEM
     const slot = items[at]!
     const kind = items[at + 2]!
+    if (kind === Kind.retired) {
+      this.#retired(items[at + 1]!)
+      return
+    }
     const seq = items[at + 3]!
     const mask = items[at + 4]!
     const requestLength = items[at + 6]!
@@ -216,6 +244,13 @@ export class Crossing {
     const text = length === 0 ? '' : this.#input.latin1Slice(offset, offset + length)
     if (kind === Kind.closed) {
       this.#shared.connections.delete(text)
+      return
+    }
+    if (kind === Kind.stream) {
+      const stream = this.makeStream!(Number(text.substring(0, text.indexOf('\n'))))
+      const app = this.streams.get(items[at + 1]!)
+      if (app === undefined) stream.destroy(true)
+      else app(stream, text)
       return
     }
 
@@ -250,6 +285,7 @@ export class Crossing {
     state.seq = seq
     state.mask = mask
     state.status = (mask & (1 << Phase.interimResponseFilter)) === 0 ? items[at + 12]! : 0
+    state.flags = flags
     state.reused = (flags & 1) !== 0
     state.responseStarted = (flags & 2) !== 0
     state.decision = 0
@@ -454,7 +490,7 @@ export class Crossing {
 
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
-    const name = phase < 0 ? 'a phase' : PHASES[phase]
+    const name = phase < 0 ? 'a phase' : nameOf(phase)
     state.aborted =
       reason === TOO_SLOW
         ? phaseTimeout(name)

@@ -1,5 +1,5 @@
-import { makeLog } from '../logger.js'
-import { NativeCrossing, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
+import { type AnyLog, makeLog } from '../logger.js'
+import { NativeCrossing, NativeStream, NativeSubrequest, peerEpoch, registerPeer } from '../native.js'
 import { HttpPeer } from '../peer.js'
 import { Crossing } from './crossing.js'
 
@@ -18,18 +18,23 @@ let environment: Environment | undefined
 
 /** Makes it when it is first asked for. */
 export function theEnvironment(): Environment {
-  if (environment !== undefined) return environment
+  environment ??= makeEnvironment(makeLog(undefined))
+  return environment
+}
+
+/** Makes a crossing; `thread` is the number of the thread that it takes the requests of. */
+export function makeEnvironment(log: AnyLog, thread?: number): Environment {
   let native: NativeCrossing | undefined
   const crossing = new Crossing(
     (dispatch, logged, told) => {
-      native = new NativeCrossing(dispatch, logged, told)
+      native = new NativeCrossing(dispatch, logged, told, thread)
       return native
     },
     table,
-    makeLog(undefined),
+    log,
   )
   const wiring = native as unknown as NativeCrossing
   crossing.makeSubrequest = (options) => new NativeSubrequest(wiring, options)
-  environment = { crossing, native: native as unknown as NativeCrossing }
-  return environment
+  crossing.makeStream = (id) => new NativeStream(wiring, id)
+  return { crossing, native: wiring }
 }

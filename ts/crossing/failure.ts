@@ -8,7 +8,7 @@ import {
   show,
   withoutStack,
 } from '../errors.js'
-import { PHASES, type PhaseName } from '../phases.js'
+import { nameOf, type PhaseName } from '../phases.js'
 import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
 
@@ -30,7 +30,7 @@ const SHOWN = 1 << 16
 
 /** Reads what a phase threw, which can be anything; never throws itself. */
 export function failureOf(thrown: unknown, phase: number): Failure {
-  const name = PHASES[phase] as PhaseName
+  const name = nameOf(phase)
   try {
     if (ProxyError.is(thrown)) {
       raisedIn(thrown, name)
@@ -102,7 +102,7 @@ export function toldError(text: string): ProxyError {
 export function readError(text: string, state: RequestState): ProxyError {
   if (state.error !== undefined && state.errorText === text) return state.error
   const [code, source, retry, status, phase, message] = splitError(text)
-  const thrown = phase === PHASES[state.thrownIn] ? state.thrown : NOTHING
+  const thrown = phase !== '' && phase === nameOf(state.thrownIn) ? state.thrown : NOTHING
   state.canRetry = retry === '1'
   const error = ProxyError.is(thrown)
     ? retryable(thrown, state.canRetry)
@@ -112,13 +112,15 @@ export function readError(text: string, state: RequestState): ProxyError {
   return error
 }
 
-function splitError(text: string): [ErrorCode, ErrorSource, string, string, PhaseName | '', string] {
+function splitError(
+  text: string,
+): [ErrorCode, ErrorSource, string, string, PhaseName | 'handler' | '', string] {
   const [code, source, retry, status, phase, ...message] = text.split('\n') as [
     ErrorCode,
     ErrorSource,
     string,
     string,
-    PhaseName | '',
+    PhaseName | 'handler' | '',
     ...string[],
   ]
   return [code, source, retry, status, phase, message.join('\n')]
@@ -129,7 +131,7 @@ function nativeError(
   source: ErrorSource,
   retry: string,
   status: string,
-  phase: PhaseName | '',
+  phase: PhaseName | 'handler' | '',
   message: string,
   thrown: unknown,
 ): ProxyError {

@@ -1,6 +1,6 @@
 import { type BodyStage, bytesOf, isLastPiece, type Output } from '../bodies/stage.js'
 import type { Part } from '../composition.js'
-import { type AnyPhases, PHASES, Phase, type Phases } from '../phases.js'
+import { type AnyPhases, nameOf, Phase, type Phases } from '../phases.js'
 import { wrongReturn } from './call.js'
 import type { RequestState } from './state.js'
 
@@ -161,7 +161,7 @@ export class BodyLane {
 
   /** What runs, for messages. */
   get name(): string {
-    return PHASES[this.phase]!
+    return nameOf(this.phase)
   }
 }
 

@@ -1,28 +1,36 @@
-import type { AnyLog } from '../logger.js'
+import type { AnyLog, LogRecord } from '../logger.js'
+import type { NativeLogRecord } from '../native.js'
 
-/** Hands the addon's log lines to the loggers of their servers. */
+/** Hands the addon's log records to the loggers of their servers. */
 export class Logs {
   readonly #logs = new Map<number, AnyLog>()
 
-  /** The lines of a server go to its logger from now on. */
+  /** The records of a server go to its logger from now on. */
   add(server: number, log: AnyLog): void {
     this.#logs.set(server, log)
   }
 
-  /** The server has stopped: its last lines may still be on their way for so long. */
+  /** The server has stopped: its last records may still be on their way for so long. */
   retire(server: number, afterMs: number): void {
     if (afterMs === 0) this.#logs.delete(server)
     else setTimeout(() => this.#logs.delete(server), afterMs).unref()
   }
 
-  /** Lines as `level\0server\0text`; those of no server in particular go to all. */
-  take(lines: readonly string[]): void {
-    for (const line of lines) {
-      const [level, server = ''] = line.split('\0', 2)
-      if (level !== 'error' && level !== 'warn' && level !== 'info' && level !== 'debug') continue
-      const text = line.slice(level.length + server.length + 2)
-      if (server === '') for (const log of this.#logs.values()) log[level](text)
-      else this.#logs.get(Number(server))?.[level](text)
+  /** What has been logged since the last call; records of no server in particular go to all. */
+  take(told: readonly NativeLogRecord[]): void {
+    const batches = new Map<AnyLog, LogRecord[]>()
+    for (const { server, level, time, message, names, values } of told) {
+      const fields: Record<string, string | number> = {}
+      for (const [at, name] of names.entries()) fields[name] = values[at]!
+      const record: LogRecord = { time, level: level as LogRecord['level'], message, fields }
+      const one = this.#logs.get(server)
+      const logs = server === 0 ? this.#logs.values() : one === undefined ? [] : [one]
+      for (const log of logs) {
+        const batch = batches.get(log)
+        if (batch === undefined) batches.set(log, [record])
+        else batch.push(record)
+      }
     }
+    for (const [log, batch] of batches) log.take(batch)
   }
 }

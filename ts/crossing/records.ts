@@ -19,7 +19,7 @@ const START_BYTES = 64 * 1024
 const KEEP_BYTES = 1024 * 1024
 
 /** The addon's side of a crossing, or a stand-in for tests. */
-export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'finish' | 'tls' | 'body'>
+export type CrossingLike = Pick<NativeCrossing, 'buffers' | 'finish' | 'tls' | 'body' | 'bodyPiece'>
 
 /** What goes back to the addon: records, and the bytes they speak of. */
 export class Records {

@@ -5,7 +5,7 @@ import type { Composition, Part } from '../composition.js'
 import { type ProxyError, withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type { NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
+import type { NativePiece, NativeSubrequest, NativeSubrequestOptions, NativeTlsInfo } from '../native.js'
 import type { HttpPeer } from '../peer.js'
 import type { AnyPhases } from '../phases.js'
 import {
@@ -50,6 +50,8 @@ export interface Shared {
   readonly connections: Map<string, Connection>
   /** What the handshake came to of the client whose request has a slot. */
   readonly tlsOf: (slot: number) => NativeTlsInfo | null | undefined
+  /** The next piece of the body of the request that has a slot. */
+  readonly bodyPiece: (slot: number) => Promise<NativePiece>
   /** Reads the body of a request for its phase. */
   readonly readBody: (state: RequestState, maxBytes: number) => Promise<Buffer>
   readonly startSubrequest: (
@@ -91,6 +93,8 @@ export class Connection {
     this.remote = remote
   }
 }
+
+const OVER = 'INTERNAL\ninternal\n500\nthe request is over'
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')
@@ -143,6 +147,8 @@ export class RequestState {
   peerId = 0
   upstreamText = ''
   reused = false
+  /** What the addon says of the request in bits; an app looks at them. */
+  flags = 0
   attempt = 0
   /** In `logging`, which is the last of all. */
   ending = false
@@ -162,6 +168,8 @@ export class RequestState {
   request: RequestView | undefined = undefined
   aborted: ProxyError | undefined = undefined
   controller: AbortController | undefined = undefined
+  /** Called when the signal fires, also where nobody has asked for it. */
+  onAbort: ((reason: ProxyError) => void) | undefined = undefined
   #connection: Connection | undefined = undefined
   /** For each filter whether it is for the request: `1` or `0`. */
   #filters: string | undefined = undefined
@@ -344,6 +352,12 @@ export class RequestState {
     return `${this.client().host} ${this.method()} ${this.host()}${this.target()} ${status || '-'} ${this.fact(Fact.sent)}B ${time}${via}${failed}`
   }
 
+  /** The next piece of the request's body, for an app. Never rejects. */
+  bodyPiece(): Promise<NativePiece> {
+    // Once it is over, the slot may be another request's.
+    return this.live ? this.#shared.bodyPiece(this.slot) : Promise.resolve({ error: OVER })
+  }
+
   readBody(maxBytes: number): Promise<Buffer> {
     return this.#shared.readBody(this, maxBytes)
   }
@@ -365,9 +379,10 @@ export class RequestState {
 
   /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
   fire(reason: ProxyError): void {
-    const { controller } = this
+    const { controller, onAbort } = this
     this.#cancelSubrequests(reason)
     if (controller !== undefined) this.inScope(() => controller.abort(reason))
+    onAbort?.(reason)
   }
 
   /** Nobody wants what its bodies were to be changed with, or made by. */
@@ -415,6 +430,7 @@ export class RequestState {
     this.answer = null
     this.peer = undefined
     this.request = undefined
+    this.onAbort = undefined
   }
 
   /** Makes the header objects of the phase that ended unusable. */

@@ -1,4 +1,5 @@
 import { show } from '../errors.js'
+import type { LogFields } from '../logger.js'
 import { type AnyPhases, Hook } from '../phases.js'
 import { describe } from './failure.js'
 import { disown } from './promise.js'
@@ -19,7 +20,26 @@ export function tellFailure(state: RequestState): void {
   const message = state.errorText.slice(from)
   const line = `${status} ${oneLine(String(summary), MOST)}, client ${clientOf(state)}: ${code} (${source}): ${message}`
   // That clients leave is nothing to warn of.
-  state.proxy.log[code === 'CLIENT_ABORTED' ? 'info' : 'warn'](line)
+  state.proxy.log[code === 'CLIENT_ABORTED' ? 'info' : 'warn'](line, fieldsOf(state, code!, source!, status!))
+}
+
+/** What the line says; as the addon has it, where nobody is asked. */
+function fieldsOf(state: RequestState, code: string, source: string, status: string): LogFields {
+  const { session } = state
+  const fields = {
+    request: session.id,
+    connection: session.connection.id,
+    client: clientOf(state),
+    method: oneLine(state.method(), MOST_OF_ONE),
+    target: oneLine(state.target(), MOST_OF_ONE),
+    host: oneLine(state.host(), MOST_OF_ONE),
+    status: Number(status),
+    code,
+    source,
+    attempt: state.attempt,
+  }
+  const upstream = session.upstream?.address
+  return upstream === undefined ? fields : { ...fields, upstream }
 }
 
 /** Asks those that have the function until one gives what is wanted. */

@@ -30,7 +30,9 @@ const routeRules = {
 
 /** The rule of the option `routes`, which has no default but to be absent. */
 export function routesRule(fallback: undefined) {
-  return { ...list(routeRules), fallback }
+  // Routes have phases, which only a program can give.
+  const { schema: _, ...rule } = list(routeRules)
+  return { ...rule, fallback }
 }
 
 /** What a request's phases are, where it is on a route, or on none. */
@@ -43,8 +45,28 @@ export interface Way {
   readonly native: NativeRoute
 }
 
+/** For each route its phases, if it has some of its own. */
+export type RoutePhases = readonly (Composition | undefined)[]
+
 /** The values that stand on the proxy itself, and its routes. */
-type ProxyValues = Checked<typeof valueRules> & { routes: Checked<typeof routeRules>[] | undefined }
+export type ProxyValues = Checked<typeof valueRules> & { routes: Checked<typeof routeRules>[] | undefined }
+
+/** Whether values say what becomes of requests, so that no phase has to. */
+export function isOpen({ routes, respond, redirect }: ProxyValues): boolean {
+  return routes !== undefined || respond !== undefined || redirect !== undefined
+}
+
+/** The phases that routes have of their own. Adds to `problems` what is wrong with them. */
+export function phasesOfRoutes({ routes }: ProxyValues, problems: OptionProblem[]): RoutePhases {
+  return (routes ?? []).map(({ phases }, at) => {
+    if (phases === undefined) return undefined
+    const found: OptionProblem[] = []
+    const composition = composed(phases, found, false)
+    for (const problem of found)
+      problems.push({ ...problem, path: `routes[${at}].${problem.path.replace(/^(?!phases)/, 'phases.')}` })
+    return composition
+  })
+}
 
 /**
  * The ways of a proxy: of each route, and at the end of what is on none. Adds to `problems` what is
@@ -52,22 +74,18 @@ type ProxyValues = Checked<typeof valueRules> & { routes: Checked<typeof routeRu
  */
 export function waysOf(
   values: ProxyValues,
-  phases: AnyPhases | AnyPart | readonly AnyPart[],
+  own: Composition,
+  ofRoutes: RoutePhases,
   keepsSlashes: boolean,
   options: unknown,
   problems: OptionProblem[],
 ): Way[] {
-  const isOpen = values.routes !== undefined || values.respond !== undefined || values.redirect !== undefined
-  const own = composed(phases, problems, !isOpen)
   const last = way(values, own, undefined, true, '', problems)
-  if (isOpen && !hasPeer(own) && last.native.action.kind === 'pass') last.native.action.kind = 'none'
+  if (isOpen(values) && !hasPeer(own) && last.native.action.kind === 'pass') last.native.action.kind = 'none'
   const ways = (values.routes ?? []).map((route, at) => {
     const path = `routes[${at}].`
-    const found: OptionProblem[] = []
-    const composition = route.phases === undefined ? own : composed(route.phases, found, false)
-    for (const problem of found)
-      problems.push({ ...problem, path: path + problem.path.replace(/^(?!phases)/, 'phases.') })
-    const made = way(route, composition, route.upstreamPeer, route.phases !== undefined, path, problems)
+    const composition = ofRoutes[at] ?? own
+    const made = way(route, composition, route.upstreamPeer, ofRoutes[at] !== undefined, path, problems)
     const { kind } = made.native.action
     const answers = kind === 'redirect' || kind === 'respond'
     for (const name of ['upstreamPeer', 'requestHeaders'] as const)
@@ -84,7 +102,8 @@ export function waysOf(
   return all
 }
 
-function hasPeer({ mask, fixedPeer }: Composition): boolean {
+/** Whether phases say where requests go. */
+export function hasPeer({ mask, fixedPeer }: Composition): boolean {
   return fixedPeer !== undefined || (mask & (1 << Phase.upstreamPeer)) !== 0
 }
 

@@ -1,11 +1,11 @@
 import type { Composition, Part } from '../composition.js'
 import { isThenable } from '../crossing/promise.js'
 import type { ProxyEntry } from '../crossing/state.js'
+import { nextEntry } from '../entry.js'
 import type { ProxyError } from '../errors.js'
 import type { AnyLog } from '../logger.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, Hook, PHASES, Phase, type PhaseName } from '../phases.js'
-import { HttpProxy } from '../proxy.js'
 import { LiveSession, type Session } from '../session.js'
 import { outcomeOf, type PhaseCall } from './calls.js'
 
@@ -91,7 +91,7 @@ export class Recorder {
     if (entry.fixedPeer !== undefined) this.peers.add(entry.fixedPeer)
     const made: ProxyEntry = {
       ...entry,
-      id: HttpProxy.nextId(),
+      id: nextEntry(),
       phases: entry.composition === undefined ? this.#watched(entry.phases, 0, whole, true) : entry.phases,
       composition: entry.composition && this.#composed(entry.composition, whole),
       log: this.#log,

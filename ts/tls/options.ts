@@ -94,7 +94,8 @@ const clientAuthRules = {
   mode: required(oneOf(undefined, ['request', 'require'])),
 }
 
-const tlsRules = {
+/** The rules of {@link TlsOptions}. */
+export const tlsRules = {
   cert: pem(CERT),
   key: pem(KEY),
   certificates: list(certificateRules),

@@ -18,6 +18,7 @@ export function pem(allowed: string): Rule<Buffer | undefined> {
   return {
     allowed,
     fallback: undefined,
+    schema: { type: 'string', description: `${allowed}: text, or the path of a file` },
     check(value, path, problems) {
       if (value instanceof Uint8Array) return Buffer.from(value)
       if (typeof value === 'string' && isText(value)) return Buffer.from(value)

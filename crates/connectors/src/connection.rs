@@ -45,6 +45,12 @@ impl Connection {
         &self.key
     }
 
+    /// Its stream alone, for one who passes its bytes on and pools nothing. It counts as open until what
+    /// comes along is dropped.
+    pub fn into_parts(self) -> (Stream, impl Send + Sync + 'static) {
+        (self.stream, self.open)
+    }
+
     /// The same connection on the caller's runtime.
     pub(crate) fn moved_to(self, shard: usize) -> io::Result<Self> {
         let Connection { stream, buf, remote, tls, created, reuses, shard: _, key, open } = self;

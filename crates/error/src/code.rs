@@ -25,6 +25,11 @@ macro_rules! codes {
                 match self { $(Code::$name => Source::$source,)* }
             }
 
+            /// Whether it is that something took too long.
+            pub fn is_timeout(self) -> bool {
+                self.as_str().ends_with("_TIMEOUT") || self == Code::RequestExpired
+            }
+
             /// The code with this name.
             pub fn from_name(name: &str) -> Option<Code> {
                 match name { $($text => Some(Code::$name),)* _ => None }
@@ -80,6 +85,8 @@ codes! {
     RetryUnsafe = "RETRY_UNSAFE", 500, Internal;
     /// A limit of this process is reached: the queue to the phases, or the connections.
     Overloaded = "OVERLOADED", 503, Internal;
+    /// What ran the phases of the request has ended before the request had.
+    PhasesLost = "PHASES_LOST", 503, Internal;
     /// The server stopped before the request had ended.
     ServerClosed = "SERVER_CLOSED", 503, Internal;
     /// A fault in millrace itself.

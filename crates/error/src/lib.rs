@@ -8,7 +8,7 @@ mod code;
 mod log;
 
 pub use code::Code;
-pub use log::{Level, Log, NoLog};
+pub use log::{Fields, Level, Log, NoLog, Value};
 
 use std::borrow::Cow;
 use std::fmt;

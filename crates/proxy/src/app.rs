@@ -1,47 +1,24 @@
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::BytesMut;
+use arc_swap::ArcSwapOption;
 use millrace_connectors::{Connector, ConnectorOptions, Dialer};
 use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
-use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
+use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
-use tokio::time::Instant;
 
+use crate::exchange::clipped;
 use crate::forwarding::{Chain, ClientConnection};
-use crate::h1::{Arrived, H1Connection, Wait};
-use crate::h2::Unread;
 use crate::phases::ProxyHttp;
-use crate::preface::{Spoken, listen};
+use crate::serving::serve_http;
+use crate::stats::{Counting, Stage};
 use crate::timer::within;
-use crate::{Downstream, Exchange, Interims, ProxyOptions, RequestBody, Timings};
-
-/// An app that speaks HTTP: is given a connection and serves its requests in whatever version the
-/// client chose.
-pub trait HttpServerApp: Send + Sync + 'static {
-    /// Serves the requests of an HTTP/1.1 connection. `input` is what has been read of it.
-    fn process_http1(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> impl Future<Output = ()> + Send;
-
-    /// Serves the requests of an HTTP/2 connection. `input` is what has been read of it.
-    fn process_http2(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> impl Future<Output = ()> + Send;
-}
+use crate::{
+    Downstream, Exchange, HttpServerApp, HttpServing, Interims, ProxyOptions, RequestBody,
+    RequestStats, Routing, Timings,
+};
 
 /// A proxy: phases, options, and the connections to its upstreams.
 pub struct HttpProxy<P> {
@@ -51,19 +28,24 @@ pub struct HttpProxy<P> {
     pub(crate) straight_options: Arc<ProxyOptions>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) log: Arc<dyn Log>,
-    /// What it holds of its clients' requests over HTTP/2.
-    pub(crate) unread: Arc<Unread>,
+    pub(crate) counting: Arc<Counting>,
+    /// The one that serves new requests in its place.
+    pub(crate) successor: ArcSwapOption<HttpProxy<P>>,
+    pub(crate) serving: HttpServing,
 }
 
 /// A request as it came in: what is known of it before its first phase.
-pub(crate) struct Arrival {
-    pub(crate) request: RequestHead,
-    pub(crate) timings: Timings,
-    pub(crate) conn: Arc<ClientConnection>,
+pub struct Arrival {
+    /// Its head, as the client sent it; of a refused one what could be read.
+    pub request: RequestHead,
+    /// Its clock, which runs.
+    pub timings: Timings,
+    /// The connection it came on.
+    pub conn: Arc<ClientConnection>,
     /// How many requests the connection has carried, this one included.
-    pub(crate) requests: u32,
-    /// Why it is answered with an error before any phase.
-    pub(crate) refused: Option<Error>,
+    pub requests: u32,
+    /// Why it is answered with an error and not served.
+    pub refused: Option<Error>,
 }
 
 impl Arrival {
@@ -103,6 +85,7 @@ impl Arrival {
             upstream: None,
             response: None,
             response_started: false,
+            stage: Stage::default(),
             attempt: 0,
             timings: self.timings,
             received: 0,
@@ -138,15 +121,36 @@ impl<P: ProxyHttp> HttpProxy<P> {
         connector: Connector,
         log: Arc<dyn Log>,
     ) -> Self {
-        let unread = Unread::new(options.http2.max_unread_bytes);
+        let straight_options = Arc::new(ProxyOptions { routing: None, ..options.clone() });
+        let serving = HttpServing::new(options, log.clone());
         HttpProxy {
             phases,
-            unread,
-            straight_options: Arc::new(ProxyOptions { routing: None, ..options.clone() }),
-            options: Arc::new(options),
+            straight_options,
+            options: serving.options.clone(),
+            serving,
             connector: Arc::new(connector),
             log,
+            successor: ArcSwapOption::empty(),
+            counting: Arc::default(),
         }
+    }
+
+    /// Serves requests that begin from now on with other phases and rules. Those that are under way go on
+    /// with theirs, which are dropped with the last of them. Returns what serves them: its subrequests have
+    /// the same phases.
+    pub fn replace(&self, phases: P, routing: Option<Arc<Routing>>) -> Arc<HttpProxy<P>> {
+        let successor = Arc::new(HttpProxy {
+            phases,
+            options: Arc::new(ProxyOptions { routing, ..(*self.options).clone() }),
+            straight_options: self.straight_options.clone(),
+            connector: self.connector.clone(),
+            log: self.log.clone(),
+            serving: self.serving.clone(),
+            counting: self.counting.clone(),
+            successor: ArcSwapOption::empty(),
+        });
+        self.successor.store(Some(successor.clone()));
+        successor
     }
 
     /// The connections to upstreams: their numbers can be read here.
@@ -157,7 +161,12 @@ impl<P: ProxyHttp> HttpProxy<P> {
     /// Bytes of requests over HTTP/2 that are held now; see
     /// [`crate::Http2Options::max_unread_bytes`].
     pub fn unread_bytes(&self) -> u64 {
-        self.unread.held()
+        self.serving.unread.held()
+    }
+
+    /// What it has done so far with its requests.
+    pub fn stats(&self) -> RequestStats {
+        self.counting.read()
     }
 
     /// The phases.
@@ -166,11 +175,6 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 
     /// Serves one request, whatever version it came in, from its first phase to `logging`.
-    pub(crate) async fn serve<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
-        self.serve_as(down, arrival, next_request()).await;
-    }
-
-    /// The same for a request that has its number already.
     pub(crate) async fn serve_as<D: Downstream>(&self, down: &mut D, arrival: Arrival, id: u64) {
         let shard = arrival.conn.runtime;
         let (mut ex, refused) = arrival.begin(id, &self.options, down.interims());
@@ -179,6 +183,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             ex.body = RequestBody::new(down.body_size());
         }
         let ctx = self.phases.new_ctx(&ex);
+        self.counting.begin();
         let mut record = Record { proxy: self, down, ex, ctx, logged: false, is_cut: false };
         let asks_phase = refused.is_none();
         let outcome = match refused {
@@ -209,58 +214,23 @@ impl<P: ProxyHttp> HttpProxy<P> {
     }
 }
 
-/// How long a connection without a request keeps the room for one.
-const LINGER: Duration = Duration::from_millis(250);
-
-/// What becomes of a connection after a row of requests.
-enum After {
-    /// It waits, since then.
-    Rest(Instant),
-    Close,
-    /// The client has ended it.
-    End,
-}
-
 impl<P: ProxyHttp> HttpProxy<P> {
-    /// Serves requests of HTTP/1.1 for as long as they follow closely on each other.
-    async fn serve_row(
-        &self,
-        down: &mut H1Connection,
-        conn: &Arc<ClientConnection>,
-        first: Arrived,
-        mut draining: Pin<&mut Reached>,
-    ) -> After {
-        let mut arrived = first;
-        loop {
-            let (request, timings, refused) = match arrived {
-                Arrived::Request(request, timings) => (request, timings, None),
-                Arrived::Refused(refused) => {
-                    (refused.request, refused.timings, Some(refused.error))
-                }
-                Arrived::Nothing(since) => return After::Rest(since),
-                Arrived::End => return After::End,
-            };
-            let (conn, requests) = (conn.clone(), down.requests());
-            self.serve(down, Arrival { request, timings, conn, requests, refused }).await;
-            if !down.can_go_on().await {
-                return After::Close;
-            }
-            arrived = down.next(Wait::at_most(LINGER), draining.as_mut()).await;
-        }
-    }
-
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
-    pub(crate) fn refused(&self, arrival: Arrival, received: u64) {
+    fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
-        let (mut ex, error) = arrival.begin(next_request(), &self.options, &nobody);
-        let ctx = self.phases.new_ctx(&ex);
+        let successor = self.successor.load_full();
+        let proxy = successor.as_deref().unwrap_or(self);
+        let (mut ex, error) = arrival.begin(next_request(), &proxy.options, &nobody);
+        let ctx = proxy.phases.new_ctx(&ex);
+        self.counting.begin();
         ex.received = received;
-        self.tell(&mut ex, error.as_ref(), &ctx);
+        proxy.tell(&mut ex, error.as_ref(), &ctx);
     }
 
     /// The end of a request: a line in the log if it failed, and the last phase.
     fn tell(&self, ex: &mut Exchange, error: Option<&Error>, ctx: &P::Ctx) {
         ex.timings.total = Some(ex.timings.start.elapsed());
+        self.counting.end(ex, error);
         // That clients leave is nothing to warn of.
         let level = |error: &Error| match error.code() {
             Code::ClientAborted => Level::Info,
@@ -271,11 +241,36 @@ impl<P: ProxyHttp> HttpProxy<P> {
             && !self.phases.suppress_error_log(ex, error, ctx)
         {
             let summary = self.phases.request_summary(ex, ctx);
-            let (status, client) = (error.status(), &ex.client);
-            let line = format!("{status} {summary}, client {client}: {error}");
-            self.log.log(level(error), &line);
+            self.tell_failure(level(error), ex, error, &summary);
         }
         self.phases.logging(ex, error, ctx);
+    }
+}
+
+impl<P: ProxyHttp> HttpProxy<P> {
+    fn tell_failure(&self, level: Level, ex: &Exchange, error: &Error, summary: &str) {
+        let (status, client) = (error.status(), ex.client.to_string());
+        let line = format!("{status} {summary}, client {client}: {error}");
+        let (request, connection) = (ex.id.to_string(), ex.connection.id.to_string());
+        let (target, host) = (clipped(&ex.request.target), clipped(ex.request.host().as_bytes()));
+        let method = clipped(ex.request.method.as_str().as_bytes());
+        let peer = ex.upstream.as_ref().map(|upstream| upstream.address.to_string());
+        let fields = [
+            ("request", request.as_str().into()),
+            ("connection", connection.as_str().into()),
+            ("client", client.as_str().into()),
+            ("method", method.as_str().into()),
+            ("target", target.as_str().into()),
+            ("host", host.as_str().into()),
+            ("status", u32::from(status).into()),
+            ("code", error.code().as_str().into()),
+            ("source", error.source().as_str().into()),
+            ("attempt", ex.attempt.into()),
+            ("upstream", peer.as_deref().unwrap_or_default().into()),
+        ];
+        // Last, so that it can be left out where there was none.
+        let known = if peer.is_some() { &fields[..] } else { &fields[..fields.len() - 1] };
+        self.log.log_with(level, &line, known);
     }
 }
 
@@ -319,64 +314,19 @@ impl<P: ProxyHttp, D: Downstream> Drop for Record<'_, P, D> {
 }
 
 impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
-    async fn process_http1(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) {
-        let conn = Arc::new(ClientConnection::new(conn, &self.options.forwarding));
-        let mut draining = std::pin::pin!(shutdown.draining());
-        let options = self.options.clone();
-        let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());
-        let mut wait = Wait::begin();
-        loop {
-            let first = down.next(wait, draining.as_mut()).await;
-            // Boxed, so that a connection that waits is small. One box for all that follow closely: to
-            // make one costs a copy of it.
-            match Box::pin(self.serve_row(&mut down, &conn, first, draining.as_mut())).await {
-                After::Rest(since) => wait = Wait::go_on(since),
-                After::Close => return down.close().await,
-                After::End => return,
-            }
-        }
+    fn serving(&self) -> &HttpServing {
+        &self.serving
     }
 
-    async fn process_http2(
-        self: &Arc<Self>,
-        stream: Stream,
-        input: BytesMut,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) {
-        crate::h2::serve_connection(self, stream, input, conn, shutdown).await;
+    async fn process_request<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
+        // Held for as long as the request is under way.
+        let successor = self.successor.load_full();
+        let proxy = successor.as_deref().unwrap_or(self);
+        proxy.serve_as(down, arrival, next_request()).await;
     }
-}
 
-impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        conn: &ConnInfo,
-        shutdown: &Shutdown,
-    ) -> Option<Stream> {
-        let spoken = match &conn.tls {
-            // What was agreed on is final.
-            Some(tls) if tls.is_h2() => Spoken::Http2(BytesMut::new()),
-            Some(_) => Spoken::Http1(BytesMut::new()),
-            None if !self.options.h2c => Spoken::Http1(BytesMut::new()),
-            None => listen(&mut stream, &self.options, conn, shutdown).await,
-        };
-        match spoken {
-            Spoken::Http1(input) => self.process_http1(stream, input, conn, shutdown).await,
-            // Boxed, so that connections of HTTP/1.1 do not carry its size.
-            Spoken::Http2(input) => {
-                Box::pin(self.process_http2(stream, input, conn, shutdown)).await;
-            }
-            Spoken::Nothing => {}
-        }
-        None
+    fn process_refused(&self, arrival: Arrival, received: u64) {
+        self.refused(arrival, received);
     }
 
     async fn cleanup(&self) {
@@ -386,6 +336,26 @@ impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
     fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
         let connector = self.connector.clone();
         tokio::spawn(async move { connector.sweep(runtime).await });
+    }
+}
+
+impl<P: ProxyHttp> ServerApp for HttpProxy<P> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        serve_http(self, stream, conn, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        HttpServerApp::cleanup(self).await;
+    }
+
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        HttpServerApp::on_runtime_start(self, runtime);
     }
 }
 

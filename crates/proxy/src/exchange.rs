@@ -8,6 +8,7 @@ use millrace_transport::Address;
 use tokio::time::Instant;
 
 use crate::forwarding::Chain;
+use crate::stats::Stage;
 use crate::{ClientConnection, InterimSender, RequestBody};
 
 /// What is known of one request. Phases read it; the pipeline alone writes it.
@@ -35,6 +36,8 @@ pub struct Exchange {
     pub response: Option<ResponseHead>,
     /// Whether that head has gone out: from then on nothing is retried or replaced.
     pub response_started: bool,
+    /// How far it has come, for those who count.
+    pub(crate) stage: Stage,
     /// How many times an upstream was tried.
     pub attempt: u32,
     /// When things happened.

@@ -19,6 +19,7 @@ use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, Download, alive, flushed, next_head, reading, relay_body, uploading};
 use crate::respond::check_status;
+use crate::stats::Stage;
 use crate::timer::within;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
@@ -101,6 +102,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         down.send_head(&mut head, size, true);
         ex.response = Some(head);
         ex.response_started = true;
+        self.counting.advance(&mut ex.stage, Stage::Responding);
         let relayed = if up.is_tunnel() {
             tunnel(down, &mut up, &mut upload, self.options.tunnel_idle_timeout).await
         } else {
@@ -134,6 +136,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         upload: &mut Upload,
     ) -> Result<Outcome> {
         let phases = &self.phases;
+        self.counting.advance(&mut ex.stage, Stage::Proxying);
         let mut retries = 0;
         let mut replaced = false;
         loop {
@@ -168,6 +171,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 Err(Failed::Fatal(error)) => return Err(error),
                 Err(Failed::While { replace: true, .. }) if !replaced => {
                     replaced = true;
+                    self.counting.retry(None);
                     upload.rewind();
                     continue;
                 }
@@ -190,6 +194,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
                     .because(error));
             }
             retries += 1;
+            self.counting.retry(Some(&error));
             upload.rewind();
         }
     }

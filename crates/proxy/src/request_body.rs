@@ -1,4 +1,5 @@
-//! The request's body, for phases that want all of it before an upstream is chosen.
+//! The request's body, for phases that want all of it before an upstream is chosen, and for those who
+//! answer the request themselves.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
@@ -9,6 +10,7 @@ use millrace_message::Fields;
 use parking_lot::Mutex;
 
 use crate::h1::too_large;
+use crate::pieces::RequestPieces;
 use crate::{Body, BodySize, Downstream};
 
 /// The body of one request. A phase before the upstream may wait for all of it; it goes upstream all
@@ -30,6 +32,8 @@ struct State {
     is_closed: bool,
     /// What the phases were told instead of a body.
     told: Option<Code>,
+    /// Somebody may take it piece by piece.
+    pieces: Option<RequestPieces>,
 }
 
 /// What was read of a body before its upstream was chosen.
@@ -97,6 +101,21 @@ impl RequestBody {
         Poll::Ready(Err(error))
     }
 
+    /// The body as it comes, for a phase that answers the request: it can be asked for while the phase
+    /// runs, and while the answer's own body is sent. What is not asked for is not read.
+    pub fn pieces(&self) -> RequestPieces {
+        if !self.exists() {
+            return RequestPieces::empty();
+        }
+        self.state.lock().pieces.get_or_insert_default().clone()
+    }
+
+    /// Whether somebody has asked for pieces of it, and has not had all.
+    pub(crate) fn is_being_taken(&self) -> bool {
+        self.exists()
+            && self.state.lock().pieces.as_ref().is_some_and(RequestPieces::is_being_taken)
+    }
+
     /// No phase waits for it any more.
     pub(crate) fn forget(&self) {
         if self.exists() {
@@ -106,7 +125,11 @@ impl RequestBody {
 
     /// Whether a phase waits for it.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.exists() && self.state.lock().wanted.is_some()
+        if !self.exists() {
+            return false;
+        }
+        let state = self.state.lock();
+        state.wanted.is_some() || state.pieces.as_ref().is_some_and(RequestPieces::is_wanted)
     }
 
     /// Reads on for the phase that waits. Ready when it has something to go on with; with an error
@@ -116,7 +139,22 @@ impl RequestBody {
         cx: &mut Context<'_>,
         down: &mut D,
     ) -> Poll<Result<()>> {
-        let Some(most) = self.state.lock().wanted else { return Poll::Pending };
+        if !self.exists() {
+            return Poll::Pending;
+        }
+        let (wanted, pieces) = {
+            let state = self.state.lock();
+            (state.wanted, state.pieces.clone())
+        };
+        let Some(most) = wanted else {
+            let Some(pieces) = pieces else { return Poll::Pending };
+            let failed = ready!(pieces.poll_fill(cx, down));
+            if failed.code() == Code::ClientAborted {
+                return Poll::Ready(Err(failed));
+            }
+            self.state.lock().told = Some(failed.code());
+            return Poll::Ready(Ok(()));
+        };
         loop {
             let piece = ready!(down.poll_body(cx));
             let mut state = self.state.lock();
@@ -208,7 +246,16 @@ impl Early {
     }
 }
 
+/// Nobody waits for what will not come any more.
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(pieces) = self.state.get_mut().pieces.take() {
+            pieces.close();
+        }
+    }
+}
+
 /// The same error once more.
-fn again(error: &Error) -> Error {
+pub(crate) fn again(error: &Error) -> Error {
     Error::new(error.code(), error.message().to_owned()).from_source(error.source())
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use bytes::Bytes;
 use millrace_error::{Code, Error, Level, Result, Source};
 use millrace_message::{Method, ResponseHead};
 
@@ -10,7 +11,8 @@ use crate::downstream::{forbids_body, opens_tunnel};
 use crate::filter::Filter;
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed, poll_flush_error};
-use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy};
+use crate::stats::Stage;
+use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy, RequestBody};
 
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Sends an answer of our own.
@@ -35,41 +37,17 @@ impl<P: ProxyHttp> HttpProxy<P> {
         &self,
         down: &mut D,
         ex: &mut Exchange,
-        answer: Answer,
+        mut answer: Answer,
     ) -> Result<()> {
         check_answer(ex, answer.head.status)?;
-        let Answer { mut head, body, stream } = answer;
         if let Some(routing) = &self.options.routing {
-            routing.complete(ex, &mut head.fields);
+            routing.complete(ex, &mut answer.head.fields);
         }
-        let stream = stream.filter(|_| !forbids_body(&ex.request.method, head.status));
-        // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
-        let bodiless = head.status == 304 || ex.request.method == Method::HEAD;
-        let size = if stream.is_some() {
-            declared(&head).map_or(BodySize::Unknown, BodySize::Known)
-        } else if bodiless && body.is_empty() {
-            BodySize::None
-        } else {
-            BodySize::Known(body.len() as u64)
-        };
-        down.send_head(&mut head, size, false);
+        let (head, rest) = begin(down, &ex.request.method, &ex.body, answer);
         ex.response = Some(head);
         ex.response_started = true;
-        let mut sent = body.len() as u64;
-        if !body.is_empty() {
-            down.send_data(body);
-        }
-        if let Some(stream) = stream {
-            let most = if let BodySize::Known(length) = size { length } else { u64::MAX };
-            sent += drained(down, stream, most).await?;
-        }
-        if let BodySize::Known(length) = size
-            && length != sent
-        {
-            return Err(wrong_length(length));
-        }
-        down.finish(None);
-        flushed(down).await
+        self.counting.advance(&mut ex.stage, Stage::Responding);
+        rest.send(down, &ex.body).await
     }
 
     /// The request failed: answers what can be answered.
@@ -135,9 +113,77 @@ fn wrong_length(length: u64) -> Error {
     Error::new(Code::PhaseReturn, message)
 }
 
-/// Sends what a stream makes, as fast as the client takes it: how many bytes that is.
+/// Sends an answer to a request with this method, to its last byte: for apps that serve requests by
+/// themselves.
+///
+/// # Errors
+///
+/// That the client left or is too slow; that the answer is none, or its body not as long as it says.
+/// Once the head is out nothing else can be sent, but for [`Downstream::abort`].
+pub async fn respond<D: Downstream>(down: &mut D, method: &Method, answer: Answer) -> Result<()> {
+    check_status(answer.head.status)?;
+    let nobody = RequestBody::default();
+    let (_, rest) = begin(down, method, &nobody, answer);
+    rest.send(down, &nobody).await
+}
+
+/// An answer whose head is out.
+struct Rest {
+    size: BodySize,
+    body: Bytes,
+    stream: Option<Box<dyn BodyFilter>>,
+}
+
+/// Sends the head of an answer.
+fn begin<D: Downstream>(
+    down: &mut D,
+    method: &Method,
+    request: &RequestBody,
+    answer: Answer,
+) -> (ResponseHead, Rest) {
+    let Answer { mut head, body, stream } = answer;
+    let stream = stream.filter(|_| !forbids_body(method, head.status));
+    // Where there is never a body, nobody knows how long it would be (RFC 9110 §8.6).
+    let bodiless = head.status == 304 || *method == Method::HEAD;
+    let size = if stream.is_some() {
+        declared(&head).map_or(BodySize::Unknown, BodySize::Known)
+    } else if bodiless && body.is_empty() {
+        BodySize::None
+    } else {
+        BodySize::Known(body.len() as u64)
+    };
+    // Who makes the body may still read that of the request.
+    let streaming = stream.is_some() && request.is_being_taken();
+    down.send_head(&mut head, size, streaming);
+    (head, Rest { size, body, stream })
+}
+
+impl Rest {
+    async fn send<D: Downstream>(self, down: &mut D, request: &RequestBody) -> Result<()> {
+        let Rest { size, body, stream } = self;
+        let mut sent = body.len() as u64;
+        if !body.is_empty() {
+            down.send_data(body);
+        }
+        if let Some(stream) = stream {
+            let most = if let BodySize::Known(length) = size { length } else { u64::MAX };
+            sent += drained(down, request, stream, most).await?;
+        }
+        if let BodySize::Known(length) = size
+            && length != sent
+        {
+            return Err(wrong_length(length));
+        }
+        down.finish(None);
+        flushed(down).await
+    }
+}
+
+/// Sends what a stream makes, as fast as the client takes it: how many bytes that is. Reads the
+/// request's body on meanwhile, where that is asked for.
 async fn drained<D: Downstream>(
     down: &mut D,
+    request: &RequestBody,
     stream: Box<dyn BodyFilter>,
     most: u64,
 ) -> Result<u64> {
@@ -165,7 +211,14 @@ async fn drained<D: Downstream>(
                 }
             }
         }
-        down.poll_gone(cx).map(Err)
+        loop {
+            match request.poll_fill(cx, down) {
+                Poll::Ready(filled) => filled?,
+                // Who reads the body sees the client leave.
+                Poll::Pending if request.is_wanted() => return Poll::Pending,
+                Poll::Pending => return down.poll_gone(cx).map(Err),
+            }
+        }
     })
     .await
 }

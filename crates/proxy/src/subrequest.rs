@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
@@ -15,7 +16,9 @@ use tokio::runtime::Handle;
 use crate::app::Arrival;
 use crate::downstream::forbids_body;
 use crate::phases::ProxyHttp;
-use crate::{Body, BodySize, ClientConnection, Downstream, Exchange, HttpProxy, Interims, Timings};
+use crate::{
+    Body, BodySize, ClientConnection, Downstream, Exchange, FeedBody, HttpProxy, Interims, Timings,
+};
 
 /// The most of a response's body that waits to be read, in bytes, but for one piece.
 const MOST_HELD: usize = 64 * 1024;
@@ -24,8 +27,8 @@ const MOST_HELD: usize = 64 * 1024;
 pub struct Subrequest {
     /// Its head. Framing fields are set when it is sent, whatever is here.
     pub head: RequestHead,
-    /// Its whole body.
-    pub body: Bytes,
+    /// Its body.
+    pub body: FeedBody,
     /// The connection whose request it is made for.
     pub connection: Arc<ClientConnection>,
     /// Where it goes, straight and past all phases. None: it has the phases of its own.
@@ -161,8 +164,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
             pipe: pipe.clone(),
             interims: Interims::default(),
             method: head.method.clone(),
-            length: body.len(),
-            body: Some(body).filter(|body| !body.is_empty()),
+            size: body.size(),
+            body,
+            received: 0,
             no_body: false,
             passes_errors_on: peer.is_some(),
             failure: None,
@@ -192,7 +196,9 @@ impl<P: ProxyHttp> HttpProxy<P> {
             straight_options: self.straight_options.clone(),
             connector: self.connector.clone(),
             log: self.log.clone(),
-            unread: self.unread.clone(),
+            counting: self.counting.clone(),
+            successor: ArcSwapOption::empty(),
+            serving: self.serving.clone(),
         }
     }
 }
@@ -219,8 +225,9 @@ struct SubDownstream {
     pipe: Arc<Pipe>,
     interims: Interims,
     method: Method,
-    body: Option<Bytes>,
-    length: usize,
+    body: FeedBody,
+    size: BodySize,
+    received: u64,
     no_body: bool,
     /// Whether it is told of errors as such, not by error pages.
     passes_errors_on: bool,
@@ -229,19 +236,20 @@ struct SubDownstream {
 }
 
 impl Downstream for SubDownstream {
-    fn poll_body(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Body>> {
-        Poll::Ready(Ok(self.body.take().map_or(Body::End, Body::Data)))
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
+        let piece = self.body.poll(cx);
+        if let Poll::Ready(Ok(Body::Data(data))) = &piece {
+            self.received += data.len() as u64;
+        }
+        piece
     }
 
     fn body_done(&self) -> bool {
-        self.body.is_none()
+        self.body.is_done()
     }
 
     fn body_size(&self) -> BodySize {
-        match self.length {
-            0 => BodySize::None,
-            length => BodySize::Known(length as u64),
-        }
+        self.size
     }
 
     fn expects_continue(&self) -> bool {
@@ -319,7 +327,7 @@ impl Downstream for SubDownstream {
     }
 
     fn transferred(&self) -> (u64, u64) {
-        (self.length as u64, self.sent)
+        (self.received, self.sent)
     }
 
     fn is_last(&self) -> bool {

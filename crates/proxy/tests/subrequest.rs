@@ -28,7 +28,7 @@ fn start(
     head.fields.append("host", "sub").unwrap();
     let sub = Subrequest {
         head,
-        body: Bytes::copy_from_slice(body),
+        body: Bytes::copy_from_slice(body).into(),
         connection: ex.connection.clone(),
         peer: to,
         discard: false,

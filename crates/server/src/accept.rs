@@ -178,7 +178,8 @@ impl<A: ServerApp> Acceptors<A> {
         }
         *last = Some(now);
         drop(last);
-        self.log.log(Level::Warn, &format!("service {}: {}", self.name, line()));
+        let line = format!("service {}: {}", self.name, line());
+        self.log.log_with(Level::Warn, &line, &[("service", self.name.as_str().into())]);
     }
 }
 

@@ -40,7 +40,10 @@ impl ConnInfo {
         self.counters.count_panic();
         let ConnInfo { id, remote, .. } = self;
         let what = text_of(payload);
-        log.log(Level::Error, &format!("connection {id} from {remote}: panic: {what}"));
+        let line = format!("connection {id} from {remote}: panic: {what}");
+        let (id, client) = (id.to_string(), remote.to_string());
+        let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+        log.log_with(Level::Error, &line, &fields);
     }
 }
 

@@ -263,7 +263,8 @@ impl<B: Background> Supervisor<B> {
     }
 
     fn tell(&self, level: Level, what: &str) {
-        self.log.log(level, &format!("service {}: {what}", self.name));
+        let line = format!("service {}: {what}", self.name);
+        self.log.log_with(level, &line, &[("service", self.name.as_str().into())]);
     }
 }
 

@@ -132,7 +132,10 @@ async fn handshake(
         None => "the server is draining".to_owned(),
     };
     if log.enabled(Level::Debug) {
-        log.log(Level::Debug, &format!("TLS handshake with {} failed: {reason}", conn.remote));
+        let line = format!("TLS handshake with {} failed: {reason}", conn.remote);
+        let (id, client) = (conn.id.to_string(), conn.remote.to_string());
+        let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+        log.log_with(Level::Debug, &line, &fields);
     }
     None
 }

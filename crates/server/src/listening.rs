@@ -155,7 +155,10 @@ impl<A: ServerApp> Service for ListeningService<A> {
             return;
         };
         drop(acceptors);
-        let warn = |what: &str| log.log(Level::Warn, &format!("service {}: {what}", self.name));
+        let warn = |what: &str| {
+            let (line, name) = (format!("service {}: {what}", self.name), self.name.as_str());
+            log.log_with(Level::Warn, &line, &[("service", name.into())]);
+        };
         if let Some(handle) = runtimes.handles().first() {
             let (app, (done, is_done)) = (self.app.clone(), channel());
             handle.spawn(async move {

@@ -51,6 +51,7 @@ struct Process {
     lines: Arc<Lines>,
     handed_over: Mutex<Receiver<()>>,
     is_replaced: Arc<AtomicBool>,
+    endpoints: Endpoints,
 }
 
 impl Process {
@@ -86,8 +87,11 @@ impl Process {
         let server = Arc::new(Server::new(options));
         // It leaves it to its clients when connections end.
         let app = Arc::new(Echo { stubborn: true, ..Echo::default() });
-        server.add_service(service(&app, RuntimeKind::Stealing, endpoints)).unwrap();
-        Process { server, lines, handed_over: Mutex::new(told), is_replaced }
+        let options = runtime(RuntimeKind::Stealing);
+        let service = ListeningService::new("echo", app, endpoints, options);
+        let endpoints = service.endpoints();
+        server.add_service(Box::new(service)).unwrap();
+        Process { server, lines, handed_over: Mutex::new(told), is_replaced, endpoints }
     }
 
     fn start(&self) -> Vec<Address> {
@@ -220,6 +224,24 @@ fn what_the_new_one_has_not_is_closed_and_what_it_has_in_addition_is_bound() {
 }
 
 #[test]
+fn endpoints_that_were_added_while_it_ran_and_abstract_names_are_handed_over_too() {
+    let folder = Folder::new();
+    let socket = folder.file("upgrade");
+    let name = format!("unix:@{}", folder.0.file_name().unwrap().to_str().unwrap());
+    let named = || cfg!(target_os = "linux").then(|| Endpoint::at(name.parse().unwrap()));
+    let old = Process::new(&socket, false, named().into_iter().collect());
+    old.start();
+    let (_, added) = old.endpoints.add(&tcp("127.0.0.1:0")).unwrap();
+    let wanted = std::iter::once(at(&added)).chain(named());
+    let new = Process::new(&socket, true, wanted.collect());
+    let found = new.start();
+    old.is_replaced();
+    old.server.close(Duration::from_secs(5));
+    assert_eq!(found[0], added);
+    new.goes_on(&added);
+}
+
+#[test]
 fn more_sockets_than_one_message_carries() {
     let folder = Folder::new();
     let socket = folder.file("upgrade");
@@ -252,7 +274,8 @@ fn unix_sockets_are_handed_over_with_their_files() {
     let mut answer = [0; 4];
     busy.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"slow");
-    old.server.close(Duration::from_secs(5));
+    drop(busy);
+    assert_eq!(old.server.close(Duration::from_secs(5)).connections.cut, 0);
     drop(old);
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"new!").unwrap();

@@ -14,7 +14,9 @@ pub use millrace_transport::{InvalidNetwork, Networks};
 pub(crate) use chain::Chain;
 pub(crate) use fields::{add_via, forward};
 
+use std::any::Any;
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use millrace_server::ConnInfo;
 
@@ -62,6 +64,8 @@ pub struct ClientConnection {
     /// The socket's address as text; none of a Unix socket.
     address: Option<Box<str>>,
     is_trusted: bool,
+    /// What the phases keep of it, until it and its last request are over.
+    pub kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl ClientConnection {
@@ -71,6 +75,7 @@ impl ClientConnection {
             address: info.remote.ip().map(|ip| ip.to_canonical().to_string().into()),
             is_trusted: options.trusted.contains(&info.remote),
             info: info.clone(),
+            kept: OnceLock::new(),
         }
     }
 

@@ -26,9 +26,8 @@ use super::shared::Shared;
 use super::stream::H2Stream;
 use crate::app::Arrival;
 use crate::h1::LAST_CHANCE;
-use crate::phases::ProxyHttp;
 use crate::timer::{Timer, within};
-use crate::{ClientConnection, HttpProxy, ProxyOptions, Timings};
+use crate::{ClientConnection, HttpServerApp, HttpServing, ProxyOptions, Timings};
 
 /// How long saying goodbye may take, once no stream is left.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -37,15 +36,15 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const IDLE_CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// Serves a connection until it ends. All its streams end with it.
-pub(crate) async fn serve_connection<P: ProxyHttp>(
-    proxy: &Arc<HttpProxy<P>>,
+pub(crate) async fn serve_connection<A: HttpServerApp>(
+    app: &Arc<A>,
     stream: Stream,
     input: BytesMut,
     conn: &ConnInfo,
     shutdown: &Shutdown,
 ) {
-    let options = proxy.options.clone();
-    let frames = Frames::new(options.http2.max_control_frames, proxy.unread.clone());
+    let HttpServing { options, unread, .. } = app.serving().clone();
+    let frames = Frames::new(options.http2.max_control_frames, unread);
     let shared = Shared::new(&options.http2, frames);
     let io = Watched::new(stream, input, shared.clone(), options.clone());
     let deadline = after(conn.accepted, options.request_header_timeout);
@@ -67,7 +66,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
         Some(Ok(h2)) => h2,
         Some(Err(error)) => {
             return log_fault(
-                proxy,
+                &**app,
                 &Arc::new(ClientConnection::new(conn, &options.forwarding)),
                 0,
                 refused::fault(error),
@@ -76,7 +75,7 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
         None => return,
     };
     let mut connection = H2Connection {
-        proxy: proxy.clone(),
+        app: app.clone(),
         info: Arc::new(ClientConnection::new(conn, &options.forwarding)),
         shared,
         pings: h2.ping_pong().map(Pings::new),
@@ -96,25 +95,25 @@ pub(crate) async fn serve_connection<P: ProxyHttp>(
     drop(h2);
     while connection.streams.join_next().await.is_some() {}
     let H2Connection { info, requests, fault, .. } = connection;
-    log_fault(proxy, &info, requests, fault.error);
+    log_fault(&**app, &info, requests, fault.error);
 }
 
 /// Logs that a connection has ended for a fault of its client's, as a request of which nothing is
 /// known.
-fn log_fault<P: ProxyHttp>(
-    proxy: &HttpProxy<P>,
+fn log_fault<A: HttpServerApp>(
+    app: &A,
     conn: &Arc<ClientConnection>,
     requests: u32,
     fault: Option<Error>,
 ) {
     if let Some(error) = fault {
-        proxy.refused(Arrival::refused(refused::unknown(), conn.clone(), requests, error), 0);
+        app.process_refused(Arrival::refused(refused::unknown(), conn.clone(), requests, error), 0);
     }
 }
 
 /// What a connection is beside its `h2`.
-pub(super) struct H2Connection<P: ProxyHttp> {
-    proxy: Arc<HttpProxy<P>>,
+pub(super) struct H2Connection<A: HttpServerApp> {
+    app: Arc<A>,
     pub(super) options: Arc<ProxyOptions>,
     pub(super) info: Arc<ClientConnection>,
     pub(super) shared: Arc<Shared>,
@@ -142,7 +141,7 @@ struct Fault {
 
 pub(super) type Server = Connection<Watched, Bytes>;
 
-impl<P: ProxyHttp> H2Connection<P> {
+impl<A: HttpServerApp> H2Connection<A> {
     /// Ready when the connection has ended.
     fn poll(
         &mut self,
@@ -157,7 +156,7 @@ impl<P: ProxyHttp> H2Connection<P> {
         loop {
             while let Poll::Ready(Some(ended)) = self.streams.poll_join_next(cx) {
                 if let Some(payload) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-                    self.info.report_panic(payload, &*self.proxy.log);
+                    self.info.report_panic(payload, &*self.app.serving().log);
                 }
                 self.idle_since = Instant::now();
             }
@@ -253,10 +252,10 @@ impl<P: ProxyHttp> H2Connection<P> {
     /// Logs a request that is not served, of which so many bytes have come.
     fn log(&self, request: RequestHead, received: u64, error: Error) {
         let arrival = Arrival::refused(request, self.info.clone(), self.requests, error);
-        let log = || self.proxy.refused(arrival, received);
+        let log = || self.app.process_refused(arrival, received);
         // The other streams have nothing to do with a phase that panics here.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(log)) {
-            self.info.report_panic(payload, &*self.proxy.log);
+            self.info.report_panic(payload, &*self.app.serving().log);
         }
     }
 
@@ -309,11 +308,11 @@ impl<P: ProxyHttp> H2Connection<P> {
         };
         let (options, shared) = (self.options.clone(), self.shared.clone());
         let mut stream = H2Stream::new(options, shared, &request, length, body, respond);
-        let (proxy, conn, requests) = (self.proxy.clone(), self.info.clone(), self.requests);
+        let (app, conn, requests) = (self.app.clone(), self.info.clone(), self.requests);
         // Boxed, as a task moves what it is given several times, up to and after its end.
         self.streams.spawn(Box::pin(async move {
             let arrival = Arrival { request, timings, conn, requests, refused };
-            proxy.serve(&mut stream, arrival).await;
+            app.process_request(&mut stream, arrival).await;
             stream.close().await;
         }));
     }

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::connection::{H2Connection, Server};
 use super::frames::Frames;
 use super::pings::{Liveness, after, passed};
-use crate::phases::ProxyHttp;
+use crate::HttpServerApp;
 
-impl<P: ProxyHttp> H2Connection<P> {
+impl<A: HttpServerApp> H2Connection<A> {
     /// Looks at all that may end the connection; whether `h2` has something to do because of it.
     pub(super) fn check(&mut self, cx: &mut Context<'_>, h2: &mut Server) -> bool {
         if self.is_final {

@@ -1,26 +1,38 @@
+mod outcome;
+mod planned;
+mod stats;
+
 use std::sync::Arc;
 
 use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::{ConnectionCheck, Endpoint};
 use millrace_proxy::HttpProxy;
 use millrace_server::{
-    BackgroundOptions, BackgroundService, ClientLimit, CloseReport, Endpoints, Ends,
-    ListeningService, Observer, RuntimeOptions, Server, ServerApp, ServerOptions, Service,
-    Shutdown, StartError, UpgradeOptions,
+    ClientLimit, Counters, Endpoints, Observer, RuntimeOptions, Server, ServerOptions, Shutdown,
+    StartError, UpgradeOptions,
 };
-use millrace_transport::{Address, InvalidAddress};
+use millrace_tcp::{StreamServer, TcpProxy};
+use millrace_transport::InvalidAddress;
 use napi::bindgen_prelude::{Error, Object, Result};
 use napi::{Env, Status};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
+use self::outcome::{NativeClosed, NativeListening, NativeStarted, code};
+use self::planned::{App, Planned};
+pub use self::stats::NativePoolStats;
+use self::stats::NativeServiceStats;
 use crate::admission::NativeConnectionCheck;
 use crate::app::ProxyApp;
 use crate::background::{self, Events, JsWork, NativeBackgroundOptions};
 use crate::crossing::NativeCrossing;
-use crate::log::ServerLog;
+use crate::log::{ServerLog, least};
 use crate::options::{NativeOriginOptions, NativeProxyOptions, NativeSocketOptions, length};
+use crate::routes::NativeRoute;
+use crate::streams::JsStreams;
 use crate::succession::Succession;
+use crate::tcp::NativeTcpOptions;
+use crate::threads::Wiring;
 use crate::tls::NativeTls;
 
 /// A server and its services.
@@ -37,68 +49,16 @@ pub struct NativeServer {
     batch_js_thread: bool,
 }
 
-/// A service until it starts, and what can be read of it afterwards.
-struct Planned {
-    name: String,
-    app: App,
-    runtime: RuntimeOptions,
-    max_connections: usize,
-    client_limit: Option<ClientLimit>,
-    endpoints: Vec<Endpoint>,
-    /// What changes its endpoints once it runs.
-    running: Option<Endpoints>,
-}
-
-/// The app of a service.
-enum App {
-    Proxy(Arc<ProxyApp>),
-    Origin(Arc<DemoOrigin>),
-    Background(Arc<JsWork>, BackgroundOptions),
-}
-
-impl Planned {
-    fn service(&mut self) -> Box<dyn Service> {
-        match &self.app {
-            App::Proxy(app) => self.serving(app.clone()),
-            App::Origin(app) => self.serving(app.clone()),
-            App::Background(work, options) => {
-                let name = self.name.clone();
-                Box::new(BackgroundService::new(name, work.clone(), options.clone()))
-            }
-        }
-    }
-
-    fn serving<A: ServerApp>(&mut self, app: Arc<A>) -> Box<dyn Service> {
-        let (name, endpoints) = (self.name.clone(), self.endpoints.clone());
-        let service = ListeningService::new(name, app, endpoints, self.runtime.clone())
-            .max_connections(Some(self.max_connections))
-            .client_limit(self.client_limit);
-        self.running = Some(service.endpoints());
-        Box::new(service)
-    }
-
-    fn pool(&self) -> NativePoolStats {
-        match &self.app {
-            App::Proxy(app) => {
-                let pool = app.proxy.connector().stats();
-                NativePoolStats {
-                    open: pool.open as u32,
-                    idle: pool.idle as u32,
-                    reused: pool.reused as f64,
-                    created: pool.created as f64,
-                }
-            }
-            App::Origin(_) | App::Background(..) => NativePoolStats::default(),
-        }
-    }
-}
-
 /// The options of a server.
 #[napi(object, object_to_js = false)]
 pub struct NativeServerOptions {
     /// Its number in this environment, which its log lines carry.
     pub server_id: u32,
     pub grace_ms: u32,
+    /// The least level that is logged: 0 is debug, 1 info, 2 warn, 3 error; 4: nothing is.
+    pub log_level: u32,
+    /// Whether the libraries beneath are asked to say more than warnings.
+    pub logs_dependencies: bool,
     /// The path of the upgrade socket; empty: none.
     pub upgrade_socket: String,
     /// Whether to take over from the process there.
@@ -108,67 +68,24 @@ pub struct NativeServerOptions {
     pub batch_js_thread: bool,
 }
 
-/// What became of a start: the bound addresses by service and endpoint, or why there are none.
-#[napi(object, object_from_js = false)]
-pub struct NativeStarted {
-    pub addresses: Vec<Vec<String>>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `SERVER_CLOSED`, `UPGRADE_FAILED`, `SERVICE_FAILED`,
-    /// `DEPENDENCY_CYCLE` or `START_FAILED`.
-    pub code: Option<String>,
-    pub message: Option<String>,
-    /// With `SERVICE_FAILED`: which service.
-    pub service: Option<u32>,
-}
-
-/// How many ended by themselves, and how many were cut.
-#[napi(object, object_from_js = false)]
-pub struct NativeEnds {
-    pub finished: f64,
-    pub cut: f64,
-}
-
-/// What became of an endpoint that was added while its service runs.
-#[napi(object, object_from_js = false)]
-pub struct NativeListening {
-    /// Its number within the service.
-    pub number: u32,
-    pub address: Option<String>,
-    /// `ADDRESS_IN_USE`, `BIND_FAILED`, `NOT_STARTED`, `SERVER_CLOSED` or `START_FAILED`.
-    pub code: Option<String>,
-    pub message: Option<String>,
-}
-
-/// What became of the work of a server since it began to drain.
-#[napi(object, object_from_js = false)]
-pub struct NativeClosed {
-    pub requests: NativeEnds,
-    pub connections: NativeEnds,
-}
-
-/// The connections of a service to its upstreams.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct NativePoolStats {
-    pub open: u32,
-    pub idle: u32,
-    pub reused: f64,
-    pub created: f64,
-}
-
-/// Numbers of a service.
-#[napi(object, object_from_js = false)]
-pub struct NativeServiceStats {
-    pub name: String,
-    /// Connections of clients that are open.
-    pub connections: u32,
-    pub pool: NativePoolStats,
+/// What a proxy does with requests: the phases of each route and those of all others, in threads.
+#[napi(object, object_to_js = false)]
+pub struct NativePhases {
+    pub routes: Vec<NativeRoute>,
+    pub fallback: NativeRoute,
+    pub keeps_encoded_slashes: bool,
+    /// As in `NativeProxyOptions`.
+    pub js_threads: Vec<u32>,
 }
 
 #[napi]
 impl NativeServer {
     #[napi(constructor, catch_unwind)]
     pub fn new(crossing: &NativeCrossing, options: NativeServerOptions) -> Result<Self> {
-        let log = Arc::new(ServerLog { queue: crossing.log.clone(), server: options.server_id });
+        let log = crossing.log(options.server_id, least(options.log_level));
+        if options.logs_dependencies {
+            crate::dependencies_log::detail();
+        }
         let grace = length(options.grace_ms);
         let succession = Succession::default();
         let on_handed_over = succession.clone();
@@ -199,12 +116,41 @@ impl NativeServer {
     /// Adds a proxy service; its number.
     #[napi(catch_unwind)]
     pub fn add_proxy(&self, crossing: &NativeCrossing, options: NativeProxyOptions) -> Result<u32> {
-        let (runtimes, log) = (options.runtimes(), self.log.clone());
-        let made = options.proxy()?;
-        let app =
-            ProxyApp::new(crossing, &options, |phases| HttpProxy::new(phases, made, runtimes, log));
+        let (runtimes, log) = (options.runtimes(), self.log.of(&options.name));
+        let (made, routing) = (options.proxy()?, options.routing()?);
+        let wirings = crate::options::wirings(&options.js_threads, crossing)?;
+        let app = ProxyApp::new(wirings, &options, routing, |phases| {
+            HttpProxy::new(phases, made, runtimes, log)
+        });
         let (runtime, limit) = (options.runtime(), options.client_limit());
         Ok(self.plan(App::Proxy(app), runtime, options.max_connections, limit, options.name))
+    }
+
+    /// New requests of a proxy service have these phases.
+    #[napi(catch_unwind)]
+    pub fn replace_phases(
+        &self,
+        crossing: &NativeCrossing,
+        service: u32,
+        phases: NativePhases,
+    ) -> Result<()> {
+        let NativePhases { routes, fallback, keeps_encoded_slashes, js_threads } = phases;
+        let wirings = crate::options::wirings(&js_threads, crossing)?;
+        let routing = crate::options::routing(&routes, &fallback, keeps_encoded_slashes)?;
+        let sets = crate::options::sets(&routes, &fallback);
+        self.proxy(service)?.replace(wirings, sets, routing);
+        Ok(())
+    }
+
+    /// The same phases of a proxy service are in the first of `jsThreads`, in the place of its thread `at`,
+    /// which has ended.
+    #[napi(catch_unwind)]
+    pub fn replace_thread(&self, service: u32, at: u32, phases: NativePhases) -> Result<()> {
+        let NativePhases { routes, fallback, js_threads, .. } = phases;
+        let number = js_threads.first().copied().unwrap_or_default();
+        let sets = crate::options::sets(&routes, &fallback);
+        self.proxy(service)?.replace_thread(at as usize, Wiring::find(number)?, sets);
+        Ok(())
     }
 
     /// Adds a service with the demo's origin; its number.
@@ -251,6 +197,32 @@ impl NativeServer {
     #[napi(catch_unwind)]
     pub fn give_up_start(&self) {
         self.server.give_up_start();
+    }
+
+    /// Adds a service that passes connections on to a peer; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_proxy(&self, peer: u32, options: NativeTcpOptions) -> Result<u32> {
+        let peer = crate::peers::peer(peer)
+            .ok_or_else(|| Error::new(Status::InvalidArg, "no such peer".to_owned()))?;
+        let (runtime, log) = (options.runtime(), self.log.of(&options.name));
+        let made = options.proxy();
+        let app = App::TcpProxy(Arc::new(TcpProxy::new(peer, made, options.runtimes(), log)));
+        Ok(self.plan(app, runtime, options.max_connections, options.clients(), options.name))
+    }
+
+    /// Adds a service whose connections go to the app of this number; its number.
+    #[napi(catch_unwind)]
+    pub fn add_tcp_app(
+        &self,
+        crossing: &NativeCrossing,
+        app: u32,
+        max_queued: u32,
+        options: NativeTcpOptions,
+    ) -> u32 {
+        let max_queued = max_queued as usize;
+        let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
+        let app = App::Streams(Arc::new(StreamServer::new(streams, options.app())));
+        self.plan(app, options.runtime(), options.max_connections, options.clients(), options.name)
     }
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.
@@ -364,17 +336,31 @@ impl NativeServer {
     pub fn stats(&self) -> Vec<NativeServiceStats> {
         let counters = self.server.counters();
         let services = self.services.lock();
-        let of_service = |(service, open): (&Planned, u64)| NativeServiceStats {
-            name: service.name.clone(),
-            connections: open as u32,
-            pool: service.pool(),
+        let of_service = |(at, service): (usize, &Planned)| {
+            let counters = counters.get(at).map(|(_, counters)| counters);
+            let count = |what: fn(&Counters) -> u64| counters.map_or(0, |each| what(each)) as f64;
+            NativeServiceStats {
+                name: service.name.clone(),
+                connections: counters.map_or(0, |each| each.open()) as u32,
+                accepted: count(Counters::accepted),
+                rejected: count(Counters::rejected),
+                pool: service.pool(),
+                requests: service.requests(),
+                traffic: service.traffic(),
+            }
         };
-        let open = counters.iter().map(|(_, counters)| counters.open() as u64);
-        services.iter().zip(open.chain(std::iter::repeat(0))).map(of_service).collect()
+        services.iter().enumerate().map(of_service).collect()
     }
 }
 
 impl NativeServer {
+    fn proxy(&self, service: u32) -> Result<Arc<ProxyApp>> {
+        match self.services.lock().get(service as usize).map(|planned| &planned.app) {
+            Some(App::Proxy(app)) => Ok(app.clone()),
+            _ => Err(Error::new(Status::InvalidArg, "no such proxy".to_owned())),
+        }
+    }
+
     fn add_all(&self) -> std::result::Result<(), StartError> {
         let mut services = self.services.lock();
         let services = services.iter_mut();
@@ -393,7 +379,7 @@ impl NativeServer {
     fn work(&self, service: u32) -> Option<Arc<JsWork>> {
         match &self.services.lock().get(service as usize)?.app {
             App::Background(work, _) => Some(work.clone()),
-            App::Proxy(_) | App::Origin(_) => None,
+            App::Proxy(_) | App::Origin(_) | App::TcpProxy(_) | App::Streams(_) => None,
         }
     }
 
@@ -418,55 +404,6 @@ impl NativeServer {
         let mut services = self.services.lock();
         services.push(planned);
         (services.len() - 1) as u32
-    }
-}
-
-impl From<std::result::Result<Vec<Vec<Address>>, StartError>> for NativeStarted {
-    fn from(started: std::result::Result<Vec<Vec<Address>>, StartError>) -> Self {
-        match started {
-            Ok(services) => {
-                let addresses = services
-                    .iter()
-                    .map(|service| service.iter().map(ToString::to_string).collect())
-                    .collect();
-                NativeStarted { addresses, code: None, message: None, service: None }
-            }
-            Err(error) => NativeStarted {
-                addresses: Vec::new(),
-                code: Some(code(&error).to_owned()),
-                message: Some(error.to_string()),
-                service: match &error {
-                    StartError::Service { id, .. } => Some(id.index() as u32),
-                    _ => None,
-                },
-            },
-        }
-    }
-}
-
-impl From<CloseReport> for NativeClosed {
-    fn from(CloseReport { requests, connections }: CloseReport) -> Self {
-        let ends = |ends: Ends| NativeEnds { finished: ends.finished as f64, cut: ends.cut as f64 };
-        NativeClosed { requests: ends(requests), connections: ends(connections) }
-    }
-}
-
-/// How JavaScript calls an error of a start.
-fn code(error: &StartError) -> &'static str {
-    match error {
-        StartError::Bind(bind) if bind.io.kind() == std::io::ErrorKind::AddrInUse => {
-            "ADDRESS_IN_USE"
-        }
-        StartError::Bind(_) => "BIND_FAILED",
-        StartError::Upgrade { io, .. } if io.kind() == std::io::ErrorKind::AddrInUse => {
-            "ADDRESS_IN_USE"
-        }
-        StartError::Upgrade { .. } => "UPGRADE_FAILED",
-        StartError::NotRunning => "NOT_STARTED",
-        StartError::Closed => "SERVER_CLOSED",
-        StartError::Service { .. } => "SERVICE_FAILED",
-        StartError::Cycle { .. } => "DEPENDENCY_CYCLE",
-        _ => "START_FAILED",
     }
 }
 

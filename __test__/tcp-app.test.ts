@@ -1,0 +1,287 @@
+// Apps of connections: streams of Node.js at the end of the server's sockets.
+import { once as onceOf } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+import { Duplex } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { connect as connectTls } from 'node:tls'
+import { expect, onTestFinished, test } from 'vitest'
+import {
+  type ConnectionHandler,
+  Server,
+  selfSigned,
+  TcpApp,
+  type TcpAppOptions,
+  type TcpConnection,
+} from '../ts/index.js'
+import { startService } from './support/app.js'
+import { deferred, until } from './support/proxy.js'
+
+const start = (handler: ConnectionHandler, options: TcpAppOptions = {}) =>
+  startService(new TcpApp(handler, { threads: 2, ...options }))
+
+async function client(to: { host: string; port: number }, options = {}): Promise<Socket> {
+  const socket = connect({ ...to, ...options })
+  onTestFinished(() => void socket.destroy())
+  await onceOf(socket, 'connect')
+  return socket
+}
+
+/** Everything up to the end; `for await` would destroy the socket with it. */
+function all(socket: NodeJS.ReadableStream): Promise<string> {
+  const pieces: Buffer[] = []
+  socket.on('data', (piece: Buffer) => pieces.push(piece))
+  return new Promise((resolve, reject) => {
+    socket.on('end', () => resolve(Buffer.concat(pieces).toString()))
+    socket.on('error', reject)
+  })
+}
+
+/** How a socket ended: its error's code, or `end`. */
+async function ending(socket: Socket): Promise<string> {
+  let code = 'end'
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    code = error.code ?? 'error'
+  })
+  socket.resume()
+  if (!socket.closed) await new Promise((resolve) => socket.on('close', resolve))
+  return code
+}
+
+test('a connection is a stream: pipe, pipeline, for await, readline', async () => {
+  const echo = await start((connection) => void connection.pipe(connection))
+  expect(echo.url).toBe(`tcp://127.0.0.1:${echo.to.port}`)
+  const one = await client(echo.to)
+  one.end('there and back')
+  expect(await all(one)).toBe('there and back')
+
+  const upper = await start((connection) =>
+    pipeline(
+      connection,
+      async function* (source) {
+        for await (const piece of source) yield String(piece).toUpperCase()
+      },
+      connection,
+    ),
+  )
+  const two = await client(upper.to)
+  two.end('shout')
+  expect(await all(two)).toBe('SHOUT')
+
+  const lines = await start(async (connection) => {
+    for await (const line of createInterface({ input: connection })) connection.write(`<${line}>`)
+  })
+  const three = await client(lines.to, { allowHalfOpen: true })
+  three.end('a\nb\n')
+  expect(await all(three)).toBe('<a><b>')
+})
+
+test('who is connected, and to what', async () => {
+  const got = deferred<TcpConnection>()
+  const { to } = await start((connection) => got.resolve(connection))
+  const socket = await client(to)
+  const connection = await got.promise
+  expect(connection).toBeInstanceOf(Duplex)
+  expect(connection.client).toEqual({ host: '127.0.0.1', port: socket.localPort })
+  expect(connection.server).toEqual(to)
+  expect(connection.tls).toBeUndefined()
+  expect(Number(connection.id)).toBeGreaterThan(0)
+})
+
+test('as web streams', async () => {
+  const { to } = await start(async (connection) => {
+    const { readable, writable } = Duplex.toWeb(connection)
+    await (readable as ReadableStream).pipeTo(writable as WritableStream)
+  })
+  const socket = await client(to)
+  socket.end('web')
+  expect(await all(socket)).toBe('web')
+})
+
+test('over TLS', async () => {
+  const { cert, key } = selfSigned('localhost')
+  const server = new Server({ logger: false })
+  const app = server.addService(
+    new TcpApp((connection) => {
+      connection.end(`${connection.tls?.version} ${connection.tls?.serverName}`)
+    }),
+  )
+  const endpoint = app.addTls('127.0.0.1:0', { cert, key })
+  await server.start()
+  onTestFinished(async () => {
+    await server.close({ graceMs: 0 })
+  })
+  expect(endpoint.url).toMatch(/^tls:/)
+  const socket = connectTls({ ...endpoint.address, ca: cert, servername: 'localhost' })
+  expect(await all(socket)).toBe('TLSv1.3 localhost')
+})
+
+test('megabytes go both ways unchanged, in the order they were written', async () => {
+  const { to, server } = await start((connection) => void connection.pipe(connection))
+  const socket = await client(to)
+  const sent = Buffer.alloc(8 << 20, 'abcdefghijk')
+  socket.end(sent)
+  const pieces: Buffer[] = []
+  for await (const piece of socket) pieces.push(piece)
+  expect(Buffer.concat(pieces).equals(sent)).toBe(true)
+  expect(server.stats().services[0]?.traffic).toEqual({ received: sent.length, sent: sent.length })
+})
+
+test('nothing is read that the app does not read, and what the client does not take is waited for', async () => {
+  const got = deferred<TcpConnection>()
+  const { to } = await start((connection) => got.resolve(connection))
+  const socket = await client(to)
+  const connection = await got.promise
+  const piece = Buffer.alloc(1 << 20)
+  let written = 0
+  const isFull = async () => {
+    socket.write(piece)
+    written++
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    return socket.writableLength > 4 << 20
+  }
+  while (!(await isFull())) expect(written).toBeLessThan(200)
+  connection.resume()
+  await until(() => socket.writableLength === 0)
+
+  socket.pause()
+  let mine = 0
+  while (connection.write(piece) || mine < 2) {
+    expect(++mine).toBeLessThan(200)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  let taken = 0
+  socket.resume().on('data', (data) => {
+    taken += data.length
+  })
+  await onceOf(connection, 'drain')
+  await until(() => taken >= mine << 20)
+}, 30_000)
+
+test('the end of the client’s side ends ours, or not with halfClose', async () => {
+  const late: ConnectionHandler = (connection) => {
+    connection.resume().on('end', () => setTimeout(() => connection.writable && connection.end('late'), 50))
+  }
+  const both = await start(late)
+  const one = await client(both.to, { allowHalfOpen: true })
+  one.end('x')
+  expect(await all(one)).toBe('')
+  const half = await start(late, { halfClose: true })
+  const two = await client(half.to, { allowHalfOpen: true })
+  two.end('x')
+  expect(await all(two)).toBe('late')
+})
+
+test('our side may end first, and the client’s goes on', async () => {
+  const heard = deferred<string>()
+  const { to } = await start(async (connection) => {
+    connection.end('bye')
+    heard.resolve(await all(connection))
+  })
+  const socket = await client(to, { allowHalfOpen: true })
+  expect(await all(socket)).toBe('bye')
+  socket.end('still here')
+  expect(await heard.promise).toBe('still here')
+})
+
+test('what a handler throws resets its connection, and no other', async () => {
+  const { to, lines } = await start(async (connection) => {
+    for await (const piece of connection) {
+      if (String(piece) === 'bad') throw new Error('boom')
+      connection.write('fine')
+    }
+  })
+  const [good, bad] = [await client(to), await client(to)]
+  bad.write('bad')
+  expect(await ending(bad)).toBe('ECONNRESET')
+  good.end('good')
+  expect(await all(good)).toBe('fine')
+  await until(() => lines.some((line) => /^error tcp-app: handler: Error: boom \(at /.test(line)))
+  const thrown = await start(() => {
+    throw new Error('at once')
+  })
+  expect(await ending(await client(thrown.to))).toBe('ECONNRESET')
+  await until(() => thrown.lines.some((line) => line.includes('handler: Error: at once')))
+})
+
+test('a client that leaves, or is idle for too long, is an error that nobody has to listen for', async () => {
+  const errors: string[] = []
+  const { to } = await start(
+    (connection) => {
+      connection.resume().on('error', (error: Error & { code?: string }) => errors.push(error.code!))
+    },
+    { idleTimeoutMs: 150 },
+  )
+  const quiet = await start((connection) => void connection.resume(), { idleTimeoutMs: 150 })
+  expect(await ending(await client(quiet.to))).toBe('ECONNRESET')
+  expect(await ending(await client(to))).toBe('ECONNRESET')
+  const leaves = await client(to)
+  leaves.resetAndDestroy()
+  await until(() => errors.length === 2)
+  expect(errors.sort()).toEqual(['CLIENT_ABORTED', 'READ_TIMEOUT'])
+})
+
+test('destroy ends it, by a reset where there is an error, and the signal says that it has ended', async () => {
+  const signals: AbortSignal[] = []
+  const { to } = await start((connection) => {
+    signals.push(connection.signal)
+    connection.on('data', (how) => connection.destroy(String(how) === 'fail' ? new Error('mine') : undefined))
+  })
+  for (const [how, end] of [
+    ['fail', 'ECONNRESET'],
+    ['leave', 'end'],
+  ] as const) {
+    const socket = await client(to)
+    socket.write(how)
+    expect(await ending(socket)).toBe(end)
+  }
+  await until(() => signals.every(({ aborted }) => aborted))
+})
+
+test('a server that closes aborts the signal, waits for the grace, and cuts what is left', async () => {
+  const errors: unknown[] = []
+  const { to, server } = await start((connection) => {
+    connection.on('error', (error: Error & { code?: string }) => errors.push(error.code))
+    connection.on('data', (mode) => {
+      if (String(mode) === 'polite') connection.signal.addEventListener('abort', () => connection.end('bye'))
+      connection.write('ok')
+    })
+  })
+  const [polite, stubborn] = [await client(to), await client(to)]
+  polite.write('polite')
+  stubborn.write('stubborn')
+  await Promise.all([onceOf(polite, 'data'), onceOf(stubborn, 'data')])
+  const said = all(polite)
+  const ended = ending(stubborn)
+  const report = await server.close({ graceMs: 300 })
+  expect(await said).toBe('bye')
+  expect(await ended).toBe('ECONNRESET')
+  expect(report.connections).toEqual({ finished: 1, cut: 1 })
+  await until(() => errors.length === 1)
+  expect(errors).toEqual(['SERVER_CLOSED'])
+})
+
+test('hundreds at once keep to themselves', async () => {
+  const { to } = await start((connection) => void connection.pipe(connection))
+  const one = async (index: number) => {
+    const socket = await client(to)
+    socket.end(`${index} `.repeat(100))
+    return (await all(socket)) === `${index} `.repeat(100)
+  }
+  const same = await Promise.all(Array.from({ length: 200 }, (_, index) => one(index)))
+  expect(same.every(Boolean)).toBe(true)
+})
+
+test('wrong options are refused', () => {
+  const problems = (make: () => unknown) => {
+    try {
+      make()
+    } catch (error) {
+      return (error as { problems: { path: string }[] }).problems.map(({ path }) => path)
+    }
+    return []
+  }
+  expect(
+    problems(() => new TcpApp(5 as never, { workStealing: 1, maxQueued: 0, http2: {} } as never)),
+  ).toEqual(['http2', 'workStealing', 'maxQueued', 'handler'])
+})

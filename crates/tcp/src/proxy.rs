@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_connectors::{Connector, ConnectorOptions, Peer};
+use millrace_error::{Level, Log};
+use millrace_server::{ConnInfo, ServerApp, Shutdown};
+use millrace_transport::Stream;
+use tokio::time::Instant;
+
+use crate::Traffic;
+use crate::relay::{Broken, Relayed, relay};
+
+/// What can be set on a proxy of connections.
+#[derive(Clone, Debug)]
+pub struct TcpProxyOptions {
+    /// How long neither side may send anything. Default: 10 min.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for TcpProxyOptions {
+    fn default() -> Self {
+        TcpProxyOptions { idle_timeout: Some(Duration::from_secs(600)) }
+    }
+}
+
+/// Passes the bytes of each connection on to a peer, on a connection of its own, until both sides
+/// have ended theirs. Of the peer's options those of connecting, TLS and its own keep-alive hold;
+/// what is said of HTTP does not come into it. Where there is no connection to the peer, or one of the
+/// two fails, the other is reset.
+pub struct TcpProxy {
+    peer: Arc<Peer>,
+    options: TcpProxyOptions,
+    connector: Connector,
+    traffic: Traffic,
+    log: Arc<dyn Log>,
+}
+
+impl TcpProxy {
+    /// A proxy to this peer, for a service of `runtimes` runtimes.
+    pub fn new(
+        peer: Arc<Peer>,
+        options: TcpProxyOptions,
+        runtimes: usize,
+        log: Arc<dyn Log>,
+    ) -> Self {
+        let connector = ConnectorOptions { pool_size: 0, shards: runtimes, ..Default::default() };
+        let connector = Connector::new(connector);
+        TcpProxy { peer, options, connector, traffic: Traffic::default(), log }
+    }
+
+    /// The connections to the peer: their numbers can be read here.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// What went through so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    fn tell(&self, conn: &ConnInfo, start: Instant, to: &str, relayed: &Relayed) {
+        let (level, end) = match &relayed.end {
+            Ok(()) => (Level::Info, String::new()),
+            Err(Broken::Client(error)) => (Level::Info, format!(": the client failed: {error}")),
+            Err(Broken::Peer(error)) => (Level::Warn, format!(": the peer failed: {error}")),
+            Err(Broken::Idle) => (Level::Info, ": idle for too long".to_owned()),
+        };
+        if self.log.enabled(level) {
+            let (ms, remote) = (start.elapsed().as_millis(), &conn.remote);
+            let Relayed { received, sent, .. } = relayed;
+            let line =
+                format!("{remote} to {to}: {received} B received, {sent} B sent, {ms} ms{end}");
+            self.log.log(level, &line);
+        }
+    }
+}
+
+impl ServerApp for TcpProxy {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        conn: &ConnInfo,
+        _shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        let start = Instant::now();
+        let _ = stream.set_nodelay(true);
+        // Boxed: a connection that is relayed does not carry what it took to make it.
+        let connection = match Box::pin(self.connector.open(conn.runtime, &self.peer)).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let _ = stream.reset_on_drop();
+                self.log.log(Level::Warn, &format!("{}: {error}", conn.remote));
+                return None;
+            }
+        };
+        let to = connection.remote.to_string();
+        let (peer, _open) = connection.into_parts();
+        let relayed = relay(stream, peer, self.options.idle_timeout, &self.traffic).await;
+        self.tell(conn, start, &to, &relayed);
+        None
+    }
+}

@@ -1,0 +1,285 @@
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use millrace_error::{Code, Error};
+use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
+use millrace_transport::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::handle::{Closing, Over, Then};
+use crate::idle::Idle;
+use crate::{StreamHandle, Traffic};
+
+/// What is read at once: little at first, and more where that is filled.
+const FIRST_PIECE: usize = 4 * 1024;
+const MOST_PIECE: usize = 64 * 1024;
+
+/// A program that is given connections.
+pub trait StreamApp: Send + Sync + 'static {
+    /// A connection is there. The handle goes wherever the program likes; false refuses it, which
+    /// resets it. Must not block.
+    fn accept(&self, conn: &ConnInfo, handle: StreamHandle) -> bool;
+
+    /// Called on each runtime before it accepts.
+    fn on_runtime_start(&self, runtime: usize) {
+        let _ = runtime;
+    }
+}
+
+/// What can be set on an app of streams.
+#[derive(Clone, Debug)]
+pub struct StreamAppOptions {
+    /// How long neither side may send anything. Default: 10 min.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for StreamAppOptions {
+    fn default() -> Self {
+        StreamAppOptions { idle_timeout: Some(Duration::from_secs(600)) }
+    }
+}
+
+/// Runs a [`StreamApp`] as a service.
+pub struct StreamServer<A> {
+    app: A,
+    options: StreamAppOptions,
+    traffic: Traffic,
+}
+
+impl<A: StreamApp> StreamServer<A> {
+    /// One for this app.
+    pub fn new(app: A, options: StreamAppOptions) -> Self {
+        StreamServer { app, options, traffic: Traffic::default() }
+    }
+
+    /// The app.
+    pub fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// What went through so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+}
+
+impl<A: StreamApp> ServerApp for StreamServer<A> {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        conn: &ConnInfo,
+        shutdown: &Shutdown,
+    ) -> Option<Stream> {
+        let _ = stream.set_nodelay(true);
+        let handle = StreamHandle::default();
+        if !self.app.accept(conn, handle.clone()) {
+            let _ = stream.reset_on_drop();
+            return None;
+        }
+        let mut draining = pin!(shutdown.draining());
+        let mut connection = Driven {
+            stream,
+            handle,
+            writing: None,
+            input: BytesMut::new(),
+            size: FIRST_PIECE,
+            read_ended: false,
+            shut: false,
+            idle: Idle::new(self.options.idle_timeout),
+            traffic: &self.traffic,
+            is_over: false,
+        };
+        let end = poll_fn(|cx| connection.poll(cx, draining.as_mut())).await;
+        connection.finish(end);
+        None
+    }
+
+    fn on_runtime_start(self: &Arc<Self>, runtime: usize) {
+        self.app.on_runtime_start(runtime);
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// Both sides have ended theirs.
+    Whole,
+    Closed,
+    Aborted,
+    Failed(Over),
+}
+
+/// A connection with what its program wants of it.
+struct Driven<'a> {
+    stream: Stream,
+    handle: StreamHandle,
+    writing: Option<(Bytes, Then<()>)>,
+    input: BytesMut,
+    size: usize,
+    read_ended: bool,
+    shut: bool,
+    idle: Idle,
+    traffic: &'a Traffic,
+    is_over: bool,
+}
+
+impl Driven<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, draining: Pin<&mut Reached>) -> Poll<End> {
+        {
+            let mut asked = self.handle.0.lock();
+            if let Some(how) = asked.closing {
+                let is_writing = self.writing.is_some() || asked.write.is_some();
+                return Poll::Ready(match how {
+                    Closing::Plain if !is_writing => End::Closed,
+                    _ => End::Aborted,
+                });
+            }
+            // With the lock held: who asks from now on finds it.
+            match &mut asked.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => asked.waker = Some(cx.waker().clone()),
+            }
+        }
+        if draining.poll(cx).is_ready() {
+            let then = self.handle.0.lock().draining.take();
+            if let Some(then) = then {
+                then(true);
+            }
+        }
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            return Poll::Ready(failed(&error));
+        }
+        if let Poll::Ready(Err(error)) = self.poll_read(cx) {
+            return Poll::Ready(failed(&error));
+        }
+        if self.read_ended && self.shut {
+            return Poll::Ready(End::Whole);
+        }
+        self.idle.poll(cx).map(|()| {
+            let message = "nothing came through the connection for too long".to_owned();
+            End::Failed(Over { code: Code::ReadTimeout, message })
+        })
+    }
+
+    /// Writes what is to be written, and then the end. Ready where that has failed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.writing.is_none() {
+                self.writing = self.handle.0.lock().write.take();
+            }
+            let Some((data, _)) = &mut self.writing else { break };
+            while !data.is_empty() {
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                let _ = data.split_to(written);
+                self.traffic.add_sent(written);
+                self.idle.touch();
+            }
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            if let Some((_, then)) = self.writing.take() {
+                then(Ok(()));
+            }
+        }
+        if !self.shut && self.handle.0.lock().end.is_some() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        if self.shut {
+            let then = self.handle.0.lock().end.take();
+            if let Some(then) = then {
+                then(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Reads as long as that is asked for. Ready where it has failed.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.handle.0.lock().read.is_none() {
+                return Poll::Pending;
+            }
+            let piece = match self.read_ended {
+                true => None,
+                false => ready!(self.poll_piece(cx))?,
+            };
+            match &piece {
+                Some(piece) => {
+                    self.traffic.add_received(piece.len());
+                    self.idle.touch();
+                }
+                None => self.read_ended = true,
+            }
+            let then = self.handle.0.lock().read.take();
+            if let Some(then) = then {
+                then(Ok(piece));
+            }
+        }
+    }
+
+    /// The next bytes; none at the end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        self.input.resize(self.size, 0);
+        let mut buffer = ReadBuf::new(&mut self.input);
+        let filled = match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => buffer.filled().len(),
+            other => {
+                // A connection that rests holds nothing.
+                self.input = BytesMut::new();
+                return other.map_ok(|()| None);
+            }
+        };
+        if filled == self.size {
+            self.size = (self.size * 2).min(MOST_PIECE);
+        }
+        let piece = self.input.split_to(filled).freeze();
+        Poll::Ready(Ok((filled > 0).then_some(piece)))
+    }
+
+    fn finish(&mut self, end: End) {
+        self.is_over = true;
+        let over = match end {
+            End::Whole => {
+                let message = "the connection has ended".to_owned();
+                return self.tell(Over { code: Code::Internal, message });
+            }
+            End::Closed => return self.tell(destroyed()),
+            End::Aborted => destroyed(),
+            End::Failed(over) => over,
+        };
+        let _ = self.stream.reset_on_drop();
+        self.tell(over);
+    }
+
+    fn tell(&mut self, over: Over) {
+        if let Some((_, then)) = self.writing.take() {
+            then(Err(Error::new(over.code, over.message.clone())));
+        }
+        self.handle.close(over);
+    }
+}
+
+/// A server that stops leaves nobody waiting, and no stream that seems whole.
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let _ = self.stream.reset_on_drop();
+            let message = "the server stopped".to_owned();
+            self.tell(Over { code: Code::ServerClosed, message });
+        }
+    }
+}
+
+fn destroyed() -> Over {
+    Over { code: Code::Internal, message: "the connection was destroyed".to_owned() }
+}
+
+fn failed(error: &io::Error) -> End {
+    End::Failed(Over { code: Code::ClientAborted, message: format!("the client left: {error}") })
+}

@@ -1,0 +1,138 @@
+//! Connections as a program sees them: what is asked for happens, in order and no further.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_error::{Code, Result};
+use millrace_listeners::Endpoint;
+use millrace_server::{ConnInfo, ListeningService, RuntimeOptions, Server, ServerOptions};
+use millrace_tcp::{StreamApp, StreamAppOptions, StreamHandle, StreamServer};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Hands its connections to the test.
+struct Given(Sender<StreamHandle>);
+
+impl StreamApp for Given {
+    fn accept(&self, _conn: &ConnInfo, handle: StreamHandle) -> bool {
+        self.0.send(handle).is_ok()
+    }
+}
+
+struct Running {
+    server: Server,
+    address: SocketAddr,
+    app: Arc<StreamServer<Given>>,
+    given: Receiver<StreamHandle>,
+}
+
+fn start(options: StreamAppOptions) -> Running {
+    let (give, given) = channel();
+    let app = Arc::new(StreamServer::new(Given(give), options));
+    let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
+    let runtime = RuntimeOptions::default();
+    let service = ListeningService::new("app", app.clone(), vec![endpoint], runtime);
+    let server = Server::new(ServerOptions::default());
+    server.add_service(Box::new(service)).unwrap();
+    let address = server.start().unwrap()[0][0].socket_addr().unwrap();
+    Running { server, address, app, given }
+}
+
+impl Running {
+    fn connect(&self) -> (TcpStream, StreamHandle) {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, self.given.recv_timeout(PATIENCE).unwrap())
+    }
+}
+
+fn wait<T: Send + 'static>(ask: impl FnOnce(Sender<Result<T>>)) -> Result<T> {
+    let (give, given) = channel();
+    ask(give);
+    given.recv_timeout(PATIENCE).unwrap()
+}
+
+fn read(handle: &StreamHandle) -> Result<Option<Bytes>> {
+    wait(|give| handle.read(move |outcome| give.send(outcome).unwrap()))
+}
+
+fn write(handle: &StreamHandle, data: &'static [u8]) -> Result<()> {
+    let data = Bytes::from_static(data);
+    wait(|give| handle.write(data, move |outcome| give.send(outcome).unwrap()))
+}
+
+fn end(handle: &StreamHandle) -> Result<()> {
+    wait(|give| handle.end(move |outcome| give.send(outcome).unwrap()))
+}
+
+#[test]
+fn reads_writes_and_each_side_ends_by_itself() {
+    let running = start(StreamAppOptions::default());
+    let (mut client, handle) = running.connect();
+    client.write_all(b"ping").unwrap();
+    assert_eq!(read(&handle).unwrap().unwrap(), "ping");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read(&handle).unwrap(), None);
+    write(&handle, b"pong").unwrap();
+    end(&handle).unwrap();
+    let mut back = String::new();
+    client.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "pong");
+    let traffic = running.app.traffic();
+    assert_eq!((traffic.received(), traffic.sent()), (4, 4));
+    assert_eq!(running.server.close(PATIENCE).connections.cut, 0);
+    assert!(read(&handle).is_err() && write(&handle, b"late").is_err() && end(&handle).is_err());
+}
+
+#[test]
+fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
+    let idle = Some(Duration::from_millis(100));
+    let running = start(StreamAppOptions { idle_timeout: idle });
+    let (mut client, handle) = running.connect();
+    assert_eq!(read(&handle).unwrap_err().code(), Code::ReadTimeout);
+    assert!(client.read(&mut [0]).is_err());
+    let (mut client, handle) = running.connect();
+    handle.abort();
+    assert!(client.read(&mut [0]).is_err());
+    // Closed in place of that, what was written is whole.
+    let (mut client, handle) = running.connect();
+    write(&handle, b"last words").unwrap();
+    handle.close_now();
+    let mut back = String::new();
+    client.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "last words");
+}
+
+#[test]
+fn a_program_is_told_that_the_server_closes_and_is_cut_when_that_is_over() {
+    let running = start(StreamAppOptions::default());
+    let (mut client, handle) = running.connect();
+    let (told, tells) = channel();
+    handle.when_draining(move |draining| told.send(draining).unwrap());
+    let (give, given) = channel();
+    handle.read(move |outcome| give.send(outcome).unwrap());
+    let closing = std::thread::spawn(move || running.server.close(Duration::from_millis(100)));
+    assert!(tells.recv_timeout(PATIENCE).unwrap());
+    let error = given.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert_eq!((error.code(), closing.join().unwrap().connections.cut), (Code::ServerClosed, 1));
+    assert!(client.read(&mut [0]).is_err());
+}
+
+#[test]
+fn the_same_asked_for_twice_at_once_fails_the_earlier() {
+    let running = start(StreamAppOptions::default());
+    let (mut client, handle) = running.connect();
+    let (give, given) = channel();
+    handle.read(move |outcome| give.send(outcome).unwrap());
+    let (again, second) = channel();
+    handle.read(move |outcome| again.send(outcome).unwrap());
+    assert_eq!(given.recv_timeout(PATIENCE).unwrap().unwrap_err().code(), Code::Internal);
+    client.write_all(b"x").unwrap();
+    assert_eq!(second.recv_timeout(PATIENCE).unwrap().unwrap().unwrap(), "x");
+}

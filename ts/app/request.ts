@@ -1,0 +1,121 @@
+import type { RequestState } from '../crossing/state.js'
+import { ProxyError, UsageError } from '../errors.js'
+import { allFields } from '../headers.js'
+import { pieceError } from '../piece.js'
+
+/** What the addon says of a request for an app, in the bits of its flags. */
+const HAS_BODY = 8
+const IS_TLS = 16
+
+/** Methods that a `Request` cannot have, or cannot have a body with (WHATWG Fetch). */
+const REFUSED = /^(?:CONNECT|TRACE|TRACK)$/i
+const BODILESS = /^(?:GET|HEAD)$/i
+
+/**
+ * The request as web standards have it.
+ *
+ * @throws ProxyError METHOD_NOT_ALLOWED for a method that those do not have; BAD_REQUEST for a host that is no URL's
+ */
+export function requestOf(state: RequestState): Request {
+  const method = state.method()
+  if (REFUSED.test(method))
+    throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
+  const headers = [...allFields(state.text, state.fields())]
+  const init: RequestInit & { duplex?: 'half' } = { method, headers }
+  if ((state.flags & HAS_BODY) !== 0 && !BODILESS.test(method)) {
+    init.body = bodyOf(state)
+    init.duplex = 'half'
+  }
+  const url = urlOf(state)
+  try {
+    return new AppRequest(url, init, state)
+  } catch (cause) {
+    throw new ProxyError({ code: 'BAD_REQUEST', message: `${url} is no URL`, cause })
+  }
+}
+
+const innerSignal = Object.getOwnPropertyDescriptor(Request.prototype, 'signal')?.get
+
+/**
+ * A Request whose signal is made when somebody asks for it: to follow one from the start costs several times as
+ * much as all the rest of a request. What Node.js itself looks at, where it fetches or copies this Request, hears
+ * of an abort all the same.
+ */
+class AppRequest extends Request {
+  readonly #state: RequestState
+
+  static {
+    // TypeScript knows both as properties.
+    const { clone } = Request.prototype
+    Object.defineProperties(AppRequest.prototype, {
+      signal: {
+        get(this: AppRequest) {
+          return this.#state.signal()
+        },
+        enumerable: true,
+        configurable: true,
+      },
+      clone: {
+        value(this: AppRequest) {
+          return new Request(clone.call(this), { signal: this.signal })
+        },
+        writable: true,
+        enumerable: true,
+        configurable: true,
+      },
+    })
+  }
+
+  constructor(url: string, init: RequestInit, state: RequestState) {
+    super(url, init)
+    this.#state = state
+    state.onAbort = (reason) => {
+      const inner = innerSignal?.call(this) as AbortSignal | undefined
+      if (inner === undefined) return
+      Object.defineProperty(inner, 'aborted', { value: true })
+      Object.defineProperty(inner, 'reason', { value: reason })
+      inner.dispatchEvent(new Event('abort'))
+    }
+  }
+}
+
+/** The URL asked for: the connection says the scheme, the client the host. */
+function urlOf(state: RequestState): string {
+  const scheme = (state.flags & IS_TLS) === 0 ? 'http' : 'https'
+  return `${scheme}://${state.host() || hostOf(state)}${pathOf(state.target())}`
+}
+
+/** Path and query. The `*` of OPTIONS is a path like any other. */
+function pathOf(target: string): string {
+  if (target.charCodeAt(0) === 47) return target
+  const scheme = target.indexOf('://')
+  if (scheme < 0) return `/${target}`
+  const at = target.substring(scheme + 3).search(/[/?]/)
+  return at < 0 ? '/' : target.substring(scheme + 3 + at)
+}
+
+/** A client of HTTP/1.0 need not name a host. */
+function hostOf(state: RequestState): string {
+  const { host, port } = state.address(4)
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Asks the client for as much as is read. */
+function bodyOf(state: RequestState): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { data, error } = await state.bodyPiece()
+        if (error !== undefined) controller.error(state.aborted ?? bodyError(state, error))
+        else if (data === undefined) controller.close()
+        else controller.enqueue(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+function bodyError(state: RequestState, words: string): Error {
+  if (state.live) return pieceError(words)
+  return new UsageError('SESSION_ENDED', 'the request is over: its body cannot be read any more')
+}

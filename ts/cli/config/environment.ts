@@ -1,0 +1,85 @@
+import type { OptionProblem } from '../../errors.js'
+import type { Schema } from '../../options.js'
+import { Failure } from '../failure.js'
+import { sentence } from './file.js'
+import { type Config, checkConfig, configSchema } from './rules.js'
+
+/** The variables that stand for options: `MILLRACE_PROXY_HTTP2_MAX_RESETS` for `proxy.http2.maxResets`. */
+export function variables(): Map<string, { path: string[]; schema: Schema }> {
+  const found = new Map<string, { path: string[]; schema: Schema }>()
+  const add = (schema: Schema, path: string[]) => {
+    for (const [name, one] of Object.entries(schema.properties ?? {})) {
+      const here = [...path, name]
+      if (one.properties !== undefined) add(one, here)
+      else if (isWritten(one)) found.set(variable(here), { path: here, schema: one })
+    }
+  }
+  const { server, proxy } = configSchema().properties!
+  add(server!, ['server'])
+  add(proxy!, ['proxy'])
+  return found
+}
+
+/** Whether it can be written in one line. */
+function isWritten({ type, enum: names, anyOf, items }: Schema): boolean {
+  if (type === 'array') return items?.type === 'string'
+  return names !== undefined || anyOf !== undefined || type !== 'object'
+}
+
+function variable(path: readonly string[]): string {
+  const words = path.map((part) => part.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase())
+  return `MILLRACE_${words.join('_')}`
+}
+
+/** What the environment says. @throws Failure */
+export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
+  const known = variables()
+  const config: Record<string, unknown> = {}
+  const wrong: string[] = []
+  for (const [name, text] of Object.entries(env)) {
+    if (text === undefined || !/^MILLRACE_(?:SERVER|PROXY)_/.test(name)) continue
+    const option = known.get(name)
+    if (option === undefined) {
+      wrong.push(`${name}: there is no such option`)
+      continue
+    }
+    const problems: OptionProblem[] = []
+    const one = nested(option.path, read(text, option.schema))
+    checkConfig(one, problems)
+    wrong.push(...problems.map((problem) => `${name}: ${sentence(problem)}`))
+    put(config, option.path, read(text, option.schema))
+  }
+  const listen = env.MILLRACE_LISTEN?.split(',').map((address) => address.trim())
+  if (listen !== undefined) {
+    const problems: OptionProblem[] = []
+    checkConfig({ listen }, problems)
+    wrong.push(...problems.map((problem) => `MILLRACE_LISTEN: ${sentence(problem)}`))
+    config.listen = listen
+  }
+  if (wrong.length > 0) throw new Failure(wrong.join('\n'))
+  return config
+}
+
+/** What a text stands for; the text itself where it stands for nothing, so that the rule can say so. */
+function read(text: string, { type, anyOf }: Schema): unknown {
+  const isNumbers = anyOf?.some(({ items }) => items?.type === 'integer') && /^\d{1,9}(,\d{1,9})*$/.test(text)
+  if (isNumbers) return text.split(',').map(Number)
+  if (anyOf !== undefined)
+    return anyOf.some((one) => one.type === 'boolean') ? read(text, { type: 'boolean' }) : text
+  if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : text
+  if (type === 'integer') return /^-?\d{1,16}$/.test(text) ? Number(text) : text
+  if (type === 'array') return text === '' ? [] : text.split(',').map((one) => one.trim())
+  return text
+}
+
+function nested(path: readonly string[], value: unknown): unknown {
+  return path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
+}
+
+function put(into: Record<string, unknown>, [name, ...rest]: readonly string[], value: unknown): void {
+  if (rest.length === 0) into[name!] = value
+  else {
+    into[name!] ??= {}
+    put(into[name!] as Record<string, unknown>, rest, value)
+  }
+}

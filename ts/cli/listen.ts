@@ -1,0 +1,57 @@
+import { UsageError } from '../errors.js'
+import { Service } from '../service.js'
+import type { TlsOptions } from '../tls/options.js'
+import { sentence } from './config/file.js'
+import { isUnix } from './config/rules.js'
+import { Failure } from './failure.js'
+import type { Asked, Settings } from './settings.js'
+
+/** Gives services the endpoints that they are to have. Reads certificates, binds nothing. @throws Failure */
+export function listen(services: readonly Service[], settings: Settings, module: string): void {
+  const names = services.map(({ name }) => name)
+  for (const [name, place] of settings.named)
+    if (!names.includes(name))
+      throw new Failure(
+        `${place}services.${name}: ${module} has no service of this name, it has ${names.join(', ')}`,
+      )
+  const { listenFirst, listenOf } = settings
+  const listening = services.filter((service) => Service.isListening(service))
+  const all = listenFirst ?? settings.listen
+  if (all !== undefined && listening.length !== 1)
+    throw new Failure(
+      `${all.source('listen')}${module} has ${listening.length} services that listen: say it of each, as services.NAME.listen in a configuration file`,
+    )
+  for (const service of listening) {
+    const own = listenFirst === undefined ? listenOf.get(service.name) : undefined
+    if (own !== undefined) bind(service, own, `services.${service.name}.listen`)
+    else if (all !== undefined) bind(service, all, 'listen')
+  }
+  if (listening.length > 0 && listening.every(({ endpoints }) => endpoints.length === 0))
+    throw new Failure(
+      `${module}: nothing says where to listen: --listen 127.0.0.1:8080, MILLRACE_LISTEN, listen in a configuration file, or addTcp in the module`,
+    )
+}
+
+/** In place of what the module says. */
+function bind(service: Service, { listen, source }: Asked, path: string): void {
+  Service.forgetEndpoints(service)
+  for (const [at, one] of listen.entries()) {
+    const { address, tls, ...sockets } = typeof one === 'string' ? { address: one, tls: undefined } : one
+    try {
+      if (isUnix(address)) service.addUnix(address.slice('unix:'.length), sockets)
+      else if (tls === undefined) service.addTcp(address, sockets)
+      else service.addTls(address, tls as TlsOptions, sockets)
+    } catch (error) {
+      if (!(error instanceof UsageError) || error.problems.length === 0) throw error
+      const wrong = error.problems.map((problem) => {
+        const isSocket = tls === undefined || /^(?:address|path|options)\b/.test(problem.path)
+        const inner = isSocket
+          ? problem.path.replace(/^options\./, '').replace(/^path$/, 'address')
+          : `tls.${problem.path}`
+        const full = `${path}[${at}].${inner}`
+        return source(full) + sentence({ ...problem, path: full })
+      })
+      throw new Failure(wrong.join('\n'))
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { realpathSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { UsageError } from '../errors.js'
+import { setOverrides } from '../overrides.js'
+import type { Service } from '../service.js'
+import { onSignals } from '../signals.js'
+import type { RunArgs } from './args.js'
+import { type Runnable, runnable } from './exported.js'
+import { Failure } from './failure.js'
+import { listen } from './listen.js'
+import { loadModule, told } from './load.js'
+import { settingsOf } from './settings.js'
+import { type Watching, watchable } from './watch.js'
+
+/** Runs a module until it is told to stop; with `--test` only checks it. @throws Failure */
+export async function run(args: RunArgs, say: (line: string) => void): Promise<void> {
+  const { module, test, watch } = args
+  const settings = settingsOf(args, process.env)
+  setOverrides(settings.overrides)
+  // The first process of a container has to listen, or a signal is nothing to it.
+  const stop = () => process.exit(test ? 1 : 0)
+  const early = onSignals({ graceful: stop, fast: stop })
+  const exported = await loadModule(module)
+  let made: Runnable
+  try {
+    made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
+  } catch (error) {
+    throw error instanceof Failure ? error : new Failure(told(module, error))
+  }
+  listen(made.services, settings, module)
+  const watching = watch ? watchable(made.services, module) : undefined
+  if (test) say(`${module}: ok: ${summary(made.services)}`)
+  else await serve(made, module, say, early, watching)
+}
+
+async function serve(
+  { server, services }: Runnable,
+  module: string,
+  say: (line: string) => void,
+  early: () => void,
+  watching: Watching | undefined,
+): Promise<void> {
+  // From now on it listens to signals.
+  const ended = server.run()
+  early()
+  ended.catch(() => undefined)
+  try {
+    await server.start()
+    for (const { name, endpoints } of services)
+      for (const { url } of endpoints) say(`${name}: listening on ${url}`)
+    watching?.begin(say)
+    await ended
+  } catch (error) {
+    // One that was told to stop before it had started has not failed.
+    if (!(error instanceof UsageError && error.code === 'SERVER_CLOSED'))
+      throw new Failure(told(module, error))
+  }
+  watching?.end()
+  // What was logged last goes out first.
+  await turn()
+}
+
+function summary(services: readonly Service[]): string {
+  return services
+    .map(({ name, endpoints }) => {
+      const places = endpoints.map(({ asked }) => asked).join(', ')
+      return places === '' ? name : `${name} on ${places}`
+    })
+    .join('; ')
+}

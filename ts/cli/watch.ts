@@ -1,0 +1,83 @@
+import { type FSWatcher, watch } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { HttpProxy } from '../proxy.js'
+import type { Service } from '../service.js'
+import { Failure } from './failure.js'
+import { unloaded } from './load.js'
+import { filesOf } from './syntax.js'
+
+/** Editors write a file in several steps. */
+const SETTLE_MS = 100
+
+/** Reloads services when files change that their phases are from. */
+export class Watching {
+  readonly #services: readonly HttpProxy[]
+  #watchers: FSWatcher[] = []
+  #timer: NodeJS.Timeout | undefined
+  #hasEnded = false
+
+  constructor(services: readonly HttpProxy[]) {
+    this.#services = services
+  }
+
+  begin(say: (line: string) => void): void {
+    if (this.#hasEnded) return
+    const files = new Set(
+      this.#services.flatMap((service) => filesOf(fileURLToPath(HttpProxy.moduleOf(service)!))),
+    )
+    // Folders, as many editors put another file in the place of the one.
+    const folders = new Set([...files].map((file) => dirname(file)))
+    this.#watchers = [...folders].flatMap((folder) => this.#watch(folder, () => this.#changed(say)))
+  }
+
+  #watch(folder: string, changed: () => void): FSWatcher[] {
+    try {
+      const watcher = watch(folder, changed)
+      watcher.on('error', () => watcher.close())
+      return [watcher]
+    } catch {
+      // One that is not there, or not yet.
+      return []
+    }
+  }
+
+  #changed(say: (line: string) => void): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#reload(say), SETTLE_MS)
+  }
+
+  async #reload(say: (line: string) => void): Promise<void> {
+    for (const service of this.#services) {
+      const file = fileURLToPath(HttpProxy.moduleOf(service)!)
+      try {
+        await service.reload()
+        say(`${service.name}: loaded anew`)
+      } catch (error) {
+        if (this.#hasEnded) return
+        say(`${service.name}: not loaded anew, the one before goes on: ${unloaded(file, error)}`)
+      }
+    }
+    if (this.#hasEnded) return
+    // What is imported may have changed too.
+    const before = this.#watchers
+    this.begin(say)
+    for (const watcher of before) watcher.close()
+  }
+
+  end(): void {
+    this.#hasEnded = true
+    clearTimeout(this.#timer)
+    for (const watcher of this.#watchers) watcher.close()
+  }
+}
+
+/** What of the services can be loaded anew. @throws Failure where nothing can */
+export function watchable(services: readonly Service[], given: string): Watching {
+  const found = services.filter((service): service is HttpProxy => HttpProxy.moduleOf(service) !== undefined)
+  if (found.length > 0) return new Watching(found)
+  throw new Failure(
+    `--watch: ${given} has nothing that can be loaded anew: it may export phases, or a proxy of a module, new HttpProxy(new URL('./phases.js', import.meta.url))`,
+    2,
+  )
+}

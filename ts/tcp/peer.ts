@@ -1,0 +1,76 @@
+import type { ConnectProxy } from '../connect-proxy.js'
+import { invalidOptions, type OptionProblem, UsageError } from '../errors.js'
+import { checkInto } from '../options.js'
+import { HttpPeer, peerRules, type TcpKeepalive } from '../peer.js'
+import { type PeerTlsOptions, peerTlsRules } from '../tls/peer-tls.js'
+
+/** How a peer of a `TcpProxy` is connected to. Times are in milliseconds; 0 is off. */
+export interface TcpPeerOptions extends PeerTlsOptions {
+  /** For connecting to one address of the peer. Default: 3,000. */
+  connectTimeoutMs?: number
+  /** For resolving the name and trying all its addresses. Default: 10,000. */
+  totalConnectTimeoutMs?: number
+  /** The local IP address to connect from. Default: the system's choice. */
+  bindTo?: string
+  /** Probes on silent connections. Default: off. */
+  tcpKeepalive?: TcpKeepalive
+  /** A proxy that is connected to in the peer's place and asked for a tunnel to it (CONNECT). Default: none. */
+  connectProxy?: ConnectProxy
+}
+
+const tcpPeerRules = {
+  connectTimeoutMs: peerRules.connectTimeoutMs,
+  totalConnectTimeoutMs: peerRules.totalConnectTimeoutMs,
+  bindTo: peerRules.bindTo,
+  tcpKeepalive: peerRules.tcpKeepalive,
+  connectProxy: peerRules.connectProxy,
+  ...peerTlsRules,
+}
+
+const ALLOWED = 'tcp://host:port, tls://host:port, host:port, [IPv6]:port or unix:/path'
+
+/** Where a `TcpProxy` goes, and how. Checked when it is made: make it once and keep it. */
+export class TcpPeer {
+  /** `host:port` or `unix:/path`. */
+  readonly address: string
+  /** @internal The addon knows peers of one kind. */
+  readonly peer: HttpPeer
+
+  /**
+   * Certificates are read and checked at once.
+   *
+   * @param address `tcp://host:port`, `tls://host:port`, `host:port`, `[IPv6]:port` or `unix:/path`
+   * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`unix:/path`)
+   */
+  constructor(address: string, options: TcpPeerOptions = {}) {
+    const problems: OptionProblem[] = []
+    checkInto(tcpPeerRules, options, problems)
+    const place = placeOf(address)
+    if (place === undefined) problems.unshift({ path: 'address', found: address, allowed: ALLOWED })
+    if (place === undefined || problems.length > 0) throw invalidOptions('TcpPeer', problems)
+    this.peer = make(place, options)
+    this.address = this.peer.address
+    Object.freeze(this)
+  }
+}
+
+/** The same in the words of HTTP. */
+function placeOf(address: unknown): string | undefined {
+  if (typeof address !== 'string') return undefined
+  if (address.startsWith('unix:')) return address
+  const [, scheme, place] = /^(?:(tcp|tls):\/\/)?((?:\[[^\]/]+\]|[^:/?#@[\]]+):\d+)$/.exec(address) ?? []
+  if (place === undefined) return undefined
+  return scheme === undefined ? place : `${scheme === 'tls' ? 'https' : 'http'}://${place}`
+}
+
+function make(place: string, options: TcpPeerOptions): HttpPeer {
+  try {
+    return new HttpPeer(place, options)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    const problems = error.problems.map((problem) =>
+      problem.path === 'address' ? { ...problem, allowed: ALLOWED } : problem,
+    )
+    throw invalidOptions('TcpPeer', problems)
+  }
+}

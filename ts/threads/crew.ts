@@ -1,0 +1,127 @@
+import type { Composition } from '../composition.js'
+import { UsageError } from '../errors.js'
+import type { Summary, WayRecipe } from './messages.js'
+import { compositionOf } from './phases.js'
+import { nameOf, Thread, type ThreadPlan } from './thread.js'
+
+/** A thread that lives so long has its failures before forgiven. */
+const FORGIVEN_MS = 60_000
+/** How long to wait before a thread is replaced again: twice as long each time, from the first to the last. */
+const BACK_OFF_MS = { first: 100, most: 30_000 }
+
+/** The thread in one place, and how often those before it have failed. */
+interface Place {
+  thread: Thread
+  since: number
+  failures: number
+  timer: NodeJS.Timeout | undefined
+}
+
+/** The threads of a proxy that loaded its module at one time. What ends of them is replaced. */
+export class Crew {
+  /** The phases that the module has. */
+  readonly composition: Composition
+  readonly #plan: ThreadPlan
+  readonly #summary: string
+  readonly #places: Place[]
+  #ways: readonly WayRecipe[] = []
+  #isOver = false
+
+  private constructor(plan: ThreadPlan, threads: readonly Thread[], summary: Summary) {
+    this.#plan = plan
+    this.#summary = JSON.stringify(summary)
+    this.composition = compositionOf(summary)
+    this.#places = threads.map((thread) => ({ thread, since: Date.now(), failures: 0, timer: undefined }))
+  }
+
+  /** Loads the module in as many threads as are asked for. @throws UsageError MODULE_FAILED, START_FAILED (rejects) */
+  static async load(plan: ThreadPlan): Promise<Crew> {
+    const threads: Thread[] = []
+    try {
+      for (let index = 0; index < plan.count; index++) threads.push(new Thread(plan, index))
+      const [first, ...others] = await Promise.all(threads.map(({ loaded }) => loaded))
+      const crew = new Crew(plan, threads, first!)
+      const other = others.find((summary) => JSON.stringify(summary) !== crew.#summary)
+      if (other !== undefined) throw differs(plan.module)
+      return crew
+    } catch (error) {
+      await Promise.all(threads.map((thread) => thread.end(0)))
+      throw error
+    }
+  }
+
+  /** The numbers of its threads in the addon. */
+  get numbers(): number[] {
+    return this.#places.map(({ thread }) => thread.number)
+  }
+
+  /** They take the requests of these ways. */
+  async serve(ways: readonly WayRecipe[]): Promise<void> {
+    this.#ways = ways
+    await Promise.all(this.#places.map(({ thread }) => thread.serve(ways)))
+  }
+
+  /** From now on a thread that ends is replaced: `replaced` is told which one, and the number of the new one. */
+  keep(replaced: (at: number, number: number) => void): void {
+    for (const at of this.#places.keys()) void this.#keep(at, replaced)
+  }
+
+  async #keep(at: number, replaced: (at: number, number: number) => void): Promise<void> {
+    this.#lost(at, await this.#places[at]!.thread.ended, replaced)
+  }
+
+  #lost(at: number, reason: string | undefined, replaced: (at: number, number: number) => void): void {
+    if (this.#isOver) return
+    const place = this.#places[at]!
+    if (Date.now() - place.since > FORGIVEN_MS) place.failures = 0
+    const wait =
+      place.failures === 0 ? 0 : Math.min(BACK_OFF_MS.first * 2 ** (place.failures - 1), BACK_OFF_MS.most)
+    place.failures++
+    this.#log(at, `ended, and is replaced ${wait === 0 ? 'at once' : `in ${wait} ms`}: ${reason}`)
+    if (wait === 0) void this.#replace(at, replaced)
+    else place.timer = setTimeout(() => void this.#replace(at, replaced), wait).unref()
+  }
+
+  async #replace(at: number, replaced: (at: number, number: number) => void): Promise<void> {
+    const place = this.#places[at]!
+    place.since = Date.now()
+    try {
+      place.thread = new Thread(this.#plan, at)
+    } catch (error) {
+      this.#lost(at, String(error), replaced)
+      return
+    }
+    const { thread } = place
+    // Requests wait for it from now on.
+    replaced(at, thread.number)
+    void this.#keep(at, replaced)
+    try {
+      const summary = await thread.loaded
+      if (JSON.stringify(summary) === this.#summary) await thread.serve(this.#ways)
+      else thread.lose(differs(this.#plan.module).message)
+    } catch {
+      // It has ended, which is seen to above.
+    }
+  }
+
+  #log(at: number, what: string): void {
+    this.#plan.log.error(`thread ${at} of ${nameOf(this.#plan.module)} ${what}`)
+  }
+
+  /**
+   * Ends each thread when its last request has ended, after `graceMs` at the latest. Resolves when all have.
+   * `isLast`: no request comes any more, as the server has stopped.
+   */
+  async end(graceMs: number, isLast: boolean): Promise<void> {
+    this.#isOver = true
+    for (const { timer } of this.#places) clearTimeout(timer)
+    const ended = this.#places.map(({ thread }) => thread.end(graceMs))
+    if (isLast) for (const { thread } of this.#places) thread.ask()
+    await Promise.all(ended)
+  }
+}
+
+function differs(module: URL): UsageError {
+  const message = `the module ${nameOf(module)} has not the same phases in each thread, or as before`
+  return new UsageError('MODULE_FAILED', `${message}: reload() takes in what has changed`)
+}

@@ -1,0 +1,78 @@
+import { types } from 'node:util'
+import { type Composition, composed } from '../composition.js'
+import { invalidOptions, type OptionProblem } from '../errors.js'
+import { HttpPeer } from '../peer.js'
+import type { AnyPart } from '../phases.js'
+import type { Summary, ThreadPlace } from './messages.js'
+
+/**
+ * The phases of a module: its default export, or what that makes, if it is a function or a class.
+ * @throws UsageError INVALID_OPTIONS, and what the module throws (rejects)
+ */
+export async function loadPhases(module: string, place: ThreadPlace): Promise<Composition> {
+  const loaded = (await import(/* @vite-ignore */ /* webpackIgnore: true */ module)) as object
+  const made = await makePhases(defaultOf(loaded), place)
+  const problems: OptionProblem[] = []
+  // Whether a peer is needed is decided where the routes are known.
+  const composition = composed(made as AnyPart, problems, false)
+  if (problems.length > 0) throw invalidOptions(`the phases of ${module}`, problems)
+  return composition
+}
+
+function defaultOf(loaded: object): unknown {
+  if (!('default' in loaded)) {
+    const allowed = 'phases, or a function or class that makes them'
+    throw invalidOptions('the module', [{ path: 'export default', found: undefined, allowed }])
+  }
+  const exported = loaded.default
+  // CommonJS that was compiled from a module.
+  const isCompiled = typeof exported === 'object' && exported !== null && '__esModule' in exported
+  return isCompiled && 'default' in exported ? exported.default : exported
+}
+
+async function makePhases(exported: unknown, place: ThreadPlace): Promise<unknown> {
+  if (typeof exported !== 'function') return exported
+  if (/^class\b/.test(Function.prototype.toString.call(exported)))
+    return new (exported as new (place: ThreadPlace) => unknown)(place)
+  return (exported as (place: ThreadPlace) => unknown)(place)
+}
+
+/** What another thread has to know of phases. */
+export function summaryOf({ mask, always, filters, fixedPeer }: Composition): Summary {
+  return {
+    mask,
+    always,
+    filters: filters.map(({ phase, path, matcher }) => ({ phase, path, matcher })),
+    peer: fixedPeer === undefined ? undefined : HttpPeer.recipe(fixedPeer),
+  }
+}
+
+/** The phases that a summary tells of. They can be looked at, not called: they are in another thread. */
+export function compositionOf({ mask, always, filters, peer }: Summary): Composition {
+  return {
+    mask,
+    always,
+    filters: filters.map((filter) => ({ ...filter, given: undefined })),
+    fixedPeer: peer === undefined ? undefined : new HttpPeer(peer.address, peer.options),
+    single: undefined,
+    order: [],
+    scopes: [],
+  }
+}
+
+/** What stands for the phases of a module before it is loaded: any may be there. */
+export const UNKNOWN: Composition = {
+  mask: -1,
+  always: 0,
+  filters: [],
+  fixedPeer: undefined,
+  single: undefined,
+  order: [],
+  scopes: [],
+}
+
+/** An error as it goes to another thread. */
+export function failureOf(thrown: unknown) {
+  const error = types.isNativeError(thrown) ? thrown : new Error(String(thrown))
+  return { name: error.name, message: error.message, stack: error.stack, cause: thrown }
+}

@@ -1,0 +1,208 @@
+import { fileURLToPath } from 'node:url'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { UsageError } from '../errors.js'
+import type { AnyLog } from '../logger.js'
+import { NativeThread } from '../native.js'
+import type { Failure, Order, Report, Summary, Task, ThreadPlace, WayRecipe } from './messages.js'
+import { workerFile, workerOptions } from './options.js'
+import { placeOf } from './where.js'
+
+/** How long a module may take to load. */
+export const LOAD_MS = 30_000
+
+/** What all threads of a proxy have in common. */
+export interface ThreadPlan {
+  readonly module: URL
+  readonly count: number
+  /** How long an event loop may be blocked; 0 = for ever. */
+  readonly blockedMs: number
+  readonly batch: boolean
+  readonly log: AnyLog
+}
+
+/** A thread that runs the phases of a module. Nothing of it holds the process. */
+export class Thread {
+  /** Settles when its module is loaded. @throws UsageError MODULE_FAILED (rejects) */
+  readonly loaded: Promise<Summary>
+  /** Settles when it takes requests. Rejects if it ends before. */
+  readonly serving: Promise<void>
+  /** Settles when it has ended: why, if nobody asked for it. */
+  readonly ended: Promise<string | undefined>
+  readonly #native = new NativeThread()
+  readonly #plan: ThreadPlan
+  readonly #port: MessagePort
+  readonly #worker: Worker
+  readonly #beats = new Int32Array(new SharedArrayBuffer(8))
+  #whenLoaded!: (summary: Summary) => void
+  #whenServing!: () => void
+  #fail!: (error: Error) => void
+  #failServing!: (error: Error) => void
+  #reason: string | undefined
+  #isAsked = false
+  #isOver = false
+  #watch: NodeJS.Timeout | undefined
+  #limit: NodeJS.Timeout | undefined
+
+  /** @throws UsageError START_FAILED */
+  constructor(plan: ThreadPlan, index: number) {
+    this.#plan = plan
+    this.loaded = new Promise((resolve, reject) => {
+      this.#whenLoaded = resolve
+      this.#fail = reject
+    })
+    this.serving = new Promise((resolve, reject) => {
+      this.#whenServing = resolve
+      this.#failServing = reject
+    })
+    for (const promise of [this.loaded, this.serving]) promise.catch(() => undefined)
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    const place: ThreadPlace = { index, count: plan.count }
+    const task: Task = {
+      module: plan.module.href,
+      place,
+      thread: this.#native.number,
+      batch: plan.batch,
+      port: port2,
+      beat: this.#beats.buffer as SharedArrayBuffer,
+    }
+    const worker = new Worker(workerFile(), {
+      ...workerOptions(plan.module),
+      name: `${nameOf(plan.module)} ${index}`,
+      workerData: { millrace: task },
+      transferList: [port2],
+    })
+    this.#worker = worker
+    this.ended = new Promise((resolve) => worker.once('exit', (code) => resolve(this.#exited(code))))
+    worker.on('error', (error) => {
+      this.#reason = told(error)
+    })
+    port1.on('message', (message: Report) => this.#take(message))
+    port1.unref()
+    worker.unref()
+    const late = () => this.lose(`its module did not load within ${LOAD_MS} ms`)
+    this.#limit = setTimeout(late, LOAD_MS).unref()
+  }
+
+  /** Its number in the addon. */
+  get number(): number {
+    return this.#native.number
+  }
+
+  /** It takes the requests of these ways, once it is loaded. */
+  serve(ways: readonly WayRecipe[]): Promise<void> {
+    this.#send({ kind: 'serve', ways })
+    return this.serving
+  }
+
+  /** It ends when its requests have, after `graceMs` at the latest. */
+  end(graceMs: number): Promise<unknown> {
+    this.#isAsked = true
+    if (graceMs <= 0 || this.#isOver) this.#terminate()
+    else this.#limit = setTimeout(() => this.#terminate(), graceMs).unref()
+    return this.ended
+  }
+
+  /** It is to say that its requests are over, which nobody else knows: the server of its proxy has stopped. */
+  ask(): void {
+    this.#send({ kind: 'end' })
+  }
+
+  #send(order: Order): void {
+    this.#port.postMessage(order)
+  }
+
+  #take(message: Report): void {
+    if (message.kind === 'log') {
+      this.#plan.log.take(message.records)
+      this.#send({ kind: 'logged' })
+    } else if (message.kind === 'over') {
+      this.#isOver = true
+      if (this.#isAsked) this.#terminate()
+    } else if (message.kind === 'failed') void this.#failed(message.failure)
+    else {
+      if (message.kind === 'loaded') this.#whenLoaded(message.summary)
+      else this.#whenServing()
+      clearTimeout(this.#limit)
+      this.#watchLoop()
+    }
+  }
+
+  async #failed(failure: Failure): Promise<void> {
+    const place = await placeOf(this.#plan.module, failure)
+    const frames = failure.name === 'SyntaxError' ? undefined : frameOf(failure.stack)
+    const where = place ?? frames
+    const { name, message, cause } = failure
+    const text = `${name}: ${message}${where === undefined ? '' : `\n    at ${where}`}`
+    this.#fail(failed(this.#plan.module, text, cause))
+    this.#reason = text
+    this.#terminate()
+  }
+
+  /** Looks whether its event loop is free. Also one that is never free answers where its memory is shared. */
+  #watchLoop(): void {
+    const { blockedMs } = this.#plan
+    if (blockedMs === 0 || this.#watch !== undefined) return
+    const every = Math.max(10, Math.min(1_000, blockedMs / 4))
+    let asked = Date.now()
+    let looked = asked
+    this.#watch = setInterval(() => {
+      const now = Date.now()
+      // Where this thread, or the whole process, has stood still, that one may have too.
+      const stood = now - looked > 2 * every
+      looked = now
+      if (Atomics.load(this.#beats, 0) === Atomics.load(this.#beats, 1)) {
+        asked = now
+        Atomics.add(this.#beats, 0, 1)
+        this.#send({ kind: 'beat' })
+      } else if (stood) asked = now
+      else if (now - asked > blockedMs) this.lose(`its event loop was blocked for ${blockedMs} ms`)
+    }, every).unref()
+  }
+
+  /** It is given up. */
+  lose(reason: string): void {
+    this.#reason = reason
+    this.#terminate()
+  }
+
+  #terminate(): void {
+    // At once: a loop that is blocked may take a while to be broken.
+    this.#native.close()
+    clearInterval(this.#watch)
+    void this.#worker.terminate()
+  }
+
+  #exited(code: number): string | undefined {
+    clearInterval(this.#watch)
+    clearTimeout(this.#limit)
+    this.#native.close()
+    this.#port.close()
+    const reason = this.#reason ?? `it ended with exit code ${code}`
+    const error = failed(this.#plan.module, reason, undefined)
+    this.#fail(error)
+    this.#failServing(error)
+    return this.#isAsked ? undefined : reason
+  }
+}
+
+/** How a module is called where there is little room. */
+export function nameOf(module: URL): string {
+  return module.pathname.split('/').pop()?.slice(0, 64) || 'module'
+}
+
+function failed(module: URL, reason: string, cause: unknown): UsageError {
+  const file = module.protocol === 'file:' ? fileURLToPath(module) : `${module.href.slice(0, 80)}`
+  return new UsageError('MODULE_FAILED', `the module ${file} could not be loaded: ${reason}`, { cause })
+}
+
+function told(error: unknown): string {
+  return (error instanceof Error && error.stack) || String(error)
+}
+
+/** The first place in a stack that is not Node's own. */
+function frameOf(stack = ''): string | undefined {
+  const places = stack.matchAll(/^\s+at (?:.*\()?((?:file:\/\/|\/|[A-Za-z]:\\)[^()\n]*:\d+:\d+)\)?$/gm)
+  for (const [, place] of places) if (!place!.includes('/threads/worker.js')) return place
+  return undefined
+}

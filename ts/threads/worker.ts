@@ -1,0 +1,72 @@
+/** What a thread of its own runs: loads a module, and runs its phases. */
+import { workerData } from 'node:worker_threads'
+import type { Composition } from '../composition.js'
+import { type Environment, makeEnvironment } from '../crossing/environment.js'
+import { entryOf } from '../entry.js'
+import { batchThread } from '../native.js'
+import { HttpPeer } from '../peer.js'
+import { Lines } from './lines.js'
+import type { Order, Report, Task, WayRecipe } from './messages.js'
+import { failureOf, loadPhases, summaryOf } from './phases.js'
+
+/** How often it is looked for the end of the last requests. */
+const LOOK_MS = 5
+
+const { module, place, thread, batch, port, beat } = (workerData as { millrace: Task }).millrace
+const beats = new Int32Array(beat)
+const lines = new Lines((records) => report({ kind: 'log', records }))
+const log = lines.log()
+let composition: Composition | undefined
+let environment: Environment | undefined
+
+function report(what: Report): void {
+  port.postMessage(what)
+}
+
+port.on('message', (order: Order) => {
+  if (order.kind === 'beat') Atomics.store(beats, 1, Atomics.load(beats, 0))
+  else if (order.kind === 'serve') serve(order.ways)
+  else if (order.kind === 'end') end()
+  else lines.taken()
+})
+
+if (batch) batchThread()
+void load()
+
+async function load(): Promise<void> {
+  try {
+    composition = await loadPhases(module, place)
+    report({ kind: 'loaded', summary: summaryOf(composition) })
+  } catch (error) {
+    const failure = failureOf(error)
+    try {
+      report({ kind: 'failed', failure })
+    } catch {
+      // What was thrown cannot be cloned.
+      report({ kind: 'failed', failure: { ...failure, cause: undefined } })
+    }
+  }
+}
+
+function serve(ways: readonly WayRecipe[]): void {
+  environment = makeEnvironment(log, thread)
+  const { crossing } = environment
+  for (const way of ways) {
+    const peer =
+      way.peer === 'own'
+        ? composition!.fixedPeer
+        : way.peer && new HttpPeer(way.peer.address, way.peer.options)
+    const entry = entryOf(way.id, composition!, peer, way)
+    entry.log = log
+    crossing.addProxy(entry)
+  }
+  crossing.whenRetired = end
+  report({ kind: 'serving' })
+}
+
+/** Says when the last request is over, also for `logging`. */
+function end(): void {
+  const stats = environment?.native.stats()
+  if (stats === undefined || (stats.slots === 0 && stats.queued === 0)) report({ kind: 'over' })
+  else setTimeout(end, LOOK_MS)
+}
