@@ -2,7 +2,7 @@ import { type IncomingMessage, request as request1 } from 'node:http'
 import { connect, type IncomingHttpHeaders } from 'node:http2'
 import type { SourceStage } from '../bodies/source.js'
 import { H1Message, isFramed, says } from './h1.js'
-import { grouped, H2_LIMITS, H2Message, MOST_OF_HEAD, sending } from './h2.js'
+import { grouped, H2_LIMITS, H2Message, MOST_OF_HEAD, sending, whenHeard } from './h2.js'
 import { type InjectedInterim, InjectedResponse, pairs, pairsOf, type RawHeaders } from './message.js'
 import { type Outlet, pour } from './outlet.js'
 import type { PipeSocket } from './pipe.js'
@@ -243,8 +243,7 @@ function askH2(asking: Asking): void {
     session.close(() => void socket.end())
     over()
   })
-  // What it answers, it answers in order.
-  session.ping(() => begun.now())
+  whenHeard(session, () => begun.now())
   socket.once('close', () => begun.now())
   if (sent.body !== undefined) void write(new H2Message(stream), asking, () => stream.destroy())
 }

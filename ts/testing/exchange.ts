@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import type { Writable } from 'node:stream'
 import type { ReadyAnswer } from './answer.js'
 import { H1Message, isFramed, says } from './h1.js'
-import { grouped, H2Message, sending } from './h2.js'
+import { grouped, H2Message, sending, whenHeard } from './h2.js'
 import { pairs, pairsOf, type RawHeaders } from './message.js'
 import type { Outlet } from './outlet.js'
 import type { PipeSocket } from './pipe.js'
@@ -114,8 +114,8 @@ export function h2Exchange(
     to: stream,
     cut() {
       const now = () => void socket.destroy(new Error('cut'))
-      // What has been sent comes first, as the proxy answers in order.
-      if (stream.headersSent && stream.session?.destroyed === false) stream.session.ping(now)
+      // What has been sent comes before the cut.
+      if (stream.headersSent) whenHeard(stream.session, now)
       else now()
     },
     send({ status, headers, trailers, interims, body }) {

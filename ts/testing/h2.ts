@@ -1,4 +1,4 @@
-import type { Http2Stream } from 'node:http2'
+import type { Http2Session, Http2Stream } from 'node:http2'
 import { UsageError } from '../errors.js'
 import type { RawHeaders } from './message.js'
 import type { Outlet } from './outlet.js'
@@ -39,6 +39,18 @@ export class H2Message implements Outlet {
       else this.to.end(passed)
     })
   }
+}
+
+/**
+ * Calls it when the other side has taken in what was sent so far, or never will. Twice, as a PING goes ahead of heads
+ * that wait with it: by the answer to the first they have gone.
+ */
+export function whenHeard(session: Http2Session | undefined, call: () => void): void {
+  const ping = (then: () => void) => {
+    if (session === undefined || session.destroyed) then()
+    else session.ping(() => then())
+  }
+  ping(() => ping(call))
 }
 
 /** Fields as `node:http2` takes them. */
