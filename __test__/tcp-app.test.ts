@@ -1,6 +1,5 @@
 // Apps of connections: streams of Node.js at the end of the server's sockets.
 import { once as onceOf } from 'node:events'
-import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -15,45 +14,18 @@ import {
   type TcpConnection,
 } from '../ts/index.js'
 import { startService } from './support/app.js'
+import { client, ending, text } from './support/connections.js'
 import { deferred, until } from './support/proxy.js'
 
 const start = (handler: ConnectionHandler, options: TcpAppOptions = {}) =>
   startService(new TcpApp(handler, { threads: 2, ...options }))
-
-async function client(to: { host: string; port: number }, options = {}): Promise<Socket> {
-  const socket = connect({ ...to, ...options })
-  onTestFinished(() => void socket.destroy())
-  await onceOf(socket, 'connect')
-  return socket
-}
-
-/** Everything up to the end; `for await` would destroy the socket with it. */
-function all(socket: NodeJS.ReadableStream): Promise<string> {
-  const pieces: Buffer[] = []
-  socket.on('data', (piece: Buffer) => pieces.push(piece))
-  return new Promise((resolve, reject) => {
-    socket.on('end', () => resolve(Buffer.concat(pieces).toString()))
-    socket.on('error', reject)
-  })
-}
-
-/** How a socket ended: its error's code, or `end`. */
-async function ending(socket: Socket): Promise<string> {
-  let code = 'end'
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    code = error.code ?? 'error'
-  })
-  socket.resume()
-  if (!socket.closed) await new Promise((resolve) => socket.on('close', resolve))
-  return code
-}
 
 test('a connection is a stream: pipe, pipeline, for await, readline', async () => {
   const echo = await start((connection) => void connection.pipe(connection))
   expect(echo.url).toBe(`tcp://127.0.0.1:${echo.to.port}`)
   const one = await client(echo.to)
   one.end('there and back')
-  expect(await all(one)).toBe('there and back')
+  expect(await text(one)).toBe('there and back')
 
   const upper = await start((connection) =>
     pipeline(
@@ -66,14 +38,14 @@ test('a connection is a stream: pipe, pipeline, for await, readline', async () =
   )
   const two = await client(upper.to)
   two.end('shout')
-  expect(await all(two)).toBe('SHOUT')
+  expect(await text(two)).toBe('SHOUT')
 
   const lines = await start(async (connection) => {
     for await (const line of createInterface({ input: connection })) connection.write(`<${line}>`)
   })
   const three = await client(lines.to, { allowHalfOpen: true })
   three.end('a\nb\n')
-  expect(await all(three)).toBe('<a><b>')
+  expect(await text(three)).toBe('<a><b>')
 })
 
 test('who is connected, and to what', async () => {
@@ -95,7 +67,7 @@ test('as web streams', async () => {
   })
   const socket = await client(to)
   socket.end('web')
-  expect(await all(socket)).toBe('web')
+  expect(await text(socket)).toBe('web')
 })
 
 test('over TLS', async () => {
@@ -113,7 +85,7 @@ test('over TLS', async () => {
   })
   expect(endpoint.url).toMatch(/^tls:/)
   const socket = connectTls({ ...endpoint.address, ca: cert, servername: 'localhost' })
-  expect(await all(socket)).toBe('TLSv1.3 localhost')
+  expect(await text(socket)).toBe('TLSv1.3 localhost')
 })
 
 test('megabytes go both ways unchanged, in the order they were written', async () => {
@@ -165,21 +137,21 @@ test('the end of the client’s side ends ours, or not with halfClose', async ()
   const both = await start(late)
   const one = await client(both.to, { allowHalfOpen: true })
   one.end('x')
-  expect(await all(one)).toBe('')
+  expect(await text(one)).toBe('')
   const half = await start(late, { halfClose: true })
   const two = await client(half.to, { allowHalfOpen: true })
   two.end('x')
-  expect(await all(two)).toBe('late')
+  expect(await text(two)).toBe('late')
 })
 
 test('our side may end first, and the client’s goes on', async () => {
   const heard = deferred<string>()
   const { to } = await start(async (connection) => {
     connection.end('bye')
-    heard.resolve(await all(connection))
+    heard.resolve(await text(connection))
   })
   const socket = await client(to, { allowHalfOpen: true })
-  expect(await all(socket)).toBe('bye')
+  expect(await text(socket)).toBe('bye')
   socket.end('still here')
   expect(await heard.promise).toBe('still here')
 })
@@ -195,7 +167,7 @@ test('what a handler throws resets its connection, and no other', async () => {
   bad.write('bad')
   expect(await ending(bad)).toBe('ECONNRESET')
   good.end('good')
-  expect(await all(good)).toBe('fine')
+  expect(await text(good)).toBe('fine')
   await until(() => lines.some((line) => /^error tcp-app: handler: Error: boom \(at /.test(line)))
   const thrown = await start(() => {
     throw new Error('at once')
@@ -251,7 +223,7 @@ test('a server that closes aborts the signal, waits for the grace, and cuts what
   polite.write('polite')
   stubborn.write('stubborn')
   await Promise.all([onceOf(polite, 'data'), onceOf(stubborn, 'data')])
-  const said = all(polite)
+  const said = text(polite)
   const ended = ending(stubborn)
   const report = await server.close({ graceMs: 300 })
   expect(await said).toBe('bye')
@@ -266,7 +238,7 @@ test('hundreds at once keep to themselves', async () => {
   const one = async (index: number) => {
     const socket = await client(to)
     socket.end(`${index} `.repeat(100))
-    return (await all(socket)) === `${index} `.repeat(100)
+    return (await text(socket)) === `${index} `.repeat(100)
   }
   const same = await Promise.all(Array.from({ length: 200 }, (_, index) => one(index)))
   expect(same.every(Boolean)).toBe(true)

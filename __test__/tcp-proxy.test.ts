@@ -1,10 +1,11 @@
 // Connections that are passed on as they come, without a word in JavaScript.
 import { once as onceOf } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { expect, onTestFinished, test } from 'vitest'
 import { Server, selfSigned, TcpPeer, TcpProxy, type TcpProxyOptions } from '../ts/index.js'
 import { startService } from './support/app.js'
+import { all, client, ending, text } from './support/connections.js'
 import { DEAD } from './support/origin.js'
 import { until } from './support/proxy.js'
 
@@ -19,33 +20,6 @@ async function listening(server: ReturnType<typeof createServer>): Promise<strin
 }
 
 const echo = () => listening(createServer((socket) => void socket.on('error', () => {}).pipe(socket)))
-
-async function client(to: { host: string; port: number }, options = {}): Promise<Socket> {
-  const socket = connect({ ...to, ...options })
-  onTestFinished(() => void socket.destroy())
-  await onceOf(socket, 'connect')
-  return socket
-}
-
-/** Everything up to the end; `for await` would destroy the socket with it. */
-function all(socket: NodeJS.ReadableStream): Promise<Buffer> {
-  const pieces: Buffer[] = []
-  socket.on('data', (piece: Buffer) => pieces.push(piece))
-  return new Promise((resolve, reject) => {
-    socket.on('end', () => resolve(Buffer.concat(pieces)))
-    socket.on('error', reject)
-  })
-}
-
-async function ending(socket: Socket): Promise<string> {
-  let code = 'end'
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    code = error.code ?? 'error'
-  })
-  socket.resume()
-  if (!socket.closed) await new Promise((resolve) => socket.on('close', resolve))
-  return code
-}
 
 test('bytes go to the peer and back, and are counted and logged', async () => {
   const { to, url, server, lines } = await start(await echo())
@@ -71,7 +45,7 @@ test('each side ends by itself', async () => {
   const { to } = await start(await listening(answers))
   const socket = await client(to, { allowHalfOpen: true })
   socket.end('x'.repeat(1000))
-  expect(String(await all(socket))).toBe('1000 bytes')
+  expect(await text(socket)).toBe('1000 bytes')
 })
 
 test('TLS on either side, or on both', async () => {
@@ -89,10 +63,10 @@ test('TLS on either side, or on both', async () => {
     expect(tls.url).toMatch(/^tls:/)
     const near = await client(plain.address)
     near.end('in the clear')
-    expect(String(await all(near))).toBe('in the clear')
+    expect(await text(near)).toBe('in the clear')
     const secured = connectTls({ ...tls.address, ca: cert, servername: 'localhost' })
     secured.end('over TLS')
-    expect(String(await all(secured))).toBe('over TLS')
+    expect(await text(secured)).toBe('over TLS')
   }
 })
 
@@ -150,7 +124,7 @@ test('a server that closes waits for its connections as long as its grace', asyn
   const reset = ending(stays)
   const closing = server.close({ graceMs: 300 })
   ends.end('last words')
-  expect(String(await all(ends))).toBe('last words')
+  expect(await text(ends)).toBe('last words')
   expect(await reset).toBe('ECONNRESET')
   expect((await closing).connections.cut).toBe(1)
 })

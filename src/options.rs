@@ -123,7 +123,7 @@ pub(crate) fn length(ms: u32) -> Duration {
 }
 
 /// Where threads run.
-pub(crate) fn processors(cpus: Option<&[u32]>) -> Cpus {
+fn processors(cpus: Option<&[u32]>) -> Cpus {
     match cpus {
         None => Cpus::Any,
         // Spread is the only other thing to say.
@@ -234,13 +234,7 @@ impl NativeProxyOptions {
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {
-        RuntimeOptions {
-            threads: self.threads as usize,
-            kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
-            name: self.name.clone(),
-            on_thread_start: Some(crate::scheduling::hook()),
-            cpus: processors(self.cpus.as_deref()),
-        }
+        runtime(&self.name, self.threads, self.work_stealing, self.cpus.as_deref())
     }
 
     pub(crate) fn client_limit(&self) -> Option<ClientLimit> {
@@ -250,6 +244,22 @@ impl NativeProxyOptions {
     /// How many runtimes the service has: a shard of the pool and a router for each.
     pub(crate) fn runtimes(&self) -> usize {
         if self.work_stealing { 1 } else { self.threads as usize }
+    }
+}
+
+/// How a service with so many threads runs.
+pub(crate) fn runtime(
+    name: &str,
+    threads: u32,
+    work_stealing: bool,
+    cpus: Option<&[u32]>,
+) -> RuntimeOptions {
+    RuntimeOptions {
+        threads: threads as usize,
+        kind: if work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
+        name: name.to_owned(),
+        on_thread_start: Some(crate::scheduling::hook()),
+        cpus: processors(cpus),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Services of bytes, as JavaScript sets them up.
 
-use millrace_server::{ClientLimit, RuntimeKind, RuntimeOptions};
+use millrace_server::{ClientLimit, RuntimeOptions};
 use millrace_tcp::{StreamAppOptions, TcpProxyOptions, Traffic};
 use napi_derive::napi;
 
-use crate::options::{client_limit, limit, processors};
+use crate::options::{client_limit, limit, runtime};
 
 /// The options of a service of bytes, checked and completed in ts/.
 #[napi(object, object_to_js = false)]
@@ -45,13 +45,7 @@ impl NativeTcpOptions {
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {
-        RuntimeOptions {
-            threads: self.threads as usize,
-            kind: if self.work_stealing { RuntimeKind::Stealing } else { RuntimeKind::Isolated },
-            name: self.name.clone(),
-            on_thread_start: Some(crate::scheduling::hook()),
-            cpus: processors(self.cpus.as_deref()),
-        }
+        runtime(&self.name, self.threads, self.work_stealing, self.cpus.as_deref())
     }
 
     pub(crate) fn clients(&self) -> Option<ClientLimit> {
