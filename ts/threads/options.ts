@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
+// The whole of it: webpack takes an imported `createRequire` for its own.
+import Module from 'node:module'
 import { dirname, isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { WorkerOptions } from 'node:worker_threads'
@@ -44,7 +45,7 @@ export function workerFile(): string {
   ])
   for (const folder of folders) {
     try {
-      const manifest = createRequire(join(folder, '_.js')).resolve('millrace/package.json')
+      const manifest = Module.createRequire(join(folder, '_.js')).resolve('millrace/package.json')
       candidates.push(join(dirname(manifest), 'dist', 'cjs', 'threads', 'worker.js'))
     } catch {} // not installed there
   }
