@@ -632,9 +632,13 @@ export interface NativeServiceStats {
   name: string
   /** Connections of clients that are open. */
   connections: number
-  /** Connections that were accepted and served, and those that were closed at once. */
+  /**
+   * Connections that were accepted and served, those that were closed at once as too many were open,
+   * and those that were closed because of whose they were.
+   */
   accepted: number
   rejected: number
+  refused: number
   pool: NativePoolStats
   /**
    * Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by

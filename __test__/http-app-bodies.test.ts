@@ -296,3 +296,44 @@ test('many at once keep to themselves', async () => {
   const all = await Promise.all(Array.from({ length: 100 }, (_, index) => one(index)))
   expect(all.filter((same) => !same)).toEqual([])
 })
+
+describe('a Response that says its length', () => {
+  const made = (said: string, pieces: number, apart: number) => {
+    let left = pieces
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        if (apart > 0) await new Promise((resolve) => setTimeout(resolve, apart))
+        if (left-- > 0) controller.enqueue(new Uint8Array(1_000))
+        else controller.close()
+      },
+    })
+    return new Response(body, { headers: { 'content-length': said } })
+  }
+
+  test('keeps it where its body streams', async () => {
+    const { url } = await startApp(() => made('3000', 3, 10))
+    const response = await fetch(url)
+    expect(response.headers.get('content-length')).toBe('3000')
+    expect(response.headers.get('transfer-encoding')).toBeNull()
+    expect((await response.arrayBuffer()).byteLength).toBe(3_000)
+  })
+
+  test('is cut off where its body is shorter, and carries no more where it is longer', async () => {
+    const { url, lines } = await startApp(({ url }) => made(new URL(url).pathname.slice(1), 3, 10))
+    await expect(fetch(`${url}/4000`).then((response) => response.arrayBuffer())).rejects.toThrow()
+    const longer = await fetch(`${url}/2000`).then((response) => response.arrayBuffer())
+    expect(longer.byteLength).toBe(2_000)
+    await until(() => lines.some((line) => line.includes('has not the 2000 bytes')))
+  })
+
+  test('is refused where its body is there at once, and is not so long', async () => {
+    const { url } = await startApp(() => made('4000', 3, 0))
+    expect((await fetch(url)).status).toBe(500)
+  })
+
+  test('says what there would be in answer to HEAD', async () => {
+    const { url } = await startApp(() => new Response(null, { headers: { 'content-length': '12345' } }))
+    const response = await fetch(url, { method: 'HEAD' })
+    expect([response.status, response.headers.get('content-length')]).toEqual([200, '12345'])
+  })
+})

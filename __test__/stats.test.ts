@@ -26,7 +26,14 @@ async function start(phases: Partial<AnyPart> = {}, options: HttpProxyOptions = 
 
 test('before the start there is nothing', () => {
   const stats = new Server({ logger: false }).stats()
-  expect(stats).toMatchObject({ connections: 0, accepted: 0, rejected: 0, requests: zero, services: [] })
+  expect(stats).toMatchObject({
+    connections: 0,
+    accepted: 0,
+    rejected: 0,
+    refused: 0,
+    requests: zero,
+    services: [],
+  })
   expect(stats.pool).toEqual({ open: 0, idle: 0, reused: 0, created: 0 })
 })
 
@@ -49,7 +56,7 @@ test('requests are counted by the class of what the client got, and in all', asy
     statuses: { '1xx': 0, '2xx': 3, '3xx': 1, '4xx': 2, '5xx': 1, none: 0 },
   })
   const { services, ...all } = server.stats()
-  expect(all).toMatchObject({ connections: 0, accepted: 1, rejected: 0 })
+  expect(all).toMatchObject({ connections: 0, accepted: 1, rejected: 0, refused: 0 })
   expect(services).toEqual([
     {
       name: 'proxy',
@@ -57,6 +64,7 @@ test('requests are counted by the class of what the client got, and in all', asy
       connections: 0,
       accepted: 1,
       rejected: 0,
+      refused: 0,
       requests: requests(),
       pool: all.pool,
     },
@@ -202,4 +210,19 @@ test('it is cheap enough for every second', async () => {
   for (let i = 0; i < 1_000; i++) server.stats()
   // Some 50 µs each; a machine that is busy with other things may take longer.
   expect(performance.now() - start_).toBeLessThan(1_000)
+})
+
+test('connections that are closed because of their client are counted apart', async () => {
+  const limited = await start({}, { maxConnectionsPerClient: 2 })
+  const clients = await Promise.all([0, 1, 2, 3, 4].map(() => Client.connect(limited.to)))
+  await until(() => limited.server.stats().refused === 3)
+  expect(limited.server.stats()).toMatchObject({ connections: 2, accepted: 2, rejected: 0 })
+  for (const client of clients) client.socket.destroy()
+
+  const { server, proxy } = await start()
+  const { address } = proxy.addTcp('127.0.0.1:0', { connectionFilter: { deny: ['loopback'] } })
+  const denied = await Client.connect(address)
+  await until(() => server.stats().services[0]?.refused === 1)
+  expect(server.stats()).toMatchObject({ accepted: 0, rejected: 0, refused: 1 })
+  denied.socket.destroy()
 })

@@ -23,7 +23,7 @@ export type Answer =
 export class CheckedAnswer {
   readonly status: number
   /** `name\0value\n` for each field. */
-  readonly fields: string
+  fields: string
   body: string | Uint8Array
   /** Where the body is still being read: settles when `body` is there. */
   reading: Promise<void> | null = null
@@ -50,7 +50,7 @@ export function checkAnswer(value: Answer, method: string): CheckedAnswer {
   if (typeof value === 'number') return new CheckedAnswer(checkStatus(value), '', '')
   if (!isAnswer(value)) throw invalid(`${show(value)} is not an answer`)
   const status = checkStatus(value.status)
-  if (isResponse(value)) return fromResponse(value, status)
+  if (isResponse(value)) return fromResponse(value, status, method)
   for (const key of Object.keys(value))
     if (key !== 'status' && key !== 'headers' && key !== 'body')
       throw invalid(`there is no field ${show(key)} of an answer`)
@@ -129,21 +129,48 @@ function isResponse(value: object): value is Response {
   return typeof (value as Response).arrayBuffer === 'function' && 'bodyUsed' in value
 }
 
-function fromResponse(response: Response, status: number): CheckedAnswer {
+function fromResponse(response: Response, status: number, method: string): CheckedAnswer {
   if (response.bodyUsed) throw invalid('the body of the Response has been used already')
   const fields: [string, string][] = []
+  const length = lengthOf(response)
   // What `fetch` gives is decoded, and belongs to another connection.
   for (const [name, value] of response.headers) {
     if (!isOurs(name) && name !== 'trailer' && !(name === 'content-encoding' && response.url !== ''))
       fields.push([name, value])
   }
   const answer = new CheckedAnswer(status, headerFields(fields), '')
-  if (response.body !== null && hasBody(status)) answer.reading = readResponse(response.body, answer)
+  const isNone = method === 'HEAD' || status === 304
+  if (isNone && length !== undefined) {
+    // It says what there would be.
+    promise(answer, length)
+    response.body?.cancel().catch(() => {})
+    return answer
+  }
+  if (response.body !== null && hasBody(status)) answer.reading = readResponse(response.body, answer, length)
+  else if (hasBody(status) && length !== undefined && length !== '0')
+    throw invalid(`content-length is ${length}, but there is no body`)
   return answer
 }
 
+/** The length that a Response says of itself; what `fetch` has decoded is longer than its origin said. */
+function lengthOf({ headers, url }: Response): string | undefined {
+  const length = headers.get('content-length')
+  if (length === null || (url !== '' && headers.has('content-encoding'))) return undefined
+  if (!/^\d{1,15}$/.test(length)) throw invalid(`content-length is ${show(length)}`)
+  return length
+}
+
+/** Says how long the body is; that it is so is seen when all has been sent. */
+function promise(answer: CheckedAnswer, length: string): void {
+  answer.fields += `content-length\0${length}\n`
+}
+
 /** Takes a body whole that is there at once; any other is sent as it comes. */
-async function readResponse(body: ReadableStream<Uint8Array>, answer: CheckedAnswer): Promise<void> {
+async function readResponse(
+  body: ReadableStream<Uint8Array>,
+  answer: CheckedAnswer,
+  promised: string | undefined,
+): Promise<void> {
   const reader = body.getReader()
   const pieces: Uint8Array[] = []
   const reads: Promise<IteratorResult<unknown>>[] = []
@@ -154,12 +181,15 @@ async function readResponse(body: ReadableStream<Uint8Array>, answer: CheckedAns
     if (now === undefined) break
     if (now.done) {
       answer.body = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+      if (promised !== undefined && Number(promised) !== length)
+        throw invalid(`content-length is ${promised}, but the body has ${length} bytes`)
       return
     }
     if (!(now.value instanceof Uint8Array)) break
     pieces.push(now.value)
     length += now.value.byteLength
   }
+  if (promised !== undefined) promise(answer, promised)
   answer.source = new SourceStage(
     () => reads.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
     () => reader.cancel(),

@@ -45,6 +45,8 @@ export interface ConnectionStats {
   readonly accepted: number
   /** Client connections that were closed at once, as too many were open. */
   readonly rejected: number
+  /** Client connections that were closed unserved because of their client: a filter, a limit, a wrong PROXY header. */
+  readonly refused: number
 }
 
 /** Bytes passed on. */
@@ -141,7 +143,7 @@ export function serverStats(
 ): ServerStats {
   const all = Float64Array.from(NONE)
   const pool = { open: 0, idle: 0, reused: 0, created: 0 }
-  const connections = { connections: 0, accepted: 0, rejected: 0 }
+  const connections = { connections: 0, accepted: 0, rejected: 0, refused: 0 }
   const services = told.map(({ requests = NONE, ...rest }, at): ServiceStats => {
     for (let i = 0; i < all.length; i++) all[i]! += requests[i]!
     for (const name of Object.keys(pool) as (keyof PoolStats)[]) pool[name] += rest.pool[name]

@@ -344,6 +344,7 @@ impl NativeServer {
                 connections: counters.map_or(0, |each| each.open()) as u32,
                 accepted: count(Counters::accepted),
                 rejected: count(Counters::rejected),
+                refused: count(Counters::refused),
                 pool: service.pool(),
                 requests: service.requests(),
                 traffic: service.traffic(),

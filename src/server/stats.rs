@@ -32,9 +32,11 @@ pub struct NativeServiceStats {
     pub name: String,
     /// Connections of clients that are open.
     pub connections: u32,
-    /// Connections that were accepted and served, and those that were closed at once.
+    /// Connections that were accepted and served, those that were closed at once as too many were open,
+    /// and those that were closed because of whose they were.
     pub accepted: f64,
     pub rejected: f64,
+    pub refused: f64,
     pub pool: NativePoolStats,
     /// Of a proxy: requests in all, those in phases, upstream and responding, those that ended, by
     /// class of status, retries, tries given up after a time-out; then errors, as in `errorCodes`.

@@ -138,7 +138,7 @@ export function checkTls(
     }
     if (!certificates?.length && (options.cert ?? options.key ?? sniCallback) === undefined)
       wrong('cert', undefined, 'cert and key, or certificates, or a sniCallback')
-    const { sniCacheTtlMs } = given as TlsOptions
+    const { sniCacheTtlMs } = (given ?? {}) as TlsOptions
     if (sniCacheTtlMs !== undefined && sniCallback === undefined)
       wrong('sniCacheTtlMs', sniCacheTtlMs, 'nothing without a sniCallback')
     if (h2 !== undefined && alpn !== undefined) wrong('alpn', alpn, 'either h2 or alpn')

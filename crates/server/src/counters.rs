@@ -160,7 +160,11 @@ impl Drop for OpenConnection {
         let Tally { counters, shutdown, .. } = &self.tally;
         match self.end {
             End::Rejected => counters.rejected.fetch_add(1, Ordering::Relaxed),
-            End::Refused => counters.refused.fetch_add(1, Ordering::Relaxed),
+            End::Refused => {
+                // It had been taken in before anybody knew whose it is.
+                counters.accepted.fetch_sub(1, Ordering::Relaxed);
+                counters.refused.fetch_add(1, Ordering::Relaxed)
+            }
             End::Cut => counters.cut.fetch_add(1, Ordering::SeqCst),
             End::Finished if shutdown.is_draining() => {
                 counters.finished.fetch_add(1, Ordering::SeqCst)

@@ -170,7 +170,7 @@ fn a_client_has_as_many_connections_as_it_may_and_no_more() {
         let counters = gate.counters();
         eventually(|| counters.open() == 1);
         assert_eq!(gate.client([127, 0, 0, 1]).ask("d"), "d");
-        assert_eq!((counters.accepted(), counters.refused()), (5, 1));
+        assert_eq!((counters.accepted(), counters.refused()), (4, 1));
     }
 }
 
