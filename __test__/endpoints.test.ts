@@ -172,6 +172,7 @@ describe('while the server runs', () => {
 
   test('endpoints with TLS are added too', async () => {
     const { proxy } = await startProxy(own)
+    expect(failure(() => proxy.addTls('127.0.0.1:0', undefined as never)).code).toBe('INVALID_OPTIONS')
     const secure = proxy.addTls('127.0.0.1:0', selfSigned('localhost'))
     expect(secure.url).toMatch(/^https:/)
     const status = await new Promise((resolve, reject) => {
