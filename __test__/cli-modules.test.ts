@@ -185,3 +185,14 @@ describe('a module that is wrong', () => {
     expect(name).toMatch(/^gateway\.js:2:10: .*nothing/)
   })
 })
+
+test.each([
+  'export default new Promise(() => {})',
+  'await new Promise(() => {})\nexport default 5',
+  'process.exit(0)',
+])('%j is told as what did not load', async (code) => {
+  const said = 'gateway.js: it did not load: it ended the process, or what it awaits never settles'
+  expect(await wrong({ 'gateway.js': code }, 'gateway.js')).toBe(said)
+  const { code: rc } = await new Folder({ 'gateway.js': code }).run(['run', 'gateway.js', ...LISTEN])
+  expect(rc).toBe(1)
+})

@@ -186,7 +186,7 @@ async function many({ url }) {
 }
 
 async function closing({ server, url }) {
-  const { cut } = await server.close({ graceMs: 5_000 })
+  const { cut } = (await server.close({ graceMs: 5_000 })).connections
   must(cut === 0, `${cut} connections were cut`)
   const came = await connecting(Number(new URL(url).port))
   must(came === 'ECONNREFUSED', `its port: ${came}`)

@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs'
+import { realpathSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -20,20 +20,43 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   const settings = settingsOf(args, process.env)
   setOverrides(settings.overrides)
   // The first process of a container has to listen, or a signal is nothing to it.
-  const stop = () => process.exit(test ? 1 : 0)
+  const stop = () => {
+    hasLoaded()
+    process.exit(test ? 1 : 0)
+  }
   const early = onSignals({ graceful: stop, fast: stop })
-  const exported = await loadModule(module)
+  const hasLoaded = whileLoading(module)
   let made: Runnable
   try {
+    const exported = await loadModule(module)
     made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
   } catch (error) {
     throw error instanceof Failure ? error : new Failure(told(module, error))
+  } finally {
+    hasLoaded()
   }
   listen(made.services, settings, module)
   const watching = watch ? watchable(made.services, module) : undefined
   if (test) say(`${module}: ok: ${summary(made.services)}`)
   else await serve(made, module, say, early, watching)
 }
+
+/** A module that ends the process, or leaves it nothing to wait for, is not taken for one that is well. */
+function whileLoading(module: string): () => void {
+  const ended = (code: number) => {
+    if (code !== 0 && code !== UNSETTLED) return
+    writeSync(
+      2,
+      `millrace: ${module}: it did not load: it ended the process, or what it awaits never settles\n`,
+    )
+    process.exitCode = 1
+  }
+  process.on('exit', ended)
+  return () => process.off('exit', ended)
+}
+
+/** How Node.js ends where an `await` of a module has nothing to wait for. */
+const UNSETTLED = 13
 
 async function serve(
   { server, services }: Runnable,
