@@ -5,7 +5,7 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { expect, onTestFinished, test } from 'vitest'
 import { Server, selfSigned, TcpPeer, TcpProxy, type TcpProxyOptions } from '../ts/index.js'
 import { startService } from './support/app.js'
-import { all, client, ending, text } from './support/connections.js'
+import { all, client, ending, opened, text } from './support/connections.js'
 import { DEAD } from './support/origin.js'
 import { until } from './support/proxy.js'
 
@@ -72,7 +72,7 @@ test('TLS on either side, or on both', async () => {
 
 test('a peer that is not there resets the client, with a line in the log', async () => {
   const { to, lines } = await start(DEAD)
-  expect(await ending(await client(to))).toBe('ECONNRESET')
+  expect(await ending(opened(to))).toBe('ECONNRESET')
   await until(() => lines.some((line) => /^warn .*CONNECT_REFUSED/.test(line)))
 })
 
@@ -84,7 +84,7 @@ test('a peer whose certificate is not trusted is not spoken to', async () => {
   })
   const peer = new TcpPeer(`tls://${await listening(secure as never)}`, { sni: 'localhost' })
   const { to, lines } = await start(peer)
-  expect(await ending(await client(to))).toBe('ECONNRESET')
+  expect(await ending(opened(to))).toBe('ECONNRESET')
   await until(() => lines.some((line) => line.includes('TLS_FAILED')))
   expect(connections).toBe(0)
 })

@@ -2,10 +2,16 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { onTestFinished } from 'vitest'
 
-/** A connection, destroyed with its test. */
-export async function client(to: { host: string; port: number }, options = {}): Promise<Socket> {
+/** A connection that may end before it is there; destroyed with its test. */
+export function opened(to: { host: string; port: number }, options = {}): Socket {
   const socket = connect({ ...to, ...options })
   onTestFinished(() => void socket.destroy())
+  return socket
+}
+
+/** The same once it is there. */
+export async function client(to: { host: string; port: number }, options = {}): Promise<Socket> {
+  const socket = opened(to, options)
   await once(socket, 'connect')
   return socket
 }
