@@ -2,7 +2,6 @@
 import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
 import { Duplex } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { connect as connectTls } from 'node:tls'
 import { expect, onTestFinished, test } from 'vitest'
 import {
@@ -20,25 +19,12 @@ import { deferred, until } from './support/proxy.js'
 const start = (handler: ConnectionHandler, options: TcpAppOptions = {}) =>
   startService(new TcpApp(handler, { threads: 2, ...options }))
 
-test('a connection is a stream: pipe, pipeline, for await, readline', async () => {
+test('a connection is a stream: pipe, for await, readline', async () => {
   const echo = await start((connection) => void connection.pipe(connection))
   expect(echo.url).toBe(`tcp://127.0.0.1:${echo.to.port}`)
   const one = await client(echo.to)
   one.end('there and back')
   expect(await text(one)).toBe('there and back')
-
-  const upper = await start((connection) =>
-    pipeline(
-      connection,
-      async function* (source) {
-        for await (const piece of source) yield String(piece).toUpperCase()
-      },
-      connection,
-    ),
-  )
-  const two = await client(upper.to)
-  two.end('shout')
-  expect(await text(two)).toBe('SHOUT')
 
   // What is written once the client has ended has to be allowed to follow.
   const lines = await start(
