@@ -13,6 +13,7 @@ import {
   UsageError,
 } from '../ts/index.js'
 import { deferred, until } from './support/proxy.js'
+import { wrongPaths } from './support/refusals.js'
 
 /** A server, closed with the test, and what has been told of its services. */
 function makeServer(options: ServerOptions = {}) {
@@ -293,17 +294,8 @@ test('what a service rejects with because it was told to stop is no failure', as
 })
 
 test('what it is made of is checked', () => {
-  const problems = (make: () => unknown): string[] => {
-    try {
-      make()
-    } catch (error) {
-      if (error instanceof UsageError) return error.problems.map(({ path }) => path)
-      throw error
-    }
-    return []
-  }
   const make = (...given: unknown[]) =>
-    problems(() => new (BackgroundService as new (...given: unknown[]) => unknown)(...given))
+    wrongPaths(() => new (BackgroundService as new (...given: unknown[]) => unknown)(...given))
   expect(make('a', () => {})).toEqual([])
   expect(make()).toEqual(['name', 'work'])
   expect(make('a', {})).toEqual(['work'])
@@ -315,8 +307,8 @@ test('what it is made of is checked', () => {
     'restartDelayMs',
   ])
   const service = new BackgroundService('a', () => {})
-  expect(problems(() => service.addTcp('127.0.0.1:0'))).toEqual(['address'])
-  const add = (options: object) => problems(() => new Server().addService(service, options))
+  expect(wrongPaths(() => service.addTcp('127.0.0.1:0'))).toEqual(['address'])
+  const add = (options: object) => wrongPaths(() => new Server().addService(service, options))
   expect(add({ dependsOn: service })).toEqual(['dependsOn'])
   expect(add({ dependsOn: [{}] })).toEqual(['dependsOn'])
   expect(add({ after: [] })).toEqual(['after'])

@@ -11,11 +11,11 @@ import {
   type ProxyPart,
   type ResponseHeader,
   type Session,
-  type UsageError,
 } from '../ts/index.js'
 import { Client, get, once, post } from './support/client.js'
 import { DEAD, startOrigin } from './support/origin.js'
 import { startProxy, until } from './support/proxy.js'
+import { wrongPaths } from './support/refusals.js'
 
 const INWARDS = [
   'earlyRequestFilter',
@@ -39,15 +39,6 @@ function recording(name: string, calls: string[], own: AnyPart = {}, isAsync = f
     part[phase] = isAsync ? async (...args: unknown[]) => run(...args) : run
   }
   return part as AnyPart
-}
-
-const problems = (make: () => unknown) => {
-  try {
-    make()
-  } catch (error) {
-    return (error as UsageError).problems.map(({ path }) => path)
-  }
-  return []
 }
 
 describe.each([
@@ -382,7 +373,7 @@ test('a newCtx that throws is the failure of the request, and no phase runs', as
 
 test('what is wrong with a part is named with its place', () => {
   const upstreamPeer = new HttpPeer(DEAD)
-  const make = (parts: unknown) => problems(() => new HttpProxy(parts as AnyPart[]))
+  const make = (parts: unknown) => wrongPaths(() => new HttpProxy(parts as AnyPart[]))
   expect(make([{}, { upstreamPeer, requestFilter: 1 }])).toEqual(['phases[1].requestFilter'])
   expect(make([{ requestFiltr() {} }, { upstreamPeer }])).toEqual(['phases[0].requestFiltr'])
   expect(make([{ upstreamPeer }, {}, { upstreamPeer: () => upstreamPeer }])).toEqual([

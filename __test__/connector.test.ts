@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { Connector, type ConnectorOptions, HttpPeer, selfSigned } from '../ts/index.js'
 import { program } from './support/child.js'
 import { DEAD } from './support/origin.js'
-import { deferred, until } from './support/proxy.js'
+import { deferred, rests, until } from './support/proxy.js'
 
 function make(options: ConnectorOptions = {}): Connector {
   const connector = new Connector(options)
@@ -153,13 +153,7 @@ test('bodies stream both ways, no faster than they are taken', async () => {
     method: 'POST',
     body: Readable.from(endless(), { objectMode: false }),
   })
-  let before = -1
-  await until(() => {
-    const same = made > 0 && made === before
-    before = made
-    return same
-  })
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await rests(() => made)
   expect(made).toBeLessThan(900)
   gate.resolve()
   expect(await (await response).text()).toBe('done')

@@ -60,6 +60,7 @@ const OPTIONS = [
   ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
   ['Upgrade', 'ts/upgrade.ts', 'UpgradeOptions', 'upgradeRules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
+  ['Services that listen', 'ts/listening.ts', 'ListeningOptions', 'listeningRules'],
   ['HttpProxy and HttpApp', 'ts/downstream.ts', 'DownstreamOptions', 'downstreamRules'],
   ['HttpApp', 'ts/app/http-app.ts', 'HttpAppOptions', 'httpAppRules'],
   ['TcpProxy and TcpApp', 'ts/tcp/options.ts', 'TcpServiceOptions', 'tcpServiceRules'],

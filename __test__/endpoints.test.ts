@@ -7,10 +7,11 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { HttpPeer, HttpProxy, type HttpProxyOptions, Server, selfSigned, UsageError } from '../ts/index.js'
+import { HttpPeer, HttpProxy, type HttpProxyOptions, Server, selfSigned } from '../ts/index.js'
 import { Client, get, once } from './support/client.js'
 import { DEAD, startOrigin } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
+import { failure } from './support/refusals.js'
 
 const linux = process.platform === 'linux'
 const root = process.getuid?.() === 0
@@ -20,16 +21,6 @@ const own = {
     status: 200,
     body: JSON.stringify([session.client, session.server]),
   }),
-}
-
-function failure(run: () => unknown): UsageError {
-  try {
-    run()
-  } catch (error) {
-    if (error instanceof UsageError) return error
-    throw error
-  }
-  throw new Error('it was accepted')
 }
 
 function folder(): string {

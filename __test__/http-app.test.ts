@@ -10,6 +10,7 @@ import { type Handler, type HandlerInfo, HttpApp, ProxyError, Server, selfSigned
 import { startApp } from './support/app.js'
 import { Client, get, once, post } from './support/client.js'
 import { deferred, until } from './support/proxy.js'
+import { wrongPaths } from './support/refusals.js'
 
 const text = (body: string) => new Response(body)
 
@@ -286,16 +287,8 @@ test('sendEarlyHints goes before the response', async () => {
 })
 
 test('options are those of HttpProxy towards clients, and wrong ones are refused', async () => {
-  const problems = (make: () => unknown) => {
-    try {
-      make()
-    } catch (error) {
-      return (error as { problems: { path: string }[] }).problems.map(({ path }) => path)
-    }
-    return []
-  }
-  expect(problems(() => new HttpApp(5 as never))).toEqual(['handler'])
-  expect(problems(() => new HttpApp({} as never, { maxRetries: 1 } as never))).toEqual([
+  expect(wrongPaths(() => new HttpApp(5 as never))).toEqual(['handler'])
+  expect(wrongPaths(() => new HttpApp({} as never, { maxRetries: 1 } as never))).toEqual([
     'maxRetries',
     'handler',
   ])

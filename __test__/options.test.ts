@@ -15,12 +15,12 @@ import {
   TcpApp,
   TcpPeer,
   TcpProxy,
-  UsageError,
 } from '../ts/index.js'
 import { program } from './support/child.js'
 import { Client, get, once } from './support/client.js'
 import { DEAD, startOrigin } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
+import { failure } from './support/refusals.js'
 import { type SystemSocket, systemSockets } from './support/sockets.js'
 
 const linux = process.platform === 'linux'
@@ -46,16 +46,6 @@ async function listen(
   const http = server.addService(new HttpProxy(phases, options)).addTcp(address, socket)
   await server.start()
   return { server, http, to: http.address }
-}
-
-function failure(run: () => unknown): UsageError {
-  try {
-    run()
-  } catch (error) {
-    if (error instanceof UsageError) return error
-    throw error
-  }
-  throw new Error('it was accepted')
 }
 
 /** The value of `look` once it has stayed the same for a while. */

@@ -15,6 +15,7 @@ import {
 import { startService } from './support/app.js'
 import { client, ending, opened, text } from './support/connections.js'
 import { deferred, until } from './support/proxy.js'
+import { wrongPaths } from './support/refusals.js'
 
 const start = (handler: ConnectionHandler, options: TcpAppOptions = {}) =>
   startService(new TcpApp(handler, { threads: 2, ...options }))
@@ -236,15 +237,7 @@ test('hundreds at once keep to themselves', async () => {
 })
 
 test('wrong options are refused', () => {
-  const problems = (make: () => unknown) => {
-    try {
-      make()
-    } catch (error) {
-      return (error as { problems: { path: string }[] }).problems.map(({ path }) => path)
-    }
-    return []
-  }
   expect(
-    problems(() => new TcpApp(5 as never, { workStealing: 1, maxQueued: 0, http2: {} } as never)),
+    wrongPaths(() => new TcpApp(5 as never, { workStealing: 1, maxQueued: 0, http2: {} } as never)),
   ).toEqual(['http2', 'workStealing', 'maxQueued', 'handler'])
 })

@@ -8,6 +8,7 @@ import { startService } from './support/app.js'
 import { all, client, ending, opened, text } from './support/connections.js'
 import { DEAD } from './support/origin.js'
 import { until } from './support/proxy.js'
+import { problems } from './support/refusals.js'
 
 const start = (peer: TcpPeer | string, options: TcpProxyOptions = {}) =>
   startService(new TcpProxy(peer, { threads: 1, ...options }))
@@ -130,14 +131,6 @@ test('a server that closes waits for its connections as long as its grace', asyn
 })
 
 test('addresses and options of a peer are checked, in its own words', () => {
-  const problems = (make: () => unknown) => {
-    try {
-      make()
-    } catch (error) {
-      return (error as { problems: { path: string; allowed: string }[] }).problems
-    }
-    return []
-  }
   for (const address of ['10.0.0.1', 'http://10.0.0.1:1', 'tcp://a', 'tcp://a:1/x', 'tcp://u@a:1', '', 5])
     expect(problems(() => new TcpPeer(address as string))).toMatchObject([
       { path: 'address', allowed: expect.stringContaining('tcp://host:port') },

@@ -60,6 +60,7 @@ import {
   type IncomingConnection,
   type InterimResponse,
   type JavaScriptStats,
+  type ListeningOptions,
   type LogFields,
   type Logger,
   type LogLevel,
@@ -396,6 +397,7 @@ test('apps', () => {
   expectTypeOf<(request: Request, info: HandlerInfo) => Promise<Answer>>().toExtend<Handler>()
   expectTypeOf<() => string>().not.toExtend<Handler>()
   expectTypeOf<HandlerInfo['connection']>().toEqualTypeOf<ConnectionView>()
+  expectTypeOf<DownstreamOptions | TcpServiceOptions>().toExtend<ListeningOptions>()
   expectTypeOf<HttpAppOptions>().toExtend<DownstreamOptions>()
   expectTypeOf<HttpProxyOptions>().toExtend<DownstreamOptions>()
   expectTypeOf<(connection: Duplex) => void>().toExtend<ConnectionHandler>()

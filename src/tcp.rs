@@ -1,7 +1,7 @@
 //! Services of bytes, as JavaScript sets them up.
 
 use millrace_server::{ClientLimit, RuntimeOptions};
-use millrace_tcp::{StreamAppOptions, TcpProxyOptions, Traffic};
+use millrace_tcp::{TcpOptions, Traffic};
 use napi_derive::napi;
 
 use crate::options::{client_limit, limit, runtime};
@@ -36,19 +36,15 @@ impl From<&Traffic> for NativeTraffic {
 }
 
 impl NativeTcpOptions {
-    pub(crate) fn proxy(&self) -> TcpProxyOptions {
-        TcpProxyOptions { idle_timeout: limit(self.idle_timeout_ms) }
-    }
-
-    pub(crate) fn app(&self) -> StreamAppOptions {
-        StreamAppOptions { idle_timeout: limit(self.idle_timeout_ms) }
+    pub(crate) fn options(&self) -> TcpOptions {
+        TcpOptions { idle_timeout: limit(self.idle_timeout_ms) }
     }
 
     pub(crate) fn runtime(&self) -> RuntimeOptions {
         runtime(&self.name, self.threads, self.work_stealing, self.cpus.as_deref())
     }
 
-    pub(crate) fn clients(&self) -> Option<ClientLimit> {
+    pub(crate) fn client_limit(&self) -> Option<ClientLimit> {
         client_limit(self.max_connections_per_client, self.ipv6_client_prefix)
     }
 

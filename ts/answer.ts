@@ -60,11 +60,11 @@ export function checkAnswer(value: Answer, method: string): CheckedAnswer {
   const body = checkBody(value.body)
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
   if (headers.length !== undefined && !bodiless && headers.length !== String(length))
-    throw invalid(`content-length is ${headers.length}, but the body has ${length} bytes`)
+    throw wrongLength(headers.length, length)
   let { fields } = headers
   // Without a body it says what there would be.
   if (headers.length !== undefined && (method === 'HEAD' || status === 304) && length === 0)
-    fields += `content-length\0${headers.length}\n`
+    fields += lengthField(headers.length)
   if (typeof body === 'string' && body !== '' && !headers.hasType)
     fields += 'content-type\0text/plain; charset=utf-8\n'
   return new CheckedAnswer(status, fields, hasBody(status) ? body : '')
@@ -91,9 +91,8 @@ function fromSource(
   headers: ReturnType<typeof splitLength>,
 ): CheckedAnswer {
   const { length } = headers
-  if (length !== undefined && !/^\d{1,15}$/.test(length)) throw invalid(`content-length is ${show(length)}`)
   // The length that was promised is checked when all has been sent.
-  const fields = length === undefined ? headers.fields : `${headers.fields}content-length\0${length}\n`
+  const fields = length === undefined ? headers.fields : headers.fields + lengthField(checkLength(length))
   const answer = new CheckedAnswer(status, fields, '')
   answer.source = SourceStage.of(body)
   if (!hasBody(status)) answer.source.cancel()
@@ -142,7 +141,7 @@ function fromResponse(response: Response, status: number, method: string): Check
   const isNone = method === 'HEAD' || status === 304
   if (isNone && length !== undefined) {
     // It says what there would be.
-    promise(answer, length)
+    answer.fields += lengthField(length)
     response.body?.cancel().catch(() => {})
     return answer
   }
@@ -156,13 +155,20 @@ function fromResponse(response: Response, status: number, method: string): Check
 function lengthOf({ headers, url }: Response): string | undefined {
   const length = headers.get('content-length')
   if (length === null || (url !== '' && headers.has('content-encoding'))) return undefined
-  if (!/^\d{1,15}$/.test(length)) throw invalid(`content-length is ${show(length)}`)
-  return length
+  return checkLength(length)
 }
 
-/** Says how long the body is; that it is so is seen when all has been sent. */
-function promise(answer: CheckedAnswer, length: string): void {
-  answer.fields += `content-length\0${length}\n`
+function checkLength(length: string): string {
+  if (/^\d{1,15}$/.test(length)) return length
+  throw invalid(`content-length is ${show(length)}`)
+}
+
+function lengthField(length: string): string {
+  return `content-length\0${length}\n`
+}
+
+function wrongLength(said: string, length: number): UsageError {
+  return invalid(`content-length is ${said}, but the body has ${length} bytes`)
 }
 
 /** Takes a body whole that is there at once; any other is sent as it comes. */
@@ -181,15 +187,15 @@ async function readResponse(
     if (now === undefined) break
     if (now.done) {
       answer.body = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
-      if (promised !== undefined && Number(promised) !== length)
-        throw invalid(`content-length is ${promised}, but the body has ${length} bytes`)
+      if (promised !== undefined && Number(promised) !== length) throw wrongLength(promised, length)
       return
     }
     if (!(now.value instanceof Uint8Array)) break
     pieces.push(now.value)
     length += now.value.byteLength
   }
-  if (promised !== undefined) promise(answer, promised)
+  // That it is so is seen when all has been sent.
+  if (promised !== undefined) answer.fields += lengthField(promised)
   answer.source = new SourceStage(
     () => reads.shift() ?? (reader.read() as Promise<IteratorResult<unknown>>),
     () => reader.cancel(),

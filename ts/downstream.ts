@@ -1,26 +1,9 @@
 import { type Http2Options, http2Rules } from './http2.js'
-import { flag, integer, ms, only, type Rule, settings, value } from './options.js'
+import { type ListeningOptions, listeningRules, nativeListening } from './listening.js'
+import { type Checked, flag, integer, ms, settings } from './options.js'
 
 /** How a service that speaks HTTP runs, and what it allows its clients. Times are in milliseconds; 0 is off. */
-export interface DownstreamOptions {
-  /** Threads of its runtime, 1–1,024. Default: the cores available. */
-  threads?: number
-  /** Whether its threads share their work, or each keeps its own connections. Default: true. */
-  workStealing?: boolean
-  /**
-   * Linux: which processors its threads run on, each thread on one: the first on the first of a list and so on,
-   * or `spread` over all of them. Default: those that the system chooses.
-   */
-  cpus?: readonly number[] | 'spread'
-  /** Client connections at once; further ones are closed. Default: 65,536. */
-  maxConnections?: number
-  /** Connections that one client may have at once; further ones are closed. 0 = no limit. Default: 0. */
-  maxConnectionsPerClient?: number
-  /**
-   * How many bits of an IPv6 address tell one client from another for that, 1–128: a client has a whole
-   * network of addresses. Default: 64.
-   */
-  ipv6ClientPrefix?: number
+export interface DownstreamOptions extends ListeningOptions {
   /** For the whole head of every request, from its first byte. Default: 10,000. */
   requestHeaderTimeoutMs?: number
   /** For an idle connection between requests. Default: 75,000. */
@@ -57,12 +40,7 @@ const BYTES = 2 ** 31 - 1
 
 /** The rules of {@link DownstreamOptions}. */
 export const downstreamRules = {
-  threads: integer<number | undefined>(undefined, 1, 1024),
-  workStealing: flag(true),
-  cpus: cpuList(undefined),
-  maxConnections: integer(65_536, 1, BYTES),
-  maxConnectionsPerClient: integer(0, 0, BYTES),
-  ipv6ClientPrefix: integer(64, 1, 128),
+  ...listeningRules,
   requestHeaderTimeoutMs: ms(10_000),
   keepAliveTimeoutMs: ms(75_000),
   bodyReadTimeoutMs: ms(60_000),
@@ -80,22 +58,10 @@ export const downstreamRules = {
   halfClose: flag(false),
 }
 
-/** Numbers of processors, at least one. */
-export function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undefined> {
-  const isCpu = (found: unknown) =>
-    Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
-  const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
-  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
-  const none: readonly number[] | 'spread' | undefined = fallback
-  return only(
-    'affinity',
-    value(none, allowed, (found) => found === 'spread' || isList(found), {
-      anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
-    }),
-  )
-}
-
-/** The same as the addon takes it: none = wherever the system likes, an empty list = spread. */
-export function nativeCpus(cpus: readonly number[] | 'spread' | undefined): { cpus?: number[] } {
-  return cpus === undefined ? {} : { cpus: cpus === 'spread' ? [] : [...cpus] }
+/** The same as the addon takes them. */
+export function nativeDownstream<C extends Checked<typeof downstreamRules>>(checked: C) {
+  return {
+    ...nativeListening(checked),
+    maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
+  }
 }

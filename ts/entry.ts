@@ -17,6 +17,26 @@ export function nextEntry(): number {
   return ++entries
 }
 
+/** An object with phases alone, as the crossing takes it. */
+export function plainEntry(
+  id: number,
+  phases: AnyPhases,
+  { callbackTimeoutMs, maxSubrequestDepth }: EntryOptions,
+): ProxyEntry {
+  return {
+    id,
+    phases,
+    hasNewCtx: false,
+    composition: undefined,
+    fixedPeer: undefined,
+    callbackTimeoutMs,
+    maxSubrequestDepth,
+    detached: 0,
+    log: makeLog(false),
+    sessions: 0,
+  }
+}
+
 /** Of a proxy of several parts, which each have their own. */
 const NONE: unknown = Object.freeze({})
 
@@ -24,21 +44,15 @@ const NONE: unknown = Object.freeze({})
 export function entryOf(
   id: number,
   composition: Composition,
-  peer: HttpPeer | undefined,
-  { callbackTimeoutMs, maxSubrequestDepth }: EntryOptions,
+  fixedPeer: HttpPeer | undefined,
+  options: EntryOptions,
 ): ProxyEntry {
   const { mask, single, scopes } = composition
   const isPlain = single !== undefined && scopes.length === 0
   return {
-    id,
-    phases: single ?? (NONE as AnyPhases),
+    ...plainEntry(id, single ?? (NONE as AnyPhases), options),
     hasNewCtx: !isPlain || (mask & (1 << Phase.newCtx)) !== 0,
     composition: isPlain ? undefined : composition,
-    fixedPeer: peer,
-    callbackTimeoutMs,
-    maxSubrequestDepth,
-    detached: 0,
-    log: makeLog(false),
-    sessions: 0,
+    fixedPeer,
   }
 }

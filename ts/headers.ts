@@ -103,15 +103,7 @@ export function eachField(input: HeaderInput, use: (name: string, value: string)
       for (const one of Array.isArray(value) ? value : [value]) use(name, one)
 }
 
-/** The first value in the section `text` from `start` on. */
-export function firstValue(text: string, start: number, needle: string): string | undefined {
-  const at = text.indexOf(needle, start)
-  if (at < 0) return undefined
-  const from = at + needle.length
-  return text.substring(from, text.indexOf('\n', from))
-}
-
-/** The value, or all joined. */
+/** The first value in the section `text` from `start` on, or all joined. */
 export function joinedValue(text: string, start: number, needle: string): string | undefined {
   const at = text.indexOf(needle, start)
   if (at < 0) return undefined

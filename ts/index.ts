@@ -35,6 +35,7 @@ export type { ForwardingOptions } from './forwarding.js'
 export type { InterimResponse, RequestHeader, ResponseHeader, TransformOptions } from './head.js'
 export type { HeaderEdit, HeaderInput, HeaderView } from './headers.js'
 export type { Http2Options } from './http2.js'
+export type { ListeningOptions } from './listening.js'
 export type { LogFields, Logger, LogLevel, LogRecord } from './logger.js'
 export { HttpPeer, type HttpPeerOptions, type TcpKeepalive } from './peer.js'
 export {

@@ -1,8 +1,7 @@
-import { availableParallelism } from 'node:os'
 import { type Composition, composed } from './composition.js'
 import type { Crossing } from './crossing/crossing.js'
 import type { ProxyEntry } from './crossing/state.js'
-import { type DownstreamOptions, downstreamRules, nativeCpus } from './downstream.js'
+import { type DownstreamOptions, downstreamRules, nativeDownstream } from './downstream.js'
 import { entryOf, nextEntry } from './entry.js'
 import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 import { type ForwardingOptions, forwardingRules, nativeForwarding } from './forwarding.js'
@@ -412,14 +411,11 @@ function wayRecipe(
 /** The options as the addon takes them, but for what belongs to phases. */
 function nativeOptions(checked: Checked<typeof proxyRules>) {
   const { requestHeaders, responseHeaders, redirect, rewrite, respond, routes, ...rest } = checked
-  const { jsThreads, jsBlockedTimeoutMs, cpus, ...plain } = rest
+  const { jsThreads, jsBlockedTimeoutMs, ...plain } = rest
   return {
-    ...plain,
-    ...nativeCpus(cpus),
+    ...nativeDownstream(plain),
     upgrades: [...checked.upgrades],
     forwarding: nativeForwarding(checked.forwarding),
-    threads: checked.threads ?? availableParallelism(),
-    maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
     sourceTimeoutMs: checked.callbackTimeoutMs,
   }
 }

@@ -234,7 +234,6 @@ export class Server extends EventEmitter<ServerEvents> {
     try {
       const environment = theEnvironment()
       this.#isWired = true
-      for (const service of this.#services) Service.hosted(service, 'starting')
       const preparing = this.#prepare()
       if (preparing.length > 0) await allOf(preparing)
       if (this.#closing) throw closed()

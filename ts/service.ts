@@ -48,6 +48,7 @@ export abstract class Service {
 
   /** @internal Whether it can be offered by ALPN. */
   protected abstract readonly speaksH2: boolean
+
   /** @internal Whether it can have endpoints. */
   protected readonly listens: boolean = true
 
@@ -164,6 +165,7 @@ export abstract class Service {
 
   /** @internal What has to be done before: its server is about to start. May reject, which ends the start. */
   prepare(_log: AnyLog, _batch: boolean): Promise<void> | void {}
+
   /** @internal What may become of its endpoints. */
   static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
     service.#life = life

@@ -12,7 +12,7 @@ export async function startService<S extends Service>(service: S) {
   onTestFinished(async () => {
     await server.close({ graceMs: 0 })
   })
-  return { server, service, url: endpoint.url, to: endpoint.address, lines }
+  return { server, service, endpoint, url: endpoint.url, to: endpoint.address, lines }
 }
 
 /** Starts an app on a free port. */

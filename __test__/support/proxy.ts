@@ -1,4 +1,3 @@
-import { onTestFinished } from 'vitest'
 import { type Environment, theEnvironment } from '../../ts/crossing/environment.js'
 import {
   type AnyPart,
@@ -6,8 +5,9 @@ import {
   type Endpoint,
   HttpProxy,
   type HttpProxyOptions,
-  Server,
+  type Server,
 } from '../../ts/index.js'
+import { startService } from './app.js'
 
 /** A server with one proxy, running. */
 export interface Running {
@@ -27,17 +27,9 @@ export async function startProxy(
   phases: AnyPhases | AnyPart | readonly AnyPart[],
   options: HttpProxyOptions = {},
 ): Promise<Running> {
-  const lines: string[] = []
-  const log = (level: string) => (line: string) => void lines.push(`${level} ${line}`)
-  const logger = { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
-  const server = new Server({ graceMs: 1_000, logger })
-  const proxy = server.addService(new HttpProxy(phases as AnyPhases, { threads: 2, ...options }))
-  const http = proxy.addTcp('127.0.0.1:0')
-  await server.start()
-  onTestFinished(async () => {
-    await server.close({ graceMs: 0 })
-  })
-  return { server, proxy, http, to: http.address, lines, environment: theEnvironment() }
+  const service = new HttpProxy(phases as AnyPhases, { threads: 2, ...options })
+  const { server, endpoint: http, to, lines } = await startService(service)
+  return { server, proxy: service, http, to, lines, environment: theEnvironment() }
 }
 
 /** Looks at `done` again and again, as for what no event tells of, until it is true. */
@@ -58,4 +50,16 @@ export function deferred<T = void>() {
     reject = bad
   })
   return { promise, resolve, reject }
+}
+
+/** Waits until a count that has begun stands still. */
+export async function rests(count: () => number): Promise<void> {
+  let before = -1
+  await until(() => {
+    const now = count()
+    const same = now > 0 && now === before
+    before = now
+    return same
+  })
+  await new Promise((resolve) => setTimeout(resolve, 100))
 }

@@ -205,9 +205,9 @@ impl NativeServer {
         let peer = crate::peers::peer(peer)
             .ok_or_else(|| Error::new(Status::InvalidArg, "no such peer".to_owned()))?;
         let (runtime, log) = (options.runtime(), self.log.of(&options.name));
-        let made = options.proxy();
+        let made = options.options();
         let app = App::TcpProxy(Arc::new(TcpProxy::new(peer, made, options.runtimes(), log)));
-        Ok(self.plan(app, runtime, options.max_connections, options.clients(), options.name))
+        Ok(self.plan(app, runtime, options.max_connections, options.client_limit(), options.name))
     }
 
     /// Adds a service whose connections go to the app of this number; its number.
@@ -221,8 +221,14 @@ impl NativeServer {
     ) -> u32 {
         let max_queued = max_queued as usize;
         let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
-        let app = App::Streams(Arc::new(StreamServer::new(streams, options.app())));
-        self.plan(app, options.runtime(), options.max_connections, options.clients(), options.name)
+        let app = App::Streams(Arc::new(StreamServer::new(streams, options.options())));
+        self.plan(
+            app,
+            options.runtime(),
+            options.max_connections,
+            options.client_limit(),
+            options.name,
+        )
     }
 
     /// Adds an endpoint to a service, with TLS if there are certificates; its number within it.

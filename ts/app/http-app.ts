@@ -1,12 +1,11 @@
-import { availableParallelism } from 'node:os'
 import type { Answer } from '../answer.js'
 import type { Crossing } from '../crossing/crossing.js'
 import type { ProxyEntry } from '../crossing/state.js'
-import { type DownstreamOptions, downstreamRules, nativeCpus } from '../downstream.js'
-import { nextEntry } from '../entry.js'
+import { type DownstreamOptions, downstreamRules, nativeDownstream } from '../downstream.js'
+import { nextEntry, plainEntry } from '../entry.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import { forwardingRules, nativeForwarding } from '../forwarding.js'
-import { makeLog, serviceLog } from '../logger.js'
+import { serviceLog } from '../logger.js'
 import type { NativeProxyOptions } from '../native.js'
 import { type Checked, checkInto, ms, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
@@ -104,28 +103,15 @@ function handlerEntry(handler: Handler, callbackTimeoutMs: number): ProxyEntry {
       return handler(requestOf(LiveSession.stateOf(session)), new LiveInfo(session))
     },
   }
-  return {
-    id: nextEntry(),
-    phases: phases as unknown as AnyPhases,
-    hasNewCtx: false,
-    fixedPeer: undefined,
-    callbackTimeoutMs,
-    maxSubrequestDepth: 0,
-    detached: 0,
-    log: makeLog(false),
-    sessions: 0,
-  }
+  return plainEntry(nextEntry(), phases as unknown as AnyPhases, { callbackTimeoutMs, maxSubrequestDepth: 0 })
 }
 
 /** What an app is for the addon: a proxy that answers all requests itself, and so has no upstream side. */
 function nativeOf(checked: Checked<typeof httpAppRules>, proxyId: number): NativeProxyOptions {
-  const { trustedProxies, trustedField, cpus, ...rest } = checked
+  const { trustedProxies, trustedField, ...rest } = nativeDownstream(checked)
   const told = { xForwarded: false, forwarded: false, via: false }
   return {
     ...rest,
-    ...nativeCpus(cpus),
-    threads: checked.threads ?? availableParallelism(),
-    maxRequestBodyBytes: checked.maxRequestBodyBytes ?? -1,
     forwarding: nativeForwarding({ trustedProxies, trustedField, ...told }),
     keepsEncodedSlashes: true,
     tryTimeoutMs: 0,

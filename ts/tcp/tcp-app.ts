@@ -2,6 +2,7 @@ import type { Crossing } from '../crossing/crossing.js'
 import { describe } from '../crossing/failure.js'
 import { isThenable, whenSettled } from '../crossing/promise.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
+import { nativeListening } from '../listening.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
 import { type Checked, checkInto, flag, integer, serviceName } from '../options.js'
@@ -9,7 +10,7 @@ import { overridden } from '../overrides.js'
 import type { Awaitable } from '../phases.js'
 import { type Host, Service } from '../service.js'
 import { TcpConnection } from './connection.js'
-import { nativeTcp, type TcpServiceOptions, tcpServiceRules } from './options.js'
+import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 
 /**
  * What serves the connections of an app. What it throws, or what its promise rejects with, resets its
@@ -59,7 +60,7 @@ export class TcpApp extends Service {
       problems.push({ path: 'handler', found: handler, allowed: 'a function of a connection' })
     if (problems.length > 0) throw invalidOptions('TcpApp', problems)
     this.#handler = handler
-    this.#native = nativeTcp(this.#checked)
+    this.#native = nativeListening(this.#checked)
   }
 
   /** The service's name. */

@@ -1,9 +1,10 @@
 import { invalidOptions, type OptionProblem } from '../errors.js'
+import { nativeListening } from '../listening.js'
 import type { NativeTcpOptions } from '../native.js'
 import { checkInto, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
 import { type Host, Service } from '../service.js'
-import { nativeTcp, type TcpServiceOptions, tcpServiceRules } from './options.js'
+import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 import { TcpPeer } from './peer.js'
 
 /** How a proxy of connections runs. Times are in milliseconds; 0 is off. */
@@ -42,7 +43,7 @@ export class TcpProxy extends Service {
       problems.push({ path: 'peer', found: peer, allowed: 'a TcpPeer, or its address' })
     if (problems.length > 0) throw invalidOptions('TcpProxy', problems)
     this.#peer = typeof peer === 'string' ? new TcpPeer(peer) : peer
-    this.#native = nativeTcp(checked)
+    this.#native = nativeListening(checked)
   }
 
   /** The service's name. */

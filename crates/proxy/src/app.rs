@@ -212,9 +212,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             .await
             .unwrap_or_else(|| Err(Error::new(Code::RequestExpired, "the request took too long")))
     }
-}
 
-impl<P: ProxyHttp> HttpProxy<P> {
     /// Logs what was refused where nothing could be done about it any more, after so many bytes.
     fn refused(&self, arrival: Arrival, received: u64) {
         let nobody = Interims::default();
@@ -245,9 +243,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         }
         self.phases.logging(ex, error, ctx);
     }
-}
 
-impl<P: ProxyHttp> HttpProxy<P> {
     fn tell_failure(&self, level: Level, ex: &Exchange, error: &Error, summary: &str) {
         let (status, client) = (error.status(), ex.client.to_string());
         let line = format!("{status} {summary}, client {client}: {error}");

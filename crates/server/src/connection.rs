@@ -52,6 +52,7 @@ pub(crate) async fn serve<A: ServerApp>(
                 return;
             }
         }
+        open.accepted();
         let stream = match tls {
             None => Some(stream),
             Some(tls) => Box::pin(handshake(tls, stream, &mut conn, &shutdown, log)).await,

@@ -108,7 +108,6 @@ impl Tally {
         if before >= limit {
             return None;
         }
-        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         open.end = End::Cut;
         Some(open)
     }
@@ -143,6 +142,11 @@ pub(crate) struct OpenConnection {
 }
 
 impl OpenConnection {
+    /// It is served from now on.
+    pub(crate) fn accepted(&self) {
+        self.tally.counters.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn refused(&mut self) {
         self.end = End::Refused;
     }
@@ -160,11 +164,7 @@ impl Drop for OpenConnection {
         let Tally { counters, shutdown, .. } = &self.tally;
         match self.end {
             End::Rejected => counters.rejected.fetch_add(1, Ordering::Relaxed),
-            End::Refused => {
-                // It had been taken in before anybody knew whose it is.
-                counters.accepted.fetch_sub(1, Ordering::Relaxed);
-                counters.refused.fetch_add(1, Ordering::Relaxed)
-            }
+            End::Refused => counters.refused.fetch_add(1, Ordering::Relaxed),
             End::Cut => counters.cut.fetch_add(1, Ordering::SeqCst),
             End::Finished if shutdown.is_draining() => {
                 counters.finished.fetch_add(1, Ordering::SeqCst)

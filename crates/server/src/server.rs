@@ -27,7 +27,7 @@ pub struct Server {
     counters: Mutex<Vec<(String, Arc<Counters>)>>,
     life: Arc<Mutex<Life>>,
     /// Of `life`: a start or a close has ended.
-    closed: Arc<Condvar>,
+    changed: Arc<Condvar>,
     upgrade_options: Option<UpgradeOptions>,
     upgrade: Mutex<Option<Upgrade>>,
     has_succeeded: AtomicBool,
@@ -62,7 +62,7 @@ impl Server {
             trigger,
             counters: Mutex::default(),
             life: Arc::new(Mutex::new(Life::New(Slots::default()))),
-            closed: Arc::default(),
+            changed: Arc::default(),
             upgrade_options: options.upgrade,
             upgrade: Mutex::default(),
             has_succeeded: AtomicBool::new(false),
@@ -111,7 +111,7 @@ impl Server {
             Ok(_) => Life::Running(slots),
             Err(_) => Life::New(slots),
         };
-        self.closed.notify_all();
+        self.changed.notify_all();
         started
     }
 
@@ -157,7 +157,7 @@ impl Server {
             log: self.log.clone(),
             shutdown: self.trigger.shutdown().clone(),
             life: self.life.clone(),
-            changed: self.closed.clone(),
+            changed: self.changed.clone(),
         });
         begun.map(Some).map_err(|io| self.upgrade_failed(io))
     }
@@ -210,10 +210,10 @@ impl Server {
         let slots = loop {
             match &mut *life {
                 Life::Closed(report) => return *report,
-                Life::Closing => self.closed.wait(&mut life),
+                Life::Closing => self.changed.wait(&mut life),
                 Life::Starting => {
                     self.give_up_start();
-                    self.closed.wait(&mut life);
+                    self.changed.wait(&mut life);
                 }
                 Life::New(_) => {
                     self.trigger.cut();
@@ -226,7 +226,7 @@ impl Server {
         drop(life);
         let report = self.bring_down(slots);
         *self.life.lock() = Life::Closed(report);
-        self.closed.notify_all();
+        self.changed.notify_all();
         report
     }
 

@@ -6,12 +6,14 @@
 
 mod handle;
 mod idle;
+mod options;
 mod proxy;
 mod relay;
 mod stream_app;
 mod traffic;
 
 pub use handle::StreamHandle;
-pub use proxy::{TcpProxy, TcpProxyOptions};
-pub use stream_app::{StreamApp, StreamAppOptions, StreamServer};
+pub use options::TcpOptions;
+pub use proxy::TcpProxy;
+pub use stream_app::{StreamApp, StreamServer};
 pub use traffic::Traffic;

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_connectors::{Connector, ConnectorOptions, Peer};
 use millrace_error::{Level, Log};
@@ -7,21 +6,8 @@ use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::time::Instant;
 
-use crate::Traffic;
 use crate::relay::{Broken, Relayed, relay};
-
-/// What can be set on a proxy of connections.
-#[derive(Clone, Debug)]
-pub struct TcpProxyOptions {
-    /// How long neither side may send anything. Default: 10 min.
-    pub idle_timeout: Option<Duration>,
-}
-
-impl Default for TcpProxyOptions {
-    fn default() -> Self {
-        TcpProxyOptions { idle_timeout: Some(Duration::from_secs(600)) }
-    }
-}
+use crate::{TcpOptions, Traffic};
 
 /// Passes the bytes of each connection on to a peer, on a connection of its own, until both sides
 /// have ended theirs. Of the peer's options those of connecting, TLS and its own keep-alive hold;
@@ -29,7 +15,7 @@ impl Default for TcpProxyOptions {
 /// two fails, the other is reset.
 pub struct TcpProxy {
     peer: Arc<Peer>,
-    options: TcpProxyOptions,
+    options: TcpOptions,
     connector: Connector,
     traffic: Traffic,
     log: Arc<dyn Log>,
@@ -37,12 +23,7 @@ pub struct TcpProxy {
 
 impl TcpProxy {
     /// A proxy to this peer, for a service of `runtimes` runtimes.
-    pub fn new(
-        peer: Arc<Peer>,
-        options: TcpProxyOptions,
-        runtimes: usize,
-        log: Arc<dyn Log>,
-    ) -> Self {
+    pub fn new(peer: Arc<Peer>, options: TcpOptions, runtimes: usize, log: Arc<dyn Log>) -> Self {
         let connector = ConnectorOptions { pool_size: 0, shards: runtimes, ..Default::default() };
         let connector = Connector::new(connector);
         TcpProxy { peer, options, connector, traffic: Traffic::default(), log }

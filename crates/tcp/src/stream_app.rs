@@ -3,7 +3,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millrace_error::{Code, Error};
@@ -13,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handle::{Closing, Over, Then};
 use crate::idle::Idle;
-use crate::{StreamHandle, Traffic};
+use crate::{StreamHandle, TcpOptions, Traffic};
 
 /// What is read at once: little at first, and more where that is filled.
 const FIRST_PIECE: usize = 4 * 1024;
@@ -31,29 +30,16 @@ pub trait StreamApp: Send + Sync + 'static {
     }
 }
 
-/// What can be set on an app of streams.
-#[derive(Clone, Debug)]
-pub struct StreamAppOptions {
-    /// How long neither side may send anything. Default: 10 min.
-    pub idle_timeout: Option<Duration>,
-}
-
-impl Default for StreamAppOptions {
-    fn default() -> Self {
-        StreamAppOptions { idle_timeout: Some(Duration::from_secs(600)) }
-    }
-}
-
 /// Runs a [`StreamApp`] as a service.
 pub struct StreamServer<A> {
     app: A,
-    options: StreamAppOptions,
+    options: TcpOptions,
     traffic: Traffic,
 }
 
 impl<A: StreamApp> StreamServer<A> {
     /// One for this app.
-    pub fn new(app: A, options: StreamAppOptions) -> Self {
+    pub fn new(app: A, options: TcpOptions) -> Self {
         StreamServer { app, options, traffic: Traffic::default() }
     }
 

@@ -12,7 +12,7 @@ use millrace_connectors::{Peer, PeerOptions};
 use millrace_error::{Level, Log};
 use millrace_listeners::Endpoint;
 use millrace_server::{ListeningService, RuntimeOptions, Server, ServerOptions};
-use millrace_tcp::{TcpProxy, TcpProxyOptions};
+use millrace_tcp::{TcpOptions, TcpProxy};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,7 @@ struct Running {
 fn proxy(peer: SocketAddr, idle: Option<Duration>) -> Running {
     let lines = Arc::new(Lines::default());
     let peer = Arc::new(Peer::new(1, peer.into(), PeerOptions::default()));
-    let options = TcpProxyOptions { idle_timeout: idle };
+    let options = TcpOptions { idle_timeout: idle };
     let app = Arc::new(TcpProxy::new(peer, options, 1, lines.clone()));
     let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
     let runtime = RuntimeOptions::default();

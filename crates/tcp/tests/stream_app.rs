@@ -12,7 +12,7 @@ use bytes::Bytes;
 use millrace_error::{Code, Result};
 use millrace_listeners::Endpoint;
 use millrace_server::{ConnInfo, ListeningService, RuntimeOptions, Server, ServerOptions};
-use millrace_tcp::{StreamApp, StreamAppOptions, StreamHandle, StreamServer};
+use millrace_tcp::{StreamApp, StreamHandle, StreamServer, TcpOptions};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,7 +32,7 @@ struct Running {
     given: Receiver<StreamHandle>,
 }
 
-fn start(options: StreamAppOptions) -> Running {
+fn start(options: TcpOptions) -> Running {
     let (give, given) = channel();
     let app = Arc::new(StreamServer::new(Given(give), options));
     let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
@@ -73,7 +73,7 @@ fn end(handle: &StreamHandle) -> Result<()> {
 
 #[test]
 fn reads_writes_and_each_side_ends_by_itself() {
-    let running = start(StreamAppOptions::default());
+    let running = start(TcpOptions::default());
     let (mut client, handle) = running.connect();
     client.write_all(b"ping").unwrap();
     assert_eq!(read(&handle).unwrap().unwrap(), "ping");
@@ -93,7 +93,7 @@ fn reads_writes_and_each_side_ends_by_itself() {
 #[test]
 fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
     let idle = Some(Duration::from_millis(100));
-    let running = start(StreamAppOptions { idle_timeout: idle });
+    let running = start(TcpOptions { idle_timeout: idle });
     let (mut client, handle) = running.connect();
     assert_eq!(read(&handle).unwrap_err().code(), Code::ReadTimeout);
     assert!(client.read(&mut [0]).is_err());
@@ -111,7 +111,7 @@ fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
 
 #[test]
 fn a_program_is_told_that_the_server_closes_and_is_cut_when_that_is_over() {
-    let running = start(StreamAppOptions::default());
+    let running = start(TcpOptions::default());
     let (mut client, handle) = running.connect();
     let (told, tells) = channel();
     handle.when_draining(move |draining| told.send(draining).unwrap());
@@ -126,7 +126,7 @@ fn a_program_is_told_that_the_server_closes_and_is_cut_when_that_is_over() {
 
 #[test]
 fn the_same_asked_for_twice_at_once_fails_the_earlier() {
-    let running = start(StreamAppOptions::default());
+    let running = start(TcpOptions::default());
     let (mut client, handle) = running.connect();
     let (give, given) = channel();
     handle.read(move |outcome| give.send(outcome).unwrap());
