@@ -44,10 +44,10 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
       continue
     }
     const problems: OptionProblem[] = []
-    const one = nested(option.path, read(text, option.schema))
-    checkConfig(one, problems)
+    const value = read(text, option.schema)
+    checkConfig(nested(option.path, value), problems)
     wrong.push(...problems.map((problem) => `${name}: ${sentence(problem)}`))
-    put(config, option.path, read(text, option.schema))
+    put(config, option.path, value)
   }
   const listen = env.MILLRACE_LISTEN?.split(',').map((address) => address.trim())
   if (listen !== undefined) {
