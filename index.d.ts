@@ -156,8 +156,10 @@ export declare class NativeStream {
   constructor(crossing: NativeCrossing, id: number)
   /** The next bytes. Never rejects. */
   read(): Promise<NativePiece>
-  /** Writes bytes; settles when the system has taken them. Never rejects. */
-  write(data: Buffer): Promise<NativePiece>
+  /** Writes bytes. False asks to wait for `room` before more is written. */
+  write(data: Buffer): boolean
+  /** Settles when more may be written. Never rejects. */
+  room(): Promise<NativePiece>
   /** Ends this side. Never rejects. */
   end(): Promise<NativePiece>
   /**
@@ -165,7 +167,7 @@ export declare class NativeStream {
    * ended before.
    */
   draining(): Promise<boolean>
-  /** Ends it at once, by a reset or as the system closes it. */
+  /** Ends it: by a reset at once, or when what was written has gone out. */
   destroy(reset: boolean): void
   /** What its handshake came to; none in the clear. */
   tls(): NativeTlsInfo | null

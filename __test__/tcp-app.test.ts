@@ -2,6 +2,7 @@
 import { once as onceOf } from 'node:events'
 import { createInterface } from 'node:readline'
 import { Duplex } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { connect as connectTls } from 'node:tls'
 import { expect, onTestFinished, test } from 'vitest'
 import {
@@ -13,7 +14,7 @@ import {
   type TcpConnection,
 } from '../ts/index.js'
 import { startService } from './support/app.js'
-import { client, ending, opened, text } from './support/connections.js'
+import { all, client, ending, opened, text } from './support/connections.js'
 import { deferred, until } from './support/proxy.js'
 import { wrongPaths } from './support/refusals.js'
 
@@ -27,6 +28,26 @@ test('a connection is a stream: pipe, for await, readline', async () => {
   one.end('there and back')
   expect(await text(one)).toBe('there and back')
 
+  // Node.js destroys what it has read to the end, before what was written has gone out.
+  for (const halfClose of [false, true]) {
+    const loud = await start(
+      (connection) =>
+        pipeline(
+          connection,
+          async function* (pieces) {
+            for await (const piece of pieces) yield String(piece).toUpperCase()
+          },
+          connection,
+        ),
+      { halfClose },
+    )
+    for (let i = 0; i < 50; i++) {
+      const two = await client(loud.to)
+      two.end('shout')
+      expect(await text(two)).toBe('SHOUT')
+    }
+  }
+
   // What is written once the client has ended has to be allowed to follow.
   const lines = await start(
     async (connection) => {
@@ -38,6 +59,35 @@ test('a connection is a stream: pipe, for await, readline', async () => {
   const three = await client(lines.to, { allowHalfOpen: true })
   three.end('a\nb\n')
   expect(await text(three)).toBe('<a><b>')
+})
+
+test('what was written goes out when a connection is destroyed; with an error it is reset', async () => {
+  // More than the system holds: most of it is not on its way yet.
+  const much = Buffer.alloc(8 * 1024 * 1024, 'x')
+  const closed = await start((connection) => {
+    connection.write(much)
+    connection.destroy()
+  })
+  expect((await all(opened(closed.to))).length).toBe(much.length)
+  const left = await start(async (connection) => {
+    connection.write(much)
+    for await (const _ of connection) break
+  })
+  const socket = await client(left.to)
+  socket.write('enough')
+  expect((await all(socket)).length).toBe(much.length)
+  const broken = await start((connection) => {
+    connection.write(much)
+    connection.destroy(new Error('no more'))
+  })
+  expect(await ending(opened(broken.to))).toBe('ECONNRESET')
+  // What the stream itself still held is lost: this must not look like a whole.
+  const short = await start((connection) => {
+    connection.write(much)
+    connection.write('more')
+    connection.destroy()
+  })
+  expect(await ending(opened(short.to))).toBe('ECONNRESET')
 })
 
 test('who is connected, and to what', async () => {

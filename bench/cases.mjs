@@ -136,7 +136,7 @@ export const cases = [
   {
     ...http,
     name: 'threads',
-    title: 'phases that compute for a third of a millisecond, in threads (--cores 2)',
+    title: 'phases that compute for some milliseconds, in threads (--cores 2)',
     // The load is a small part of the work: it may share the last core.
     sharesCores: true,
     against: ['costly-1'],

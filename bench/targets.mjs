@@ -45,6 +45,10 @@ export const targets = [
   flat('up', 'body'),
   fast('down'),
   fast('up'),
+  {
+    ...{ case: 'threads', setting: '64 connections', field: 'requestsPerSecond' },
+    ...{ of: 'costly-2', to: 'costly-1', atLeast: 1.8 },
+  },
   { case: 'start', setting: 'start', field: 'overNodeMs', of: 'none', atMost: 50, unit: 'ms' },
 ]
 

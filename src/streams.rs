@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millrace_server::ConnInfo;
 use millrace_tcp::{StreamApp, StreamHandle};
 use millrace_transport::TlsInfo;
@@ -55,11 +54,17 @@ impl NativeStream {
         Ok(promise)
     }
 
-    /// Writes bytes; settles when the system has taken them. Never rejects.
+    /// Writes bytes. False asks to wait for `room` before more is written.
+    #[napi(catch_unwind)]
+    pub fn write(&self, data: Buffer) -> bool {
+        self.handle.write(&data)
+    }
+
+    /// Settles when more may be written. Never rejects.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
-    pub fn write<'env>(&self, env: &'env Env, data: Buffer) -> Result<Object<'env>> {
+    pub fn room<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
-        self.handle.write(Bytes::copy_from_slice(&data), move |outcome| {
+        self.handle.room(move |outcome| {
             deferred.resolve(move |_| Ok(NativePiece::from(outcome.map(|()| None))));
         });
         Ok(promise)
@@ -84,7 +89,7 @@ impl NativeStream {
         Ok(promise)
     }
 
-    /// Ends it at once, by a reset or as the system closes it.
+    /// Ends it: by a reset at once, or when what was written has gone out.
     #[napi(catch_unwind)]
     pub fn destroy(&self, reset: bool) {
         if reset {

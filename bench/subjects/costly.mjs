@@ -1,8 +1,8 @@
-// A phase that computes for a third of a millisecond or more.
+// A phase that computes for some milliseconds.
 import { createHash } from 'node:crypto'
 import { HttpPeer } from 'millrace'
 
-const bytes = Buffer.alloc(512 * 1024, 'millrace')
+const bytes = Buffer.alloc(4 * 1024 * 1024, 'millrace')
 
 export default {
   upstreamPeer: new HttpPeer(process.argv[2]),

@@ -22,6 +22,9 @@ export class TcpConnection extends Duplex {
   /** Where the client connected to. */
   readonly server: Address
   readonly #native: NativeStream
+  /** What has been handed down and is still counted as not written. */
+  #held = 0
+  #resets = false
   #controller: AbortController | undefined
   #tls: TlsView | null | undefined
 
@@ -80,15 +83,18 @@ export class TcpConnection extends Duplex {
     })
   }
 
+  // What is written is copied and held beneath, up to 64 KiB, so that it goes out whatever becomes of the stream.
   /** @internal */
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    this.#settle(this.#native.write(chunk), done)
-  }
-
-  /** @internal */
-  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    const one = chunks.length === 1 ? chunks[0]!.chunk : Buffer.concat(chunks.map(({ chunk }) => chunk))
-    this.#settle(this.#native.write(one), done)
+    if (this.#native.write(chunk)) {
+      done()
+      return
+    }
+    this.#held = chunk.length
+    this.#settle(this.#native.room(), (error) => {
+      this.#held = 0
+      done(error)
+    })
   }
 
   /** @internal */
@@ -101,19 +107,32 @@ export class TcpConnection extends Duplex {
   }
 
   /**
-   * Ends the connection at once. What has been written goes out; with an error, and where a write is still under
-   * way, it is reset.
+   * Ends the connection: what has been written goes out, and nothing else happens any more. With an error it is
+   * reset, and so it is where more was written than the client took in time: `end()` waits for that.
    */
   override destroy(error?: Error): this {
+    // Also of one that is destroyed already: what a handler throws in a `for await` comes behind its end.
+    this.#resets ||= error !== undefined && error !== null && !isLeaving(error)
     return super.destroy(error)
   }
 
   /** @internal */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#native.destroy(error !== null)
+    this.#resets ||= this.writableLength > this.#held
+    const end = () => this.#native.destroy(this.#resets)
+    if (error !== null && isLeaving(error)) setImmediate(end)
+    else end()
     this.#controller?.abort(error ?? ended())
     done(error)
   }
+}
+
+/**
+ * Whether it is how Node.js ends a stream that was read with `for await`, as `pipeline` does, before it has ended
+ * its own side. A signal that aborts has a cause.
+ */
+function isLeaving(error: Error & { code?: unknown }): boolean {
+  return error.code === 'ABORT_ERR' && error.cause === undefined
 }
 
 function ended(): UsageError {

@@ -2,13 +2,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use millrace_error::{Code, Error, Result};
 use parking_lot::Mutex;
 
 /// Called once with what came of it, on the runtime of the connection or on the caller's thread. It
 /// must not block.
 pub(crate) type Then<T> = Box<dyn FnOnce(Result<T>) + Send>;
+
+/// How much of what was written is held, in bytes, before a program is to wait.
+const HELD: usize = 64 * 1024;
 
 /// A connection, for a program on whatever thread. Each thing that is asked for calls back once; of
 /// each there is one at a time, and an earlier one fails. Cheap to clone.
@@ -19,7 +22,11 @@ pub struct StreamHandle(pub(crate) Arc<Mutex<Asked>>);
 #[derive(Default)]
 pub(crate) struct Asked {
     pub(crate) read: Option<Then<Option<Bytes>>>,
-    pub(crate) write: Option<(Bytes, Then<()>)>,
+    /// What was written and is not on its way yet.
+    pub(crate) output: BytesMut,
+    /// What was written and has not gone out, on its way or not.
+    pub(crate) held: usize,
+    pub(crate) room: Option<Then<()>>,
     pub(crate) end: Option<Then<()>>,
     pub(crate) draining: Option<Box<dyn FnOnce(bool) + Send>>,
     pub(crate) closing: Option<Closing>,
@@ -29,10 +36,16 @@ pub(crate) struct Asked {
     pub(crate) over: Option<Over>,
 }
 
+impl Asked {
+    pub(crate) fn has_room(&self) -> bool {
+        self.held < HELD
+    }
+}
+
 /// How a connection is to end at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// As the system closes it.
+    /// When what was written has gone out.
     Plain,
     Reset,
 }
@@ -56,26 +69,24 @@ impl StreamHandle {
         self.ask(|asked| &mut asked.read, Box::new(then));
     }
 
-    /// Writes bytes; calls back when the system has taken all of them.
-    pub fn write(&self, data: Bytes, then: impl FnOnce(Result<()>) + Send + 'static) {
-        let then: Then<()> = Box::new(then);
-        let (earlier, refused) = {
-            let mut asked = self.0.lock();
-            match &asked.over {
-                Some(over) => (None, Some((then, over.error()))),
-                None => {
-                    let earlier = asked.write.replace((data, then));
-                    wake(&mut asked);
-                    (earlier, None)
-                }
-            }
-        };
-        if let Some((_, then)) = earlier {
-            then(Err(twice()));
+    /// Writes bytes, which are held until they have gone out. False asks to wait for [`room`] before
+    /// more is written: 64 KiB are held, or the connection is over.
+    ///
+    /// [`room`]: StreamHandle::room
+    pub fn write(&self, data: &[u8]) -> bool {
+        let mut asked = self.0.lock();
+        if asked.over.is_some() || asked.closing.is_some() {
+            return false;
         }
-        if let Some((then, error)) = refused {
-            then(Err(error));
-        }
+        asked.output.extend_from_slice(data);
+        asked.held += data.len();
+        wake(&mut asked);
+        asked.has_room()
+    }
+
+    /// Calls back when more may be written, at once if it may.
+    pub fn room(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
+        self.ask(|asked| &mut asked.room, Box::new(then));
     }
 
     /// Ends this side of the connection, after what was written; the other goes on.
@@ -103,8 +114,9 @@ impl StreamHandle {
         }
     }
 
-    /// Closes the connection at once. What was written still goes out; where a write is under way, or
-    /// bytes of the client were not read, it is a reset.
+    /// Closes the connection: what was written goes out, and nothing else happens any more. A client
+    /// that takes nothing of it for half a minute is reset; and so it is, by the system, where bytes
+    /// of it were not read.
     pub fn close_now(&self) {
         self.end_by(Closing::Plain);
     }
@@ -142,15 +154,16 @@ impl StreamHandle {
 
     /// Nothing can be asked for any more; tells all who wait.
     pub(crate) fn close(&self, over: Over) {
-        let (read, write, end, draining) = {
+        let (read, room, end, draining) = {
             let mut asked = self.0.lock();
             if asked.over.is_some() {
                 return;
             }
             asked.over = Some(over.clone());
             asked.waker = None;
-            let Asked { read, write, end, draining, .. } = &mut *asked;
-            (read.take(), write.take(), end.take(), draining.take())
+            asked.output = BytesMut::new();
+            let Asked { read, room, end, draining, .. } = &mut *asked;
+            (read.take(), room.take(), end.take(), draining.take())
         };
         if let Some(then) = draining {
             then(false);
@@ -158,7 +171,7 @@ impl StreamHandle {
         if let Some(then) = read {
             then(Err(over.error()));
         }
-        for then in write.map(|(_, then)| then).into_iter().chain(end) {
+        for then in room.into_iter().chain(end) {
             then(Err(over.error()));
         }
     }

@@ -23,6 +23,13 @@ impl Idle {
         self.last = Instant::now();
     }
 
+    /// Waits no longer than this from now on.
+    pub(crate) fn shorten(&mut self, limit: Duration) {
+        self.limit = Some(self.limit.map_or(limit, |set| set.min(limit)));
+        self.sleep = None;
+        self.touch();
+    }
+
     /// Ready when nothing has happened for as long as the limit.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = self.limit else { return Poll::Pending };

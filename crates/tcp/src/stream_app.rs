@@ -3,20 +3,24 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millrace_error::{Code, Error};
+use millrace_error::Code;
 use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::handle::{Closing, Over, Then};
+use crate::handle::{Closing, Over};
 use crate::idle::Idle;
 use crate::{StreamHandle, TcpOptions, Traffic};
 
 /// What is read at once: little at first, and more where that is filled.
 const FIRST_PIECE: usize = 4 * 1024;
 const MOST_PIECE: usize = 64 * 1024;
+
+/// How long a client may take nothing of what is left for it once its connection is closed.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// A program that is given connections.
 pub trait StreamApp: Send + Sync + 'static {
@@ -71,11 +75,12 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
         let mut connection = Driven {
             stream,
             handle,
-            writing: None,
+            writing: Bytes::new(),
             input: BytesMut::new(),
             size: FIRST_PIECE,
             read_ended: false,
             shut: false,
+            is_closing: false,
             idle: Idle::new(self.options.idle_timeout),
             traffic: &self.traffic,
             is_over: false,
@@ -103,11 +108,14 @@ enum End {
 struct Driven<'a> {
     stream: Stream,
     handle: StreamHandle,
-    writing: Option<(Bytes, Then<()>)>,
+    /// What is on its way.
+    writing: Bytes,
     input: BytesMut,
     size: usize,
     read_ended: bool,
     shut: bool,
+    /// Only what was written is still to go out.
+    is_closing: bool,
     idle: Idle,
     traffic: &'a Traffic,
     is_over: bool,
@@ -117,12 +125,13 @@ impl Driven<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, draining: Pin<&mut Reached>) -> Poll<End> {
         {
             let mut asked = self.handle.0.lock();
-            if let Some(how) = asked.closing {
-                let is_writing = self.writing.is_some() || asked.write.is_some();
-                return Poll::Ready(match how {
-                    Closing::Plain if !is_writing => End::Closed,
-                    _ => End::Aborted,
-                });
+            match asked.closing {
+                Some(Closing::Reset) => return Poll::Ready(End::Aborted),
+                Some(Closing::Plain) if !self.is_closing => {
+                    self.is_closing = true;
+                    self.idle.shorten(LINGER);
+                }
+                _ => {}
             }
             // With the lock held: who asks from now on finds it.
             match &mut asked.waker {
@@ -139,7 +148,12 @@ impl Driven<'_> {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(failed(&error));
         }
-        if let Poll::Ready(Err(error)) = self.poll_read(cx) {
+        if self.is_closing && self.shut {
+            return Poll::Ready(End::Closed);
+        }
+        if !self.is_closing
+            && let Poll::Ready(Err(error)) = self.poll_read(cx)
+        {
             return Poll::Ready(failed(&error));
         }
         if self.read_ended && self.shut {
@@ -153,26 +167,29 @@ impl Driven<'_> {
 
     /// Writes what is to be written, and then the end. Ready where that has failed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // For who asks for room that is there.
+        self.gone_out(0);
         loop {
-            if self.writing.is_none() {
-                self.writing = self.handle.0.lock().write.take();
+            if self.writing.is_empty() {
+                self.writing = self.handle.0.lock().output.split().freeze();
             }
-            let Some((data, _)) = &mut self.writing else { break };
-            while !data.is_empty() {
-                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
+            if self.writing.is_empty() {
+                break;
+            }
+            while !self.writing.is_empty() {
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.writing))?;
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                let _ = data.split_to(written);
+                let _ = self.writing.split_to(written);
                 self.traffic.add_sent(written);
                 self.idle.touch();
+                self.gone_out(written);
             }
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            if let Some((_, then)) = self.writing.take() {
-                then(Ok(()));
-            }
         }
-        if !self.shut && self.handle.0.lock().end.is_some() {
+        let ends = self.is_closing || self.handle.0.lock().end.is_some();
+        if !self.shut && ends {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.shut = true;
         }
@@ -183,6 +200,18 @@ impl Driven<'_> {
             }
         }
         Poll::Pending
+    }
+
+    /// That many bytes are no longer held; who waits for room may go on.
+    fn gone_out(&self, length: usize) {
+        let then = {
+            let mut asked = self.handle.0.lock();
+            asked.held -= length;
+            if asked.has_room() { asked.room.take() } else { None }
+        };
+        if let Some(then) = then {
+            then(Ok(()));
+        }
     }
 
     /// Reads as long as that is asked for. Ready where it has failed.
@@ -244,9 +273,6 @@ impl Driven<'_> {
     }
 
     fn tell(&mut self, over: Over) {
-        if let Some((_, then)) = self.writing.take() {
-            then(Err(Error::new(over.code, over.message.clone())));
-        }
         self.handle.close(over);
     }
 }

@@ -62,9 +62,8 @@ fn read(handle: &StreamHandle) -> Result<Option<Bytes>> {
     wait(|give| handle.read(move |outcome| give.send(outcome).unwrap()))
 }
 
-fn write(handle: &StreamHandle, data: &'static [u8]) -> Result<()> {
-    let data = Bytes::from_static(data);
-    wait(|give| handle.write(data, move |outcome| give.send(outcome).unwrap()))
+fn room(handle: &StreamHandle) -> Result<()> {
+    wait(|give| handle.room(move |outcome| give.send(outcome).unwrap()))
 }
 
 fn end(handle: &StreamHandle) -> Result<()> {
@@ -79,7 +78,7 @@ fn reads_writes_and_each_side_ends_by_itself() {
     assert_eq!(read(&handle).unwrap().unwrap(), "ping");
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read(&handle).unwrap(), None);
-    write(&handle, b"pong").unwrap();
+    assert!(handle.write(b"po") && handle.write(b"ng"));
     end(&handle).unwrap();
     let mut back = String::new();
     client.read_to_string(&mut back).unwrap();
@@ -87,7 +86,12 @@ fn reads_writes_and_each_side_ends_by_itself() {
     let traffic = running.app.traffic();
     assert_eq!((traffic.received(), traffic.sent()), (4, 4));
     assert_eq!(running.server.close(PATIENCE).connections.cut, 0);
-    assert!(read(&handle).is_err() && write(&handle, b"late").is_err() && end(&handle).is_err());
+    assert!(
+        read(&handle).is_err()
+            && !handle.write(b"late")
+            && room(&handle).is_err()
+            && end(&handle).is_err()
+    );
 }
 
 #[test]
@@ -100,13 +104,40 @@ fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
     let (mut client, handle) = running.connect();
     handle.abort();
     assert!(client.read(&mut [0]).is_err());
-    // Closed in place of that, what was written is whole.
+}
+
+#[test]
+fn what_was_written_goes_out_when_it_is_closed() {
+    let running = start(TcpOptions::default());
     let (mut client, handle) = running.connect();
-    write(&handle, b"last words").unwrap();
+    // More than the system holds, so that most of it is still here when it is closed.
+    let much = vec![7; 8 * 1024 * 1024];
+    assert!(!handle.write(&much));
     handle.close_now();
-    let mut back = String::new();
-    client.read_to_string(&mut back).unwrap();
-    assert_eq!(back, "last words");
+    drop(handle);
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    assert!(back == much);
+}
+
+#[test]
+fn who_writes_is_asked_to_wait_until_what_is_held_has_gone_out() {
+    let running = start(TcpOptions::default());
+    let (mut client, handle) = running.connect();
+    room(&handle).unwrap();
+    let much = vec![7; 8 * 1024 * 1024];
+    assert!(!handle.write(&much));
+    let (give, given) = channel();
+    handle.room(move |outcome| give.send(outcome).unwrap());
+    assert!(given.recv_timeout(Duration::from_millis(50)).is_err());
+    let mut back = vec![0; much.len()];
+    client.read_exact(&mut back).unwrap();
+    given.recv_timeout(PATIENCE).unwrap().unwrap();
+    // A reset throws away what is held.
+    assert!(!handle.write(&much));
+    handle.abort();
+    assert!(client.read_to_end(&mut back).is_err());
+    assert!(room(&handle).is_err());
 }
 
 #[test]
