@@ -174,6 +174,8 @@ describe('a module that is wrong', () => {
     expect(await wrong({}, 'gateway.js')).toBe('gateway.js: there is no such file')
     const typed = await wrong({ 'gateway.ts': '' }, 'gateway.js')
     expect(typed).toBe('gateway.js: there is no such file; there is gateway.ts')
+    const options = await wrong({ 'conf.yaml': '' }, 'conf.yaml')
+    expect(options).toBe('conf.yaml: it is no module: a file of options is for --config')
     const bare = await wrong({ 'lib/index.ts': '' }, 'lib')
     expect(bare).toBe('lib: it is a directory: the module is a file')
     const code = "import './lib.js'\nexport default {}"

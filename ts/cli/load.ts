@@ -19,6 +19,8 @@ export async function loadModule(given: string): Promise<unknown> {
     const near = nearBy(given, file)
     throw new Failure(`${given}: there is no such file${near === undefined ? '' : `; there is ${near}`}`)
   }
+  if (/\.(?:json|ya?ml)$/.test(file))
+    throw new Failure(`${given}: it is no module: a file of options is for --config`)
   if (found.isDirectory()) throw new Failure(`${given}: it is a directory: the module is a file`)
   if (!stripsTypes) removeTypes()
   let loaded: { default?: unknown }
