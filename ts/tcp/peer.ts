@@ -16,6 +16,11 @@ export interface TcpPeerOptions extends PeerTlsOptions {
   tcpKeepalive?: TcpKeepalive
   /** A proxy that is connected to in the peer's place and asked for a tunnel to it (CONNECT). Default: none. */
   connectProxy?: ConnectProxy
+  /**
+   * Whether the peer is told, in front of each connection, whose it is (the PROXY protocol), and in which version.
+   * Over TLS that is in front of the handshake. Default: it is not.
+   */
+  proxyProtocol?: 'v1' | 'v2'
 }
 
 const tcpPeerRules = {
@@ -24,6 +29,7 @@ const tcpPeerRules = {
   bindTo: peerRules.bindTo,
   tcpKeepalive: peerRules.tcpKeepalive,
   connectProxy: peerRules.connectProxy,
+  proxyProtocol: peerRules.proxyProtocol,
   ...peerTlsRules,
 }
 
