@@ -344,7 +344,7 @@ export class HttpProxy extends Service {
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
       const wired = entry === last ? lastWired : changed(entry, composition)
       wired.log = ownLog
-      if (this.#module === undefined) environment.crossing.addProxy(wired)
+      if (this.#module === undefined) environment.crossing.proxies.add(wired)
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
       return { ...native, proxyId: wired.id, peer }
@@ -358,7 +358,7 @@ export class HttpProxy extends Service {
   override async stopped(crossing: Crossing, afterMs: number): Promise<void> {
     this.#isStopped = true
     this.#running = undefined
-    for (const { entry } of this.#ways) crossing.retireProxy(entry, afterMs)
+    for (const { entry } of this.#ways) crossing.proxies.retire(entry, afterMs)
     const crew = this.#crew
     this.#crew = undefined
     await crew?.end(afterMs, true)

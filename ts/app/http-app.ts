@@ -76,13 +76,13 @@ export class HttpApp extends Service {
   /** @internal */
   override addTo({ native, environment, log }: Host): number {
     this.#entry.log = serviceLog(log, this.name)
-    environment.crossing.addProxy(this.#entry)
+    environment.crossing.proxies.add(this.#entry)
     return native.addProxy(environment.native, this.#native)
   }
 
   /** @internal */
   override stopped(crossing: Crossing, afterMs: number): void {
-    crossing.retireProxy(this.#entry, afterMs)
+    crossing.proxies.retire(this.#entry, afterMs)
   }
 }
 

@@ -58,9 +58,9 @@ function serve(ways: readonly WayRecipe[]): void {
         : way.peer && new HttpPeer(way.peer.address, way.peer.options)
     const entry = entryOf(way.id, composition!, peer, way)
     entry.log = log
-    crossing.addProxy(entry)
+    crossing.proxies.add(entry)
   }
-  crossing.whenRetired = end
+  crossing.proxies.whenRetired = end
   report({ kind: 'serving' })
 }
 
