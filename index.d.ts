@@ -162,6 +162,8 @@ export declare class NativeStream {
   room(): Promise<NativePiece>
   /** Ends this side. Never rejects. */
   end(): Promise<NativePiece>
+  /** Settles when the connection is over, with an error where that was not our doing. Never rejects. */
+  ended(): Promise<NativePiece>
   /**
    * Settles when the server begins to close, with true; with false where the connection has
    * ended before.

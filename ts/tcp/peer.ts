@@ -74,9 +74,14 @@ function make(place: string, options: TcpPeerOptions): HttpPeer {
     return new HttpPeer(place, options)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    const problems = error.problems.map((problem) =>
-      problem.path === 'address' ? { ...problem, allowed: ALLOWED } : problem,
-    )
+    const inOurWords: Record<string, string> = {
+      address: ALLOWED,
+      tls: 'what tcp:// or tls:// says, or nothing',
+    }
+    const problems = error.problems.map((problem) => ({
+      ...problem,
+      allowed: inOurWords[problem.path] ?? problem.allowed,
+    }))
     throw invalidOptions('TcpPeer', problems)
   }
 }
