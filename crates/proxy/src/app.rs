@@ -191,6 +191,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             None => self.bounded(shard, &mut record).await,
         };
         let error = outcome.err();
+        record.is_cut = error.as_ref().is_some_and(|error| error.code() == Code::ServerClosed);
         if let Some(error) = &error {
             let Record { down, ex, ctx, .. } = &mut record;
             self.fail(*down, ex, ctx, error, asks_phase).await;
