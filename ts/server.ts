@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { numberOf, theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
+import { isThenable, whenSettled } from './crossing/promise.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import {
@@ -156,7 +157,7 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
-    super({ captureRejections: true })
+    super()
     options = overridden.server(options)
     const checked = checkOptions('Server', rules, options)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
@@ -343,16 +344,17 @@ export class Server extends EventEmitter<ServerEvents> {
   #tell<E extends keyof ServerEvents>(event: E, ...given: ServerEvents[E]): void {
     // Emitted without a listener, it would end the process.
     if (event === 'error' && this.listenerCount('error') === 0) return
-    try {
-      ;(this as EventEmitter).emit(event, ...given)
-    } catch (error) {
-      this.#log.error(`a listener of '${event}' failed: ${describe(error)}`)
+    const failed = (error: unknown) => this.#log.error(`a listener of '${event}' failed: ${describe(error)}`)
+    // One by one, so that the others hear of it where one of them throws.
+    for (const listener of (this as EventEmitter).rawListeners(event)) {
+      try {
+        const promise: unknown = Reflect.apply(listener, this, given)
+        if (isThenable(promise))
+          whenSettled(promise as object, (isFailure, error) => isFailure && failed(error), failed)
+      } catch (error) {
+        failed(error)
+      }
     }
-  }
-
-  /** @internal A listener's promise was rejected. */
-  override [EventEmitter.captureRejectionSymbol](error: Error, event: unknown, ..._given: unknown[]): void {
-    this.#log.error(`a listener of '${String(event)}' failed: ${describe(error)}`)
   }
 
   /**
@@ -364,13 +366,13 @@ export class Server extends EventEmitter<ServerEvents> {
    * @throws UsageError INVALID_OPTIONS (rejects)
    */
   async close(options: { graceMs?: number; delayMs?: number } = {}): Promise<CloseReport> {
-    const { graceMs, delayMs } = checkOptions('close', closeRules, {
-      graceMs: this.#graceMs,
-      ...dropAbsent(options),
-    })
+    const given = isObject(options) ? { graceMs: this.#graceMs, ...dropAbsent(options) } : options
+    const { graceMs, delayMs } = checkOptions('close', closeRules, given)
     this.#closing = true
     if (this.#state === 'starting') this.#native?.giveUpStart()
     this.#move('closing')
+    // With a delay it serves as ever until the addon says no.
+    if (delayMs === 0) for (const service of this.#services) Service.hosted(service, 'over')
     await this.#starting?.catch(() => undefined)
     if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
     else this.#stop(await this.#native.close(graceMs, delayMs))
@@ -468,8 +470,11 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 }
 
+function isObject(options: unknown): options is object {
+  return typeof options === 'object' && options !== null
+}
+
 function dropAbsent(options: object): object {
-  if (typeof options !== 'object' || options === null) return options
   return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
 }
 
