@@ -509,7 +509,7 @@ export interface NativePhases {
 /** A piece, or why there is none; without both: the end. */
 export interface NativePiece {
   data?: Buffer
-  /** Code, source, status and message of an error, by lines. */
+  /** Code, source, whether a retry is safe, status and message of an error, by lines. */
   error?: string
 }
 
@@ -689,7 +689,7 @@ export interface NativeSubhead {
   status: number
   /** Names and values in turn, in latin-1. */
   fields: Array<string>
-  /** Code, source, status and message of an error, by lines. */
+  /** Code, source, whether a retry is safe, status and message of an error, by lines. */
   error?: string
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
+  Connector,
   HttpPeer,
   type HttpPeerOptions,
   HttpProxy,
@@ -220,7 +221,7 @@ async function told(options: HttpPeerOptions) {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
   const peer = new HttpPeer(`127.0.0.1:${(server.address() as AddressInfo).port}`, options)
-  return { headers, ...(await startProxy({ upstreamPeer: peer })) }
+  return { headers, peer, ...(await startProxy({ upstreamPeer: peer })) }
 }
 
 describe('to origins', () => {
@@ -276,6 +277,16 @@ describe('to origins', () => {
     behind.end(`${V1}hello`)
     await text(behind)
     expect(await heard[1]).toBe(`${V1}hello`)
+  })
+
+  test.each([
+    ['v1', 'PROXY UNKNOWN\r\n'],
+    ['v2', `${SIGNATURE}\x20\0\0\0`],
+  ] as const)('%s: a request of one’s own has no client', async (proxyProtocol, header) => {
+    const { headers, peer } = await told({ proxyProtocol })
+    await using connector = new Connector()
+    expect(await (await connector.fetch(peer)).text()).toBe('ok')
+    expect(headers).toEqual([header])
   })
 
   test('without it origins are told nothing', async () => {

@@ -95,7 +95,7 @@ export class Connection {
 }
 
 /** What the addon says of the body of a request that is over, by lines. */
-export const OVER = 'INTERNAL\ninternal\n500\nthe request is over'
+export const OVER = 'INTERNAL\ninternal\n0\n500\nthe request is over'
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')

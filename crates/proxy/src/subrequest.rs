@@ -316,8 +316,7 @@ impl Downstream for SubDownstream {
     }
 
     fn passes_on(&mut self, error: &Error) -> bool {
-        let same = Error::new(error.code(), error.message().to_owned());
-        self.failure = Some(same.from_source(error.source()).with_status(error.status()));
+        self.failure = Some(error.again());
         self.passes_errors_on
     }
 
