@@ -318,6 +318,6 @@ test('what it is made of is checked', () => {
   expect(wrongPaths(() => service.addTcp('127.0.0.1:0'))).toEqual(['address'])
   const add = (options: object) => wrongPaths(() => new Server().addService(service, options))
   expect(add({ dependsOn: service })).toEqual(['dependsOn'])
-  expect(add({ dependsOn: [{}] })).toEqual(['dependsOn'])
+  expect(add({ dependsOn: [{}] })).toEqual(['dependsOn[0]'])
   expect(add({ after: [] })).toEqual(['after'])
 })

@@ -336,7 +336,7 @@ test.skipIf(!linux)(
     await expect(startProxy(own, { cpus: [1023] })).rejects.toMatchObject({ code: 'START_FAILED' })
     for (const cpus of [[], [-1], [1024], ['0'], 'all', 0])
       expect(failure(() => new HttpProxy(own, { cpus: cpus as number[] })).problems).toMatchObject([
-        { path: 'cpus' },
+        { path: Array.isArray(cpus) && cpus.length > 0 ? 'cpus[0]' : 'cpus' },
       ])
   },
 )

@@ -59,7 +59,7 @@ describe('mistakes', () => {
         'requestHeaders.set.connection',
         'requestHeaders.set.host',
         'requestHeaders.set.a',
-        'requestHeaders.remove',
+        'requestHeaders.remove[0]',
       ],
     ],
     [

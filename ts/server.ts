@@ -16,7 +16,7 @@ import {
 } from './logger.js'
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
-import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
+import { checkInto, checkOptions, flag, listOf, ms, oneOf, type Rule, value } from './options.js'
 import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
@@ -114,9 +114,8 @@ const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
   connections: { finished: 0, cut: 0 },
 }
-const isServices = (v: unknown) => Array.isArray(v) && v.every((one) => Service.is(one))
 const addRules: { dependsOn: Rule<readonly Service[]> } = {
-  dependsOn: value<readonly Service[]>([], 'a list of services', isServices),
+  dependsOn: listOf<readonly Service[]>([], 'a service', (one) => Service.is(one)),
 }
 
 /** How long log lines and ends of requests may be on their way once a server has stopped. */
@@ -193,7 +192,7 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#closing) throw closed()
     if (this.#starting !== undefined)
       throw new UsageError('ALREADY_STARTED', 'add services before the server starts')
-    Service.take(service)
+    Service.take(service, this.#services)
     this.#services.push(service)
     this.#dependencies.set(service, [...dependsOn])
     return service

@@ -31,7 +31,7 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
     const exported = await loadModule(module)
     made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
   } catch (error) {
-    throw error instanceof Failure ? error : new Failure(told(module, error))
+    throw error instanceof Failure ? error : new Failure(await told(module, error))
   } finally {
     hasLoaded()
   }
@@ -78,7 +78,7 @@ async function serve(
   } catch (error) {
     // One that was told to stop before it had started has not failed.
     if (!(error instanceof UsageError && error.code === 'SERVER_CLOSED'))
-      throw new Failure(told(module, error))
+      throw new Failure(await told(module, error))
   }
   watching?.end()
   // What was logged last goes out first.

@@ -1,11 +1,11 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { filesFrom } from '../modules/imports.js'
 import { HttpProxy } from '../proxy.js'
 import type { Service } from '../service.js'
 import { Failure } from './failure.js'
-import { unloaded } from './load.js'
-import { filesOf } from './syntax.js'
+import { told } from './load.js'
 
 /** Editors write a file in several steps. */
 const SETTLE_MS = 100
@@ -24,7 +24,7 @@ export class Watching {
   begin(say: (line: string) => void): void {
     if (this.#hasEnded) return
     const files = new Set(
-      this.#services.flatMap((service) => filesOf(fileURLToPath(HttpProxy.moduleOf(service)!))),
+      this.#services.flatMap((service) => [...filesFrom(fileURLToPath(HttpProxy.moduleOf(service)!))]),
     )
     // Folders, as many editors put another file in the place of the one.
     const folders = new Set([...files].map((file) => dirname(file)))
@@ -54,8 +54,9 @@ export class Watching {
         await service.reload()
         say(`${service.name}: loaded anew`)
       } catch (error) {
+        const why = (await told(file, error)).replace(/\n\s*/g, ' ')
         if (this.#hasEnded) return
-        say(`${service.name}: not loaded anew, the one before goes on: ${unloaded(file, error)}`)
+        say(`${service.name}: not loaded anew, the one before goes on: ${why}`)
       }
     }
     if (this.#hasEnded) return

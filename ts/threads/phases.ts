@@ -1,4 +1,3 @@
-import { types } from 'node:util'
 import { type Composition, composed } from '../composition.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
 import { HttpPeer } from '../peer.js'
@@ -69,10 +68,4 @@ export const UNKNOWN: Composition = {
   single: undefined,
   order: [],
   scopes: [],
-}
-
-/** An error as it goes to another thread. */
-export function failureOf(thrown: unknown) {
-  const error = types.isNativeError(thrown) ? thrown : new Error(String(thrown))
-  return { name: error.name, message: error.message, stack: error.stack, cause: thrown }
 }

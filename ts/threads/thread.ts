@@ -1,11 +1,10 @@
-import { fileURLToPath } from 'node:url'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { UsageError } from '../errors.js'
 import type { AnyLog } from '../logger.js'
+import { lineOf, moduleFile, type Reason, withReason } from '../modules/reason.js'
 import { NativeThread } from '../native.js'
 import type { Failure, Order, Report, Summary, Task, ThreadPlace, WayRecipe } from './messages.js'
 import { workerFile, workerOptions } from './options.js'
-import { placeOf } from './where.js'
 
 /** How long a module may take to load. */
 export const LOAD_MS = 30_000
@@ -119,7 +118,7 @@ export class Thread {
     } else if (message.kind === 'over') {
       this.#isOver = true
       if (this.#isAsked) this.#terminate()
-    } else if (message.kind === 'failed') void this.#failed(message.failure)
+    } else if (message.kind === 'failed') this.#failed(message.failure)
     else {
       if (message.kind === 'loaded') this.#whenLoaded(message.summary)
       else this.#whenServing()
@@ -128,14 +127,9 @@ export class Thread {
     }
   }
 
-  async #failed(failure: Failure): Promise<void> {
-    const place = await placeOf(this.#plan.module, failure)
-    const frames = failure.name === 'SyntaxError' ? undefined : frameOf(failure.stack)
-    const where = place ?? frames
-    const { name, message, cause } = failure
-    const text = `${name}: ${message}${where === undefined ? '' : `\n    at ${where}`}`
-    this.#fail(failed(this.#plan.module, text, cause))
-    this.#reason = text
+  #failed({ cause, ...reason }: Failure): void {
+    this.#fail(failed(this.#plan.module, reason, cause))
+    this.#reason = lineOf(reason)
     this.#terminate()
   }
 
@@ -179,7 +173,7 @@ export class Thread {
     this.#native.close()
     this.#port.close()
     const reason = this.#reason ?? `it ended with exit code ${code}`
-    const error = failed(this.#plan.module, reason, undefined)
+    const error = failed(this.#plan.module, { place: undefined, message: reason }, undefined)
     this.#fail(error)
     this.#failServing(error)
     return this.#isAsked ? undefined : reason
@@ -191,18 +185,15 @@ export function nameOf(module: URL): string {
   return module.pathname.split('/').pop()?.slice(0, 64) || 'module'
 }
 
-function failed(module: URL, reason: string, cause: unknown): UsageError {
-  const file = module.protocol === 'file:' ? fileURLToPath(module) : `${module.href.slice(0, 80)}`
-  return new UsageError('MODULE_FAILED', `the module ${file} could not be loaded: ${reason}`, { cause })
+function failed(module: URL, reason: Reason, cause: unknown): UsageError {
+  const file = moduleFile(module)
+  const { place = file === undefined ? undefined : { file }, message } = reason
+  // What is said once is enough.
+  const why = place?.line === undefined && place?.file === file ? message : lineOf(reason)
+  const text = `the module ${file ?? module.href.slice(0, 80)} could not be loaded: ${why}`
+  return withReason(new UsageError('MODULE_FAILED', text, { cause }), { place, message })
 }
 
 function told(error: unknown): string {
   return (error instanceof Error && error.stack) || String(error)
-}
-
-/** The first place in a stack that is not Node's own. */
-function frameOf(stack = ''): string | undefined {
-  const places = stack.matchAll(/^\s+at (?:.*\()?((?:file:\/\/|\/|[A-Za-z]:\\)[^()\n]*:\d+:\d+)\)?$/gm)
-  for (const [, place] of places) if (!place!.includes('/threads/worker.js')) return place
-  return undefined
 }

@@ -3,11 +3,12 @@ import { workerData } from 'node:worker_threads'
 import type { Composition } from '../composition.js'
 import { type Environment, makeEnvironment } from '../crossing/environment.js'
 import { entryOf } from '../entry.js'
+import { explain } from '../modules/explain.js'
 import { batchThread } from '../native.js'
 import { HttpPeer } from '../peer.js'
 import { Lines } from './lines.js'
 import type { Order, Report, Task, WayRecipe } from './messages.js'
-import { failureOf, loadPhases, summaryOf } from './phases.js'
+import { loadPhases, summaryOf } from './phases.js'
 
 /** How often it is looked for the end of the last requests. */
 const LOOK_MS = 5
@@ -38,7 +39,8 @@ async function load(): Promise<void> {
     composition = await loadPhases(module, place)
     report({ kind: 'loaded', summary: summaryOf(composition) })
   } catch (error) {
-    const failure = failureOf(error)
+    const url = new URL(module)
+    const failure = { ...(await explain(error, { module: url, execArgv: process.execArgv })), cause: error }
     try {
       report({ kind: 'failed', failure })
     } catch {

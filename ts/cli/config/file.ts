@@ -3,7 +3,8 @@ import { dirname, resolve } from 'node:path'
 import { type Document, isMap, isPair, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import type { OptionProblem } from '../../errors.js'
 import { show } from '../../errors.js'
-import { Failure, shown } from '../failure.js'
+import { shown } from '../../modules/reason.js'
+import { Failure } from '../failure.js'
 import { type Config, checkConfig } from './rules.js'
 
 /** More than any configuration needs. */
