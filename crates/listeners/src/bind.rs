@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
 
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
@@ -25,6 +26,8 @@ pub struct Bound {
     socket: Socket,
     /// Whether another process has the socket too.
     is_shared: Arc<AtomicBool>,
+    /// Whether it may accept; none: it may.
+    hold: Option<watch::Receiver<bool>>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
 }
@@ -71,6 +74,7 @@ impl Bound {
             admission: endpoint.admission.clone(),
             socket,
             is_shared,
+            hold: None,
             #[cfg(unix)]
             _file: file,
         })
@@ -104,6 +108,7 @@ impl Bound {
             admission: None,
             socket,
             is_shared: Arc::default(),
+            hold: None,
             #[cfg(unix)]
             _file: None,
         })
@@ -136,8 +141,14 @@ impl Bound {
             admission: None,
             socket,
             is_shared,
+            hold: None,
             _file: file,
         })
+    }
+
+    /// The same, of which nothing is accepted until this holds.
+    pub(crate) fn held(self, hold: watch::Receiver<bool>) -> Self {
+        Bound { hold: Some(hold), ..self }
     }
 
     /// The address it is bound to, with the port that the system chose.
@@ -177,7 +188,7 @@ impl Bound {
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
         let stack = stack.with(self.tls.clone(), self.admission.clone());
-        Ok(stack.shared(self.is_shared.clone()))
+        Ok(stack.shared(self.is_shared.clone(), self.hold.clone()))
     }
 }
 

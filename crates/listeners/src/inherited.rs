@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use socket2::Socket;
+use tokio::sync::watch;
 
 use crate::{Bound, Endpoint};
 
@@ -20,20 +21,23 @@ pub struct ListeningSocket {
     pub socket: Socket,
 }
 
-/// Listening sockets that another process has handed over, to be used in the place of new ones.
+/// Listening sockets that another process has handed over, to be used in the place of new ones. Nothing is
+/// accepted on them before they are this process's own: what is accepted and then lost with a start that fails
+/// would have been served by the other.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// None once it is taken.
     sockets: Mutex<Vec<Option<ListeningSocket>>>,
     /// Of those that are taken, what says that the other process has them too.
     sharing: Mutex<Vec<Arc<AtomicBool>>>,
+    is_own: watch::Sender<bool>,
 }
 
 impl Inherited {
     /// These sockets, for endpoints to take.
     pub fn new(sockets: Vec<ListeningSocket>) -> Self {
         let sockets = Mutex::new(sockets.into_iter().map(Some).collect());
-        Inherited { sockets, sharing: Mutex::default() }
+        Inherited { sockets, ..Inherited::default() }
     }
 
     /// The socket for an endpoint: one that is bound where it is to listen, however that was
@@ -47,9 +51,10 @@ impl Inherited {
         sockets.iter_mut().find(fits)?.take()
     }
 
-    /// An endpoint is bound to one of them.
-    pub(crate) fn adopted(&self, bound: &Bound) {
+    /// An endpoint is bound to one of them: it accepts when they are this process's own.
+    pub(crate) fn adopted(&self, bound: Bound) -> Bound {
         self.sharing.lock().push(bound.sharing());
+        bound.held(self.is_own.subscribe())
     }
 
     /// Closes those that no endpoint has taken.
@@ -57,9 +62,11 @@ impl Inherited {
         self.sockets.lock().clear();
     }
 
-    /// The other process has let go of those that endpoints have taken.
+    /// Those that endpoints have taken are this process's from now on, which accepts on them. May be called
+    /// again, and from several threads.
     pub fn own(&self) {
         self.sharing.lock().drain(..).for_each(|shared| shared.store(false, Ordering::SeqCst));
+        self.is_own.send_replace(true);
     }
 
     /// Which of the sockets, by the order in which they were given, endpoints have taken.

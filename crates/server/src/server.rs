@@ -38,6 +38,7 @@ pub(crate) struct Means {
     pub(crate) options: UpgradeOptions,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) bell: Bell,
     life: Arc<Mutex<Life>>,
     changed: Arc<Condvar>,
 }
@@ -123,14 +124,13 @@ impl Server {
     }
 
     fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
-        let is_closing = || self.trigger.shutdown().is_draining();
         let mut upgrade = self.begin_upgrade()?;
         if let Some(upgrade) = &upgrade {
             slots.inherit(upgrade.inherited());
         }
         let started = slots.bind().and_then(|bound| {
             slots.launch(&self.log, &self.bell)?;
-            slots.accept(&self.bell, is_closing)?;
+            slots.accept(&self.bell, || self.reason_to_stop(upgrade.as_ref()))?;
             match upgrade.as_mut().map(Upgrade::ready) {
                 Some(Err(io)) => Err(self.upgrade_failed(io)),
                 _ => Ok(bound),
@@ -150,12 +150,21 @@ impl Server {
         started
     }
 
+    /// Why a start is not to go on.
+    fn reason_to_stop(&self, upgrade: Option<&Upgrade>) -> Option<StartError> {
+        if self.trigger.shutdown().is_draining() {
+            return Some(StartError::Closed);
+        }
+        upgrade.and_then(Upgrade::refusal).map(|io| self.upgrade_failed(io))
+    }
+
     fn begin_upgrade(&self) -> Result<Option<Upgrade>, StartError> {
         let Some(options) = &self.upgrade_options else { return Ok(None) };
         let begun = Upgrade::begin(Means {
             options: options.clone(),
             log: self.log.clone(),
             shutdown: self.trigger.shutdown().clone(),
+            bell: self.bell.clone(),
             life: self.life.clone(),
             changed: self.changed.clone(),
         });

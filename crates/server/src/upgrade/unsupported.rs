@@ -21,6 +21,10 @@ impl Upgrade {
         false
     }
 
+    pub(crate) fn refusal(&self) -> Option<io::Error> {
+        None
+    }
+
     pub(crate) fn inherited(&self) -> &Arc<Inherited> {
         &self.inherited
     }
