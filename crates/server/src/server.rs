@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_error::{Level, Log};
 use millrace_transport::Address;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::runtime::LAST_WORDS;
 use crate::slots::Slots;
@@ -215,6 +215,7 @@ impl Server {
     /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
     pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
         self.bell.shorten(delay, grace);
+        let mut is_due = false;
         let mut life = self.life.lock();
         let slots = loop {
             match &mut *life {
@@ -227,6 +228,11 @@ impl Server {
                 Life::New(_) => {
                     self.trigger.cut();
                     *life = Life::Closed(CloseReport::default());
+                }
+                // Until then it may still be taken over from.
+                Life::Running(_) if !is_due => {
+                    MutexGuard::unlocked(&mut life, || self.bell.wait_for_delay());
+                    is_due = true;
                 }
                 Life::Running(slots) => break std::mem::take(slots),
             }
@@ -241,7 +247,6 @@ impl Server {
 
     fn bring_down(&self, mut slots: Slots) -> CloseReport {
         let (bell, counters) = (&self.bell, self.counters());
-        bell.wait_for_delay();
         self.trigger.drain();
         let upgrade = self.upgrade.lock().take();
         if let Some(upgrade) = upgrade {

@@ -221,3 +221,22 @@ fn a_new_one_serves_before_it_is_ready_where_the_old_one_dies() {
     assert!(starting.join().unwrap().is_err());
     assert!(!socket.exists() && !path.exists());
 }
+
+#[test]
+fn one_that_is_to_end_after_a_delay_is_taken_over_from_meanwhile() {
+    let folder = Folder::new();
+    let socket = folder.file("upgrade");
+    let old = Arc::new(Process::new(&socket, false, vec![tcp("127.0.0.1:0")]));
+    let bound = old.start();
+    let (delay, closing) = (Duration::from_secs(60), old.clone());
+    let closed = thread::spawn(move || closing.server.close_after(delay, Duration::ZERO));
+    // Its second call finds the first one waiting.
+    thread::sleep(Duration::from_millis(50));
+    let new = Process::new(&socket, true, vec![at(&bound[0])]);
+    assert_eq!(new.start(), bound);
+    old.is_replaced();
+    let (_, took) = timed(|| old.server.close(Duration::ZERO));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    closed.join().unwrap();
+    new.goes_on(&bound[0]);
+}
