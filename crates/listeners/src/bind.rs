@@ -44,28 +44,13 @@ impl Bound {
         Ok(bound)
     }
 
-    /// One whose socket has come from another process. What can still be set is set as for a new one.
-    /// It is shared until the other process lets go of it.
+    /// One whose socket has come from another process. It is shared until the other process lets go
+    /// of it, and as that one has it until [`settle`].
     pub(crate) fn adopt(endpoint: &Endpoint, found: ListeningSocket) -> io::Result<Self> {
         let (options, address, socket) = (endpoint.options.clone(), found.bound, found.socket);
-        if address.ip().is_some() {
-            apply_tcp(&socket, &options)?;
-        }
-        options.apply_buffers(&socket)?;
-        listen(&socket, &options)?;
-        if let (Address::Ip(_), Some(most)) = (&address, options.fast_open) {
-            fast_open(&socket, most)?;
-        }
         let is_shared = Arc::new(AtomicBool::new(true));
         #[cfg(unix)]
-        let file = match endpoint.address.path() {
-            Some(path) if endpoint.address.abstract_name().is_none() => {
-                let file = SocketFile::of(path, Arc::clone(&is_shared))?;
-                file.apply(endpoint.unix)?;
-                Some(file)
-            }
-            _ => None,
-        };
+        let file = file_of(endpoint, &is_shared)?;
         Ok(Bound {
             asked: endpoint.address.clone(),
             address: endpoint.address.path().map_or(address, |path| Address::Unix(path.into())),
@@ -190,6 +175,31 @@ impl Bound {
         let stack = stack.with(self.tls.clone(), self.admission.clone());
         Ok(stack.shared(self.is_shared.clone(), self.hold.clone()))
     }
+}
+
+/// Sets what can still be set of a socket that has come from another process, as for a new one.
+pub(crate) fn settle(endpoint: &Endpoint, socket: &Socket) -> io::Result<()> {
+    let options = &endpoint.options;
+    if endpoint.address.ip().is_some() {
+        apply_tcp(socket, options)?;
+    }
+    options.apply_buffers(socket)?;
+    listen(socket, options)?;
+    if let (Some(_), Some(most)) = (endpoint.address.ip(), options.fast_open) {
+        fast_open(socket, most)?;
+    }
+    #[cfg(unix)]
+    if let Some(file) = file_of(endpoint, &Arc::new(AtomicBool::new(true)))? {
+        file.apply(endpoint.unix)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn file_of(endpoint: &Endpoint, is_shared: &Arc<AtomicBool>) -> io::Result<Option<SocketFile>> {
+    let address = &endpoint.address;
+    let path = address.path().filter(|_| address.abstract_name().is_none());
+    path.map(|path| SocketFile::of(path, Arc::clone(is_shared))).transpose()
 }
 
 /// Linux hands these on to accepted connections, which saves calls for each of those.

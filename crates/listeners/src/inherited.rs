@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use socket2::Socket;
 use tokio::sync::watch;
 
-use crate::{Bound, Endpoint};
+use crate::{BindError, Bound, Endpoint};
 
 /// A listening socket on its way from one process to another.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Inherited {
     sockets: Mutex<Vec<Option<ListeningSocket>>>,
     /// Of those that are taken, what says that the other process has them too.
     sharing: Mutex<Vec<Arc<AtomicBool>>>,
+    /// What they are to become.
+    unsettled: Mutex<Vec<(Endpoint, Socket)>>,
     is_own: watch::Sender<bool>,
 }
 
@@ -52,14 +54,27 @@ impl Inherited {
     }
 
     /// An endpoint is bound to one of them: it accepts when they are this process's own.
-    pub(crate) fn adopted(&self, bound: Bound) -> Bound {
+    pub(crate) fn adopted(&self, endpoint: &Endpoint, bound: Bound) -> io::Result<Bound> {
         self.sharing.lock().push(bound.sharing());
-        bound.held(self.is_own.subscribe())
+        self.unsettled.lock().push((endpoint.clone(), bound.share()?.socket));
+        Ok(bound.held(self.is_own.subscribe()))
     }
 
-    /// Closes those that no endpoint has taken.
-    pub fn close_the_rest(&self) {
+    /// Gives those that endpoints have taken what these ask of them, and closes the others. Not done
+    /// before all else is: until then the other process has them as it wants them.
+    pub fn settle(&self) -> Result<(), BindError> {
         self.sockets.lock().clear();
+        let mut unsettled = std::mem::take(&mut *self.unsettled.lock()).into_iter();
+        unsettled.try_for_each(|(endpoint, socket)| {
+            crate::bind::settle(&endpoint, &socket)
+                .map_err(|io| BindError { address: endpoint.address.clone(), io })
+        })
+    }
+
+    /// Closes all that no endpoint has.
+    pub fn close(&self) {
+        self.sockets.lock().clear();
+        self.unsettled.lock().clear();
     }
 
     /// Those that endpoints have taken are this process's from now on, which accepts on them. May be called

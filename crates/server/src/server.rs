@@ -131,10 +131,11 @@ impl Server {
         let started = slots.bind().and_then(|bound| {
             slots.launch(&self.log, &self.bell)?;
             slots.accept(&self.bell, || self.reason_to_stop(upgrade.as_ref()))?;
-            match upgrade.as_mut().map(Upgrade::ready) {
-                Some(Err(io)) => Err(self.upgrade_failed(io)),
-                _ => Ok(bound),
+            if let Some(upgrade) = &mut upgrade {
+                upgrade.settle().map_err(StartError::Bind)?;
+                upgrade.ready().map_err(|io| self.upgrade_failed(io))?;
             }
+            Ok(bound)
         });
         if started.is_err() {
             slots.give_up(&self.bell);

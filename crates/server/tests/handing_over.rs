@@ -7,6 +7,8 @@ mod common;
 
 use std::error::Error;
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,7 +232,7 @@ fn one_that_is_to_end_after_a_delay_is_taken_over_from_meanwhile() {
     let bound = old.start();
     let (delay, closing) = (Duration::from_secs(60), old.clone());
     let closed = thread::spawn(move || closing.server.close_after(delay, Duration::ZERO));
-    // Its second call finds the first one waiting.
+    // Nothing tells that the delay has begun.
     thread::sleep(Duration::from_millis(50));
     let new = Process::new(&socket, true, vec![at(&bound[0])]);
     assert_eq!(new.start(), bound);
@@ -239,4 +241,38 @@ fn one_that_is_to_end_after_a_delay_is_taken_over_from_meanwhile() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     closed.join().unwrap();
     new.goes_on(&bound[0]);
+}
+
+#[test]
+fn a_start_that_fails_lets_go_of_all_the_sockets_and_leaves_their_files_as_they_were() {
+    let folder = Folder::new();
+    let (socket, path) = (folder.file("upgrade"), folder.file("service"));
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let unix = |mode| {
+        let mut endpoint = Endpoint::unix(&path);
+        endpoint.unix.mode = Some(mode);
+        endpoint
+    };
+    let old = Process::new(&socket, false, vec![tcp("127.0.0.1:0"), unix(0o660)]);
+    let bound = old.start();
+    let endpoints = vec![unix(0o600), tcp("192.0.2.1:0"), at(&bound[0])];
+    let broken = Process::new(&socket, true, endpoints);
+    assert!(matches!(broken.server.start(), Err(StartError::Bind(_))));
+    assert_eq!(mode(&path), 0o660);
+    let closing = gated(&folder, vec![unix(0o600), at(&bound[0])]);
+    let starting = begin(&closing);
+    assert_eq!(mode(&path), 0o660);
+    closing.0.server.close(Duration::ZERO);
+    assert!(starting.join().unwrap().is_err());
+    assert_eq!(mode(&path), 0o660);
+    // One that takes over makes them its own; the others are still there, and hold nothing.
+    let good = Process::new(&socket, true, vec![unix(0o600), at(&bound[0])]);
+    good.start();
+    assert_eq!(mode(&path), 0o600);
+    old.is_replaced();
+    old.server.close(Duration::ZERO);
+    good.server.close(Duration::ZERO);
+    assert!(TcpStream::connect(bound[0].socket_addr().unwrap()).is_err());
+    drop((broken, closing));
 }

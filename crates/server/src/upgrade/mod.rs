@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_error::Level;
-use millrace_listeners::Inherited;
+use millrace_listeners::{BindError, Inherited};
 use tokio::sync::oneshot;
 
 use self::offer::Offer;
@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The part of a server that hands it over, or takes it over.
 pub(crate) struct Upgrade {
     inherited: Arc<Inherited>,
+    taken: Vec<usize>,
     ready: Option<oneshot::Sender<Vec<usize>>>,
     begun: Receiver<io::Result<()>>,
     thread: Option<JoinHandle<()>>,
@@ -65,6 +66,7 @@ impl Upgrade {
         let (inherited, has_predecessor) = given.recv().unwrap_or_else(ended)?;
         Ok(Upgrade {
             inherited,
+            taken: Vec::new(),
             ready: Some(ready),
             begun,
             thread: Some(thread),
@@ -88,11 +90,15 @@ impl Upgrade {
         &self.inherited
     }
 
-    /// Tells the predecessor that this server is ready, and waits until it accepts in its place. What
-    /// nobody has taken is closed.
+    /// Makes the sockets what the endpoints ask of them, and closes those that nobody has taken.
+    pub(crate) fn settle(&mut self) -> Result<(), BindError> {
+        self.taken = self.inherited.taken();
+        self.inherited.settle()
+    }
+
+    /// Tells the predecessor that this server is ready, and waits until it accepts in its place.
     pub(crate) fn ready(&mut self) -> io::Result<()> {
-        let taken = self.inherited.taken();
-        self.inherited.close_the_rest();
+        let taken = std::mem::take(&mut self.taken);
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(taken);
         }
@@ -102,6 +108,7 @@ impl Upgrade {
 
     /// Waits for the thread, which ends when its server drains, or when it is not to begin.
     pub(crate) fn end(mut self) {
+        self.inherited.close();
         self.ready = None;
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
         if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
