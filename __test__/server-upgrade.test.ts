@@ -154,9 +154,12 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     )
   })
 
-  test('without upgrade, a server at the socket is an error that says so', async () => {
+  test('without upgrade, a server at the socket is an error that says so, and which it hears nothing of', async () => {
     const upgradeSocket = socketPath()
-    const servers = [0, 1].map(() => new Server({ upgradeSocket, logger: false }))
+    const lines: string[] = []
+    const note = (line: string) => void lines.push(line)
+    const logger = { debug() {}, info: note, warn: note, error: note }
+    const servers = [0, 1].map(() => new Server({ upgradeSocket, logger }))
     onTestFinished(async () => {
       for (const server of servers) await server.close({ graceMs: 0 })
     })
@@ -166,6 +169,7 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
       message: `a server is running at ${upgradeSocket}, and was not to be taken over`,
     })
     await servers[0]!.close()
+    expect(lines).toEqual([])
     await servers[1]!.start()
   })
 

@@ -69,6 +69,7 @@ impl Predecessor {
         match self.channel.receive().await {
             Ok(Some(message)) if message.kind == REFUSED => News::Refusal(message.refusal()),
             Ok(Some(_)) => News::Refusal(unexpected()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => News::Refusal(error),
             Ok(None) | Err(_) => News::Gone,
         }
     }
