@@ -1,5 +1,5 @@
 import { disown } from './crossing/promise.js'
-import { print } from './stdio.js'
+import { toStderr } from './stderr.js'
 
 /** How much a line of the log matters. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -121,10 +121,6 @@ function safely(log: () => unknown): void {
   } catch {
     // There is nobody to tell.
   }
-}
-
-function toStderr(level: string, line: string): void {
-  print(process.stderr, `${new Date().toISOString()} ${level} millrace: ${line.replace(/[\r\n]+/g, ' ')}\n`)
 }
 
 function nothing(): void {}

@@ -1,6 +1,5 @@
 /** The command `millrace`. Not a part of the API: `bin/millrace.js` calls it. */
 import { VERSION } from '../addon/version.js'
-import { print } from '../stdio.js'
 import { type Args, HELP, parse } from './args.js'
 import { Failure } from './failure.js'
 import { mainOf, otherCopy } from './handover.js'
@@ -12,19 +11,18 @@ export async function main(argv: readonly string[]): Promise<number> {
     const other = args.command === 'run' ? otherCopy(args.module) : undefined
     if (other !== undefined) return (await mainOf(other))(argv)
     if (args.command === 'run') await runModule(args)
-    else print(process.stdout, args.command === 'version' ? `${VERSION}\n` : HELP)
+    else process.stdout.write(args.command === 'version' ? `${VERSION}\n` : HELP)
     return 0
   } catch (error) {
     if (!(error instanceof Failure)) {
       // The addon that cannot be loaded says all in its message; all else is a fault of this command.
       const { code, message, stack } = error as Error & { code?: unknown }
       const text = /^BINARY_/.test(String(code)) ? message : stack
-      print(process.stderr, `millrace: ${text ?? String(error)}\n`)
+      process.stderr.write(`millrace: ${text ?? String(error)}\n`)
       return 1
     }
     const lines = error.message.split('\n').map((line) => `millrace: ${line}\n`)
-    print(
-      process.stderr,
+    process.stderr.write(
       lines.join('') + (error.exitCode === 2 ? 'millrace: --help says what there is\n' : ''),
     )
     return error.exitCode
@@ -34,7 +32,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 /** Loaded when it is needed: `--version` has to do without the addon. */
 async function runModule(args: Extract<Args, { command: 'run' }>): Promise<void> {
   const { run } = await import('./run.js')
-  await run(args, (line) => print(process.stdout, `millrace: ${line}\n`))
+  await run(args, (line) => void process.stdout.write(`millrace: ${line}\n`))
 }
 
 /** The schema of configuration files. */
