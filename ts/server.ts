@@ -218,8 +218,8 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
-    if (overridden.isCheck())
-      return Promise.reject(new UsageError('START_FAILED', 'this is a check, in which no server starts'))
+    const refused = overridden.startRefused()
+    if (refused !== undefined) return Promise.reject(refused)
     this.#starting ??= this.#start()
     return this.#starting
   }
@@ -413,6 +413,8 @@ export class Server extends EventEmitter<ServerEvents> {
    * @throws as `start()` does (rejects); UsageError SERVICE_FAILED when it has stopped as a service failed (rejects)
    */
   async run(): Promise<void> {
+    const refused = overridden.runRefused()
+    if (refused !== undefined) throw refused
     const stop = (how: { graceMs?: number; delayMs?: number }) => {
       tellManager('STOPPING=1', this.#log)
       void this.close(how)

@@ -1,8 +1,9 @@
 import type { Composition } from '../composition.js'
 import { UsageError } from '../errors.js'
+import { nameOf } from '../modules/reason.js'
 import type { Summary, WayRecipe } from './messages.js'
 import { compositionOf } from './phases.js'
-import { nameOf, Thread, type ThreadPlan } from './thread.js'
+import { Thread, type ThreadPlan } from './thread.js'
 
 /** A thread that lives so long has its failures before forgiven. */
 const FORGIVEN_MS = 60_000

@@ -1,7 +1,8 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { UsageError } from '../errors.js'
 import type { AnyLog } from '../logger.js'
-import { lineOf, moduleFile, type Reason, withReason } from '../modules/reason.js'
+import { placeInStack } from '../modules/place.js'
+import { lineOf, moduleFile, nameOf, type Reason, withReason } from '../modules/reason.js'
 import { NativeThread } from '../native.js'
 import type { Failure, Order, Report, Summary, Task, ThreadPlace, WayRecipe } from './messages.js'
 import { workerFile, workerOptions } from './options.js'
@@ -37,6 +38,8 @@ export class Thread {
   #fail!: (error: Error) => void
   #failServing!: (error: Error) => void
   #reason: string | undefined
+  /** What was thrown outside of its phases, or by its module. */
+  #thrown: Reason | undefined
   #isAsked = false
   #isOver = false
   #watch: NodeJS.Timeout | undefined
@@ -73,8 +76,11 @@ export class Thread {
     })
     this.#worker = worker
     this.ended = new Promise((resolve) => worker.once('exit', (code) => resolve(this.#exited(code))))
-    worker.on('error', (error) => {
-      this.#reason = told(error)
+    worker.on('error', (error: unknown) => {
+      const stack = error instanceof Error ? error.stack : undefined
+      this.#reason = stack ?? String(error)
+      if (stack !== undefined)
+        this.#thrown = { place: placeInStack(stack), message: stack.split('\n    at ')[0]! }
     })
     port1.on('message', (message: Report) => this.#take(message))
     port1.unref()
@@ -173,16 +179,11 @@ export class Thread {
     this.#native.close()
     this.#port.close()
     const reason = this.#reason ?? `it ended with exit code ${code}`
-    const error = failed(this.#plan.module, { place: undefined, message: reason }, undefined)
+    const error = failed(this.#plan.module, this.#thrown ?? { place: undefined, message: reason }, undefined)
     this.#fail(error)
     this.#failServing(error)
     return this.#isAsked ? undefined : reason
   }
-}
-
-/** How a module is called where there is little room. */
-export function nameOf(module: URL): string {
-  return module.pathname.split('/').pop()?.slice(0, 64) || 'module'
 }
 
 function failed(module: URL, reason: Reason, cause: unknown): UsageError {
@@ -192,8 +193,4 @@ function failed(module: URL, reason: Reason, cause: unknown): UsageError {
   const why = place?.line === undefined && place?.file === file ? message : lineOf(reason)
   const text = `the module ${file ?? module.href.slice(0, 80)} could not be loaded: ${why}`
   return withReason(new UsageError('MODULE_FAILED', text, { cause }), { place, message })
-}
-
-function told(error: unknown): string {
-  return (error instanceof Error && error.stack) || String(error)
 }
