@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { HttpApp } from '../ts/app/http-app.js'
+import { BackgroundService } from '../ts/background.js'
 import { fromEnvironment, variables } from '../ts/cli/config/environment.js'
 import { readConfig } from '../ts/cli/config/file.js'
 import { configSchema } from '../ts/cli/config/rules.js'
-import type { UsageError } from '../ts/errors.js'
+import { DemoOrigin } from '../ts/demo-origin.js'
 import type { Schema } from '../ts/options.js'
-import { merged, type Overrides, setOverrides } from '../ts/overrides.js'
+import { merged, type Overrides, refusalOf, type Said, setOverrides } from '../ts/overrides.js'
 import { proxyRules } from '../ts/proxy.js'
 import { serverRules } from '../ts/server.js'
 import { TcpApp } from '../ts/tcp/tcp-app.js'
@@ -306,10 +307,11 @@ describe('the schema', () => {
       'respond',
     ])
     const walk = (schema: Schema, path: string): void => {
-      expect(schema.description ?? schema.properties ?? schema.type, path).toBeDefined()
+      expect(schema.description ?? schema.properties ?? schema.type ?? schema.$ref, path).toBeDefined()
       for (const [name, one] of Object.entries(schema.properties ?? {})) walk(one, `${path}.${name}`)
     }
     walk(configSchema(), '')
+    for (const one of Object.values(configSchema().definitions!)) walk(one, '')
   })
 })
 
@@ -328,22 +330,26 @@ test.each([
   ['app', (options: object) => new HttpApp(() => 200, options)],
   ['tcp-app', (options: object) => new TcpApp(() => {}, options)],
   ['tcp-proxy', (options: object) => new TcpProxy('127.0.0.1:1', options)],
-])('a %s takes what is said of it, and what it knows of what is said of all', (name, make) => {
+  ['demo-origin', (options: object) => new DemoOrigin(options)],
+  ['clock', (options: object) => new BackgroundService('clock', () => {}, options)],
+])('a %s takes what is said of it by name, and nothing that is said of proxies', (name, make) => {
   onTestFinished(() => setOverrides(undefined))
-  const nothing = { isCheck: false, server: {}, proxy: {}, services: {}, last: {} }
+  const said = (options: object): Said => ({ options, tell: ({ path }) => `told ${path}` })
+  const nothing = { isCheck: false, server: [], proxy: [], services: {}, last: [] }
   const refused = (overrides: Partial<Overrides>, given: object = {}) => {
     setOverrides({ ...nothing, ...overrides })
     try {
       make(given)
       return []
     } catch (error) {
-      return (error as UsageError).problems.map(({ path, found }) => [path, found])
+      const told = refusalOf(error)
+      expect(told?.rest).toBe(undefined)
+      return told!.told
     }
   }
-  expect(refused({ last: { threads: 0, tryTimeoutMs: 5 } })).toEqual([['threads', 0]])
-  expect(refused({ services: { [name]: { maxConnections: 0 }, other: { threads: 0 } } })).toEqual([
-    ['maxConnections', 0],
-  ])
-  expect(refused({ services: { other: { threads: 0 } } }, { name: 'other' })).toEqual([['threads', 0]])
-  expect(refused({ proxy: { threads: 0 } })).toEqual([])
+  expect(refused({ last: [said({ threads: 0 })], proxy: [said({ threads: 0 })] })).toEqual([])
+  const option = name === 'clock' ? 'readyTimeoutMs' : 'maxConnections'
+  const services = { [name]: said({ [option]: -1, tries: 5 }), other: said({ [option]: -2 }) }
+  expect(refused({ services })).toEqual(['told tries', `told ${option}`])
+  if (name !== 'clock') expect(refused({ services }, { name: 'other' })).toEqual([`told ${option}`])
 })

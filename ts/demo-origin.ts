@@ -1,5 +1,7 @@
+import type { OptionProblem } from './errors.js'
 import type { NativeOriginOptions } from './native.js'
-import { checkOptions, integer, ms, serviceName } from './options.js'
+import { checkInto, integer, ms, serviceName } from './options.js'
+import { overridden } from './overrides.js'
 import { type Host, Service } from './service.js'
 
 /** How the demo's origin runs. */
@@ -14,7 +16,8 @@ export interface DemoOriginOptions {
   pauseMs?: number
 }
 
-const rules = {
+/** @internal The rules of {@link DemoOriginOptions}. */
+export const demoOriginRules = {
   name: serviceName('demo-origin'),
   threads: integer(1, 1, 1024),
   maxConnections: integer(1_024, 1, 2 ** 31 - 1),
@@ -33,7 +36,10 @@ export class DemoOrigin extends Service {
   /** @throws UsageError INVALID_OPTIONS */
   constructor(options: DemoOriginOptions = {}) {
     super()
-    this.#options = checkOptions('DemoOrigin', rules, options)
+    const problems: OptionProblem[] = []
+    const given = overridden.service(options, 'demo-origin')
+    this.#options = checkInto(demoOriginRules, given, problems)
+    if (problems.length > 0) throw overridden.refusal('DemoOrigin', problems, given)
   }
 
   /** The service's name. */

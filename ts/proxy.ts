@@ -166,7 +166,7 @@ export class HttpProxy extends Service {
     this.#waysWith = (composition, problems) =>
       waysOf(values, composition, ofRoutes, keepsEncodedSlashes, options, problems)
     const ways = this.#waysWith(own, problems)
-    if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
+    if (problems.length > 0) throw overridden.refusal('HttpProxy', problems, options)
     this.#ways = this.#wire(ways)
     this.native = {
       ...nativeOptions(checked),
