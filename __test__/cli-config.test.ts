@@ -292,6 +292,57 @@ describe('the schema', () => {
     )
   })
 
+  test('refuses what a user would write by mistake, and nothing that is right', () => {
+    const listen = configSchema().definitions!.listen!.items!.anyOf!
+    const [text, tcp, unix] = [listen[0], ...listen.slice(1).map(({ properties }) => properties!.address)]
+    const fits = (schema: Schema | undefined, given: string) => new RegExp(schema!.pattern!).test(given)
+    const rights = ['127.0.0.1:80', '[::1]:0', '[fe80::1%lo]:443', 'unix:/run/a.sock', 'unix:@name']
+    const wrongs = [
+      'localhost:80',
+      ':80',
+      '80',
+      '127.0.0.1',
+      '::1:80',
+      'x',
+      '',
+      'unix:a',
+      'unix:',
+      'http://a:1',
+    ]
+    expect(rights.map((one) => [fits(text, one), fits(tcp, one), fits(unix, one)])).toEqual([
+      [true, true, false],
+      [true, true, false],
+      [true, true, false],
+      [true, false, true],
+      [true, false, true],
+    ])
+    for (const one of wrongs) expect([fits(text, one), fits(tcp, one), fits(unix, one)]).not.toContain(true)
+    expect(listen[1]!.properties!.tls!.anyOf![1]!.dependencies).toEqual({ cert: ['key'], key: ['cert'] })
+    const { server, proxy } = configSchema().properties!
+    expect(fits(server!.properties!.upgradeSocket, '')).toBe(false)
+    expect(proxy!.properties!.cpus!.anyOf![1]!.minItems).toBe(1)
+    expect(proxy!.properties!.jsBlockedTimeoutMs!.default).toBe(10_000)
+  })
+
+  test('has the options of each kind of service', () => {
+    const kinds = (configSchema().properties!.services!.additionalProperties as Schema).anyOf!
+    expect(kinds.map(({ title }) => title)).toEqual([
+      'HttpProxy',
+      'HttpApp',
+      'TcpProxy',
+      'TcpApp',
+      'DemoOrigin',
+      'BackgroundService',
+    ])
+    const having = (option: string) =>
+      kinds.filter(({ properties }) => option in properties!).map(({ title }) => title)
+    expect(having('maxRetries')).toEqual(['HttpProxy'])
+    expect(having('sourceTimeoutMs')).toEqual(['HttpApp'])
+    expect(having('idleTimeoutMs')).toEqual(['TcpProxy', 'TcpApp'])
+    expect(having('listen')).not.toContain('BackgroundService')
+    expect(having('name')).toEqual([])
+  })
+
   test('has each option that is not a function, and says what is allowed', () => {
     const { server, proxy } = configSchema().properties!
     const lacks = (schema: Schema, rules: object) =>
