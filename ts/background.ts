@@ -46,13 +46,16 @@ export interface BackgroundServiceOptions {
   maxRestartDelayMs?: number
 }
 
-/** @internal The rules of {@link BackgroundServiceOptions}. */
-export const backgroundRules = {
+const rules = {
   readyTimeoutMs: ms(30_000),
   onFailure: oneOf<'close' | 'restart' | 'continue', 'close'>('close', ['close', 'restart', 'continue']),
   restartDelayMs: integer(1_000, 1, MAX_MS),
   maxRestartDelayMs: integer(60_000, 1, MAX_MS),
 }
+
+/** @internal The rules of {@link BackgroundServiceOptions}. */
+export { rules as backgroundRules }
+
 const STEPS = ['start', 'run', 'stop'] as const
 
 /**
@@ -79,7 +82,7 @@ export class BackgroundService extends Service {
     if (name === undefined) problems.push({ path: 'name', found: name, allowed })
     checkWork(work, problems)
     const given = overridden.service(options, this.#name)
-    const checked = checkInto(backgroundRules, given, problems)
+    const checked = checkInto(rules, given, problems)
     const { restartDelayMs, maxRestartDelayMs } = checked
     const isTooShort = maxRestartDelayMs < restartDelayMs
     if (isTooShort && given.maxRestartDelayMs !== undefined)

@@ -16,13 +16,15 @@ export interface DemoOriginOptions {
   pauseMs?: number
 }
 
-/** @internal The rules of {@link DemoOriginOptions}. */
-export const demoOriginRules = {
+const rules = {
   name: serviceName('demo-origin'),
   threads: integer(1, 1, 1024),
   maxConnections: integer(1_024, 1, 2 ** 31 - 1),
   pauseMs: ms(200, 'none'),
 }
+
+/** @internal The rules of {@link DemoOriginOptions}. */
+export { rules as demoOriginRules }
 
 /**
  * A small origin, for demos and tests of proxies: something that answers, with nothing to set up.
@@ -38,7 +40,7 @@ export class DemoOrigin extends Service {
     super()
     const problems: OptionProblem[] = []
     const given = overridden.service(options, 'demo-origin')
-    this.#options = checkInto(demoOriginRules, given, problems)
+    this.#options = checkInto(rules, given, problems)
     if (problems.length > 0) throw overridden.refusal('DemoOrigin', problems, given)
   }
 
