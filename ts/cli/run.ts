@@ -74,9 +74,10 @@ async function serve(
   ended.catch(() => undefined)
   try {
     await server.start()
+    // Who reads where it listens may change the module from then on.
+    watching?.begin(say)
     for (const { name, endpoints } of services)
       for (const { url } of endpoints) say(`${name}: listening on ${url}`)
-    watching?.begin(say)
     await ended
   } catch (error) {
     // One that was told to stop before it had started has not failed.
