@@ -415,7 +415,9 @@ test('apps', () => {
     new HttpApp({ fetch: () => new Response('') })
     new TcpProxy('a:1')
     new TcpProxy(new TcpPeer('a:1'))
-    new TcpApp((connection) => void connection.pipe(connection))
+    new TcpApp((connection) => connection.pipe(connection))
+    new TcpApp(async (connection) => void connection.resume())
+    definePhases({ scope: (run, session) => (session.id === '' ? undefined : run()), upstreamPeer: peer })
     // @ts-expect-error an app has no upstream
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP

@@ -158,12 +158,13 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super()
-    options = overridden.server(options)
-    const checked = checkOptions('Server', rules, options)
+    const given = overridden.server(options)
+    const problems: OptionProblem[] = []
+    const checked = checkInto(rules, given, problems)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
-    const problems = upgradeProblems(upgrade, upgradeSocket)
-    if (problems.length > 0) throw invalidOptions('Server', problems)
+    if (problems.length === 0) problems.push(...upgradeProblems(upgrade, upgradeSocket))
+    if (problems.length > 0) throw overridden.refusal('Server', problems, given)
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
     this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }

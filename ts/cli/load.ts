@@ -7,6 +7,7 @@ import { explain } from '../modules/explain.js'
 import { nearBy } from '../modules/missing.js'
 import { lineOf, moduleFile, type Place, realOf } from '../modules/reason.js'
 import { stripsTypes } from '../modules/typescript.js'
+import { refusalOf } from '../overrides.js'
 import { useWorkerOptions, workerOptions } from '../threads/options.js'
 import { EXPORTS } from './exported.js'
 import { Failure } from './failure.js'
@@ -56,6 +57,11 @@ function removeTypes(): void {
 
 /** Why a module was not loaded, or failed: where, and what, in a line where that is enough. */
 export async function told(given: string, error: unknown): Promise<string> {
+  const refusal = refusalOf(error)
+  if (refusal !== undefined) {
+    const rest = refusal.rest === undefined ? [] : [await told(given, refusal.rest)]
+    return [...refusal.told, ...rest].join('\n')
+  }
   const module = pathToFileURL(realOf(resolve(given)))
   const reason = await explain(error, {
     module,
