@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { type Answer, checkAnswer } from './answer.js'
+import { type Answer, checkAnswer, discard } from './answer.js'
 import type { Connection, RequestState } from './crossing/state.js'
 import { show, UsageError } from './errors.js'
 import type { Head } from './head.js'
@@ -282,6 +282,15 @@ export class LiveSession implements Session {
   }
 
   respond(answer: Answer): void {
+    try {
+      this.#respond(answer)
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+  }
+
+  #respond(answer: Answer): void {
     const state = live(this.#state)
     if (state.answer !== null) throw new UsageError('ALREADY_ANSWERED', 'this request has its answer already')
     if (state.responseStarted)
