@@ -236,12 +236,10 @@ test('of a Response that is still being read when the client leaves', async () =
     let count = 0
     return new Response(
       new ReadableStream({
-        pull(controller) {
-          if (++count === 1) controller.enqueue(new Uint8Array(1))
-          else {
-            asked.resolve()
-            return new Promise(() => {})
-          }
+        async pull(controller) {
+          if (++count === 1) return controller.enqueue(new Uint8Array(1))
+          asked.resolve()
+          await new Promise(() => {})
         },
         cancel: () => freed.resolve(),
       }),

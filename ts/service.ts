@@ -8,7 +8,7 @@ import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
 import { makeTls } from './tls/endpoint-tls.js'
-import type { TlsOptions } from './tls/options.js'
+import type { Speaks, TlsOptions } from './tls/options.js'
 
 /** @internal What a server offers to a service that it starts. */
 export interface Host {
@@ -49,8 +49,8 @@ export abstract class Service {
     return this.#state
   }
 
-  /** @internal Whether it can be offered by ALPN. */
-  protected abstract readonly speaksH2: boolean
+  /** @internal What it can offer by ALPN. */
+  protected abstract readonly speaks: Speaks
 
   /** @internal Whether it can have endpoints. */
   protected readonly listens: boolean = true
@@ -81,7 +81,7 @@ export abstract class Service {
     const problems = this.#problems('address', address)
     this.#checkAddress(address, options, problems)
     const sockets = tcpSockets(address, options, problems, 'options')
-    const made = makeTls(tls, this.speaksH2, problems)
+    const made = makeTls(tls, this.speaks, problems)
     if (made === undefined || problems.length > 0) throw invalidOptions('addTls', problems)
     return this.#add(new TlsEndpoint(address, sockets, (endpoint) => this.#remove(endpoint), made))
   }

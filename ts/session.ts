@@ -49,7 +49,10 @@ export interface TlsView {
   readonly version: 'TLSv1.2' | 'TLSv1.3'
   /** The cipher suite, by its IANA name. */
   readonly cipher: string
-  /** The protocol agreed on by ALPN: `h2` or `http/1.1`; undefined if the client asked for none. */
+  /**
+   * The protocol agreed on by ALPN: `h2` or `http/1.1`, or with a `TcpApp` one of its endpoint's `alpn`; undefined
+   * if none was.
+   */
   readonly alpn: string | undefined
   /** The name the client asked for (SNI), in lower case. */
   readonly serverName: string | undefined

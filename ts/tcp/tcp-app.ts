@@ -69,7 +69,7 @@ export class TcpApp extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = false
+  protected override readonly speaks = 'anything'
 
   /** @internal */
   protected override readonly scheme = 'tcp'
