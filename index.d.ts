@@ -194,8 +194,8 @@ export declare class NativeThread {
   constructor()
   /** Its number, by which the thread finds it. */
   get number(): number
-  /** Requests whose phases are in it, or wait for it. */
-  requests(): number
+  /** Counters of the way to it. */
+  stats(): CrossingStats
   /** The thread has ended, or is given up: whoever waits for it is told, and no request comes to it. */
   close(): void
 }

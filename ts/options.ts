@@ -1,4 +1,5 @@
 import { invalidOptions, type OptionProblem } from './errors.js'
+import { nearest } from './nearest.js'
 import { type Feature, has, unsupported } from './platform.js'
 
 /** How one option is checked: its value, or `WRONG`; and its default. */
@@ -244,11 +245,13 @@ function walk<R extends Rules>(
   const options = given as Record<string, unknown>
   for (const key of Reflect.ownKeys(options)) {
     if (typeof key === 'string' && Object.hasOwn(rules, key)) continue
-    const names = Object.keys(rules).join(', ') || 'none'
+    const names = Object.keys(rules)
+    const near = nearest(String(key), names)
+    const hint = near === undefined ? `there are: ${names.join(', ') || 'none'}` : `did you mean ${near}?`
     problems.push({
       path: prefix + String(key),
       found: options[key as string],
-      allowed: `no such option; there are: ${names}`,
+      allowed: `no such option; ${hint}`,
     })
   }
   for (const name of Object.keys(rules)) {

@@ -25,6 +25,7 @@ import type { AnyPart, AnyPhases } from './phases.js'
 import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, Service } from './service.js'
+import type { ThreadStats } from './stats.js'
 import { Crew } from './threads/crew.js'
 import type { WayRecipe } from './threads/messages.js'
 import { UNKNOWN } from './threads/phases.js'
@@ -352,6 +353,11 @@ export class HttpProxy extends Service {
     const fallback = routes.pop()!
     const { keepsEncodedSlashes } = this.native
     return { routes, fallback, keepsEncodedSlashes, jsThreads: this.#crew?.numbers ?? [] }
+  }
+
+  /** @internal */
+  override threadStats(): ThreadStats[] | undefined {
+    return this.#crew?.stats()
   }
 
   /** @internal */

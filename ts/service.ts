@@ -7,6 +7,7 @@ import type { AnyLog } from './logger.js'
 import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
+import type { ThreadStats } from './stats.js'
 import { makeTls } from './tls/endpoint-tls.js'
 import type { Speaks, TlsOptions } from './tls/options.js'
 
@@ -214,6 +215,11 @@ export abstract class Service {
   /** @internal Whether its failure closes the server. */
   get closesServer(): boolean {
     return true
+  }
+
+  /** @internal Of the threads of its own that run JavaScript, if it has such. */
+  threadStats(): ThreadStats[] | undefined {
+    return undefined
   }
 
   /** @internal What it threw last. */

@@ -25,6 +25,13 @@ export function listen(services: readonly Service[], settings: Settings, module:
     if (own !== undefined) return [[service, own, `services.${service.name}.listen`]]
     return all === undefined ? [] : [[service, all, 'listen']]
   })
+  const started = asked.find(([{ state }]) => state !== 'new')
+  if (started !== undefined) {
+    const [, { source }, path] = started
+    throw new Failure(
+      `${source(path)}${module} has started its server already, where it said: leave start() to the command`,
+    )
+  }
   // In place of what the module says; first of all, as one service may get the address that another had.
   for (const [service] of asked) Service.forgetEndpoints(service)
   for (const one of asked) bind(...one)
