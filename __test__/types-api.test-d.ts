@@ -415,7 +415,12 @@ test('apps', () => {
     new HttpApp({ fetch: () => new Response('') })
     new TcpProxy('a:1')
     new TcpProxy(new TcpPeer('a:1'))
-    new TcpApp((connection) => void connection.pipe(connection))
+    new TcpApp((connection) => connection.pipe(connection))
+    new TcpApp((connection) => connection.end('x'))
+    new TcpApp(async (connection) => connection.end('x'))
+    new TcpApp(() => {})
+    // @ts-expect-error a connection, and no socket
+    new TcpApp((connection: string) => connection)
     // @ts-expect-error an app has no upstream
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP

@@ -7,16 +7,16 @@ import { type AnyLog, makeLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
 import { type Checked, checkInto, flag, integer, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
-import type { Awaitable } from '../phases.js'
 import { type Host, Service } from '../service.js'
 import { TcpConnection } from './connection.js'
 import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 
 /**
  * What serves the connections of an app. What it throws, or what its promise rejects with, resets its
- * connection, with a line in the log, and no other. The connection goes on when it has returned.
+ * connection, with a line in the log, and no other. The connection goes on when it has returned; what it returns, or
+ * its promise gives, means nothing.
  */
-export type ConnectionHandler = (connection: TcpConnection) => Awaitable<void>
+export type ConnectionHandler = (connection: TcpConnection) => unknown
 
 /** How an app of connections runs. Times are in milliseconds; 0 is off. */
 export interface TcpAppOptions extends TcpServiceOptions {
