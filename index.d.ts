@@ -500,6 +500,8 @@ export interface NativePeerTlsOptions {
   verifyCert: boolean
   verifyHostname: boolean
   alternativeName?: string
+  /** What is offered in the place of HTTP. */
+  alpn?: Array<string>
 }
 
 /** What a proxy does with requests: the phases of each route and those of all others, in threads. */

@@ -1,6 +1,6 @@
 import { OVER, type RequestState } from '../crossing/state.js'
 import { ProxyError, UsageError } from '../errors.js'
-import { allFields } from '../headers.js'
+import { endToEndFields } from '../headers.js'
 import { pieceError } from '../piece.js'
 
 /** What the addon says of a request for an app, in the bits of its flags. */
@@ -20,7 +20,7 @@ export function requestOf(state: RequestState): Request {
   const method = state.method()
   if (REFUSED.test(method))
     throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
-  const headers = [...allFields(state.text, state.fields())]
+  const headers = [...endToEndFields(state.text, state.fields())]
   const init: RequestInit & { duplex?: 'half' } = { method, headers }
   if ((state.flags & HAS_BODY) !== 0 && !BODILESS.test(method)) {
     init.body = bodyOf(state)
@@ -94,9 +94,10 @@ function pathOf(target: string): string {
   return at < 0 ? '/' : target.substring(scheme + 3 + at)
 }
 
-/** A client of HTTP/1.0 need not name a host. */
+/** A client of HTTP/1.0 need not name a host. What has no port is a Unix socket, whose path names none. */
 function hostOf(state: RequestState): string {
   const { host, port } = state.address(4)
+  if (port === 0) return 'localhost'
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
