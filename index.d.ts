@@ -162,6 +162,8 @@ export declare class NativeStream {
   room(): Promise<NativePiece>
   /** Ends this side. Never rejects. */
   end(): Promise<NativePiece>
+  /** Settles when the connection is over, with an error where that was not our doing. Never rejects. */
+  ended(): Promise<NativePiece>
   /**
    * Settles when the server begins to close, with true; with false where the connection has
    * ended before.
@@ -192,8 +194,8 @@ export declare class NativeThread {
   constructor()
   /** Its number, by which the thread finds it. */
   get number(): number
-  /** Requests whose phases are in it, or wait for it. */
-  requests(): number
+  /** Counters of the way to it. */
+  stats(): CrossingStats
   /** The thread has ended, or is given up: whoever waits for it is told, and no request comes to it. */
   close(): void
 }
@@ -507,7 +509,7 @@ export interface NativePhases {
 /** A piece, or why there is none; without both: the end. */
 export interface NativePiece {
   data?: Buffer
-  /** Code, source, status and message of an error, by lines. */
+  /** Code, source, whether a retry is safe, status and message of an error, by lines. */
   error?: string
 }
 
@@ -687,7 +689,7 @@ export interface NativeSubhead {
   status: number
   /** Names and values in turn, in latin-1. */
   fields: Array<string>
-  /** Code, source, status and message of an error, by lines. */
+  /** Code, source, whether a retry is safe, status and message of an error, by lines. */
   error?: string
 }
 

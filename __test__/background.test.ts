@@ -306,10 +306,18 @@ test('what it is made of is checked', () => {
     'onFailure',
     'restartDelayMs',
   ])
+  expect(make('a', { strat() {}, run() {}, helper() {}, state: 1 })).toEqual(['work.strat'])
+  class Work {
+    Start() {}
+    run() {}
+  }
+  expect(make('a', new Work())).toEqual(['work.Start'])
+  expect(make('a', () => {}, { restartDelayMs: 400, maxRestartDelayMs: 50 })).toEqual(['maxRestartDelayMs'])
+  expect(make('a', () => {}, { restartDelayMs: 100_000 })).toEqual([])
   const service = new BackgroundService('a', () => {})
   expect(wrongPaths(() => service.addTcp('127.0.0.1:0'))).toEqual(['address'])
   const add = (options: object) => wrongPaths(() => new Server().addService(service, options))
   expect(add({ dependsOn: service })).toEqual(['dependsOn'])
-  expect(add({ dependsOn: [{}] })).toEqual(['dependsOn'])
+  expect(add({ dependsOn: [{}] })).toEqual(['dependsOn[0]'])
   expect(add({ after: [] })).toEqual(['after'])
 })

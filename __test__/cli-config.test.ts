@@ -169,8 +169,15 @@ describe('a file', () => {
 
   test.each([
     ['proxy:\n  threads: 0\n', 'conf.yaml:2:12: proxy.threads: found 0, allowed: an integer from 1 to 1024'],
-    ['proxy:\n  thread: 2\n', 'conf.yaml:2:11: proxy.thread: found 2, allowed: no such option; there are: '],
-    ['proxi: {}\n', 'conf.yaml:1:8: proxi: found an object (Object), allowed: no such option; there are: '],
+    [
+      'proxy:\n  thread: 2\n',
+      'conf.yaml:2:11: proxy.thread: found 2, allowed: no such option; did you mean threads?',
+    ],
+    [
+      'proxi: {}\n',
+      'conf.yaml:1:8: proxi: found an object (Object), allowed: no such option; did you mean proxy?',
+    ],
+    ['extra: {}\n', 'conf.yaml:1:8: extra: found an object (Object), allowed: no such option; there are: '],
     ['proxy:\n', 'conf.yaml:1:7: proxy: found null, allowed: an object'],
     ['- a\n', 'conf.yaml:1:1: options: found an array of 1, allowed: an object'],
     ['server:\n  graceMs: 1s\n', 'conf.yaml:2:12: server.graceMs: found "1s", allowed: milliseconds, '],
@@ -216,7 +223,9 @@ describe('a file', () => {
   })
 
   test('tells all of it at once', () => {
-    expect(said('proxy:\n  threads: 0\n  maxQueued: 0\nserver:\n  graceMs: -1\n')).toHaveLength(3)
+    // In the order of the file.
+    const told = said('proxy:\n  threads: 0\n  maxQueue: 0\nserver:\n  graceMs: -1\nx: 1\n')
+    expect(told.map((line) => /^conf\.yaml:(\d)/.exec(line)?.[1])).toEqual(['2', '3', '5', '6'])
   })
 
   test('that is a bomb, too large or not there is refused', () => {
@@ -275,7 +284,8 @@ describe('the environment', () => {
     ['MILLRACE_PROXY_THREADS', 'two', 'proxy.threads: found "two", allowed: an integer from 1 to 1024'],
     ['MILLRACE_PROXY_THREADS', '', 'proxy.threads: found "", allowed: an integer'],
     ['MILLRACE_PROXY_H2C', 'yes', 'proxy.h2c: found "yes", allowed: true or false'],
-    ['MILLRACE_PROXY_THREAD', '2', 'there is no such option'],
+    ['MILLRACE_PROXY_THREAD', '2', 'there is no such option; did you mean MILLRACE_PROXY_THREADS?'],
+    ['MILLRACE_SERVER_GRACEMS', '2', 'there is no such option; did you mean MILLRACE_SERVER_GRACE_MS?'],
     ['MILLRACE_SERVER_LOGGER', 'false', 'there is no such option'],
     ['MILLRACE_LISTEN', 'localhost', 'listen[0]: found "localhost", allowed: an IP address and a port'],
   ])('%s=%s is told by its name', (name, value, what) => {

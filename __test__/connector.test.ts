@@ -122,7 +122,12 @@ describe('HTTP/2 and TLS', () => {
       expect(await (await connector.fetch(peer)).text()).toBe(version)
     }
     const stranger = new HttpPeer(`https://${address}`, { sni: 'localhost' })
-    await expect(connector.fetch(stranger)).rejects.toMatchObject({ name: 'ProxyError', code: 'TLS_FAILED' })
+    await expect(connector.fetch(stranger)).rejects.toMatchObject({
+      name: 'ProxyError',
+      code: 'TLS_FAILED',
+      canRetry: true,
+      message: expect.stringMatching(/certificate/),
+    })
   })
 })
 

@@ -57,6 +57,8 @@ test('a listener that throws or rejects is logged, and the server goes on', asyn
   server.on('state', (state) => {
     if (state === 'running') throw new Error('as asked')
   })
+  const heard: string[] = []
+  server.on('state', (state) => heard.push(state))
   server.on('service', async () => {
     throw new TypeError('asynchronously')
   })
@@ -64,6 +66,7 @@ test('a listener that throws or rejects is logged, and the server goes on', asyn
   expect(server.state).toBe('running')
   await until(() => lines.some((line) => line.startsWith("a listener of 'service' failed: TypeError")))
   expect(lines).toContainEqual(expect.stringMatching(/^a listener of 'state' failed: Error: as asked/))
+  expect(heard).toEqual(['starting', 'running'])
 })
 
 test('listeners are those of any emitter: once, off, and abort signals', async () => {

@@ -1,6 +1,11 @@
-import { expect, test } from 'vitest'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
 import { HttpPeer, HttpProxy, type HttpProxyOptions, type Session, type UsageError } from '../ts/index.js'
 import { get, once } from './support/client.js'
+import { text } from './support/connections.js'
 import { type Seen, startOrigin } from './support/origin.js'
 import { startProxy, until } from './support/proxy.js'
 
@@ -92,9 +97,31 @@ test('a phase sees the fields and may change them', async () => {
   ])
 })
 
+test.skipIf(process.platform === 'win32')('a proxy in front on a Unix socket may be trusted', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const seen: unknown[] = []
+  const { proxy } = await startProxy(
+    {
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      requestFilter({ client }: Session) {
+        seen.push({ ...client })
+        return 204
+      },
+    },
+    { forwarding: { trustedProxies: ['unix'] } },
+  )
+  const path = join(folder, 'front.sock')
+  proxy.addUnix(path)
+  const socket = connect(path)
+  socket.write(get('/', { 'x-forwarded-for': '198.51.100.3', connection: 'close' }))
+  expect(await text(socket)).toMatch(/^HTTP\/1.1 204 /)
+  expect(seen).toEqual([{ host: '198.51.100.3', port: 0 }])
+})
+
 test('each wrong option is named', () => {
   const upstreamPeer = new HttpPeer('127.0.0.1:1')
-  const bad = ['unix', '10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
+  const bad = ['tcp', '10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
   const forwarding = { trustedProxies: ['10.0.0.1/8', '::1/128', ...bad], via: 'a b', trustedField: 'x' }
   try {
     new HttpProxy({ upstreamPeer }, { forwarding } as unknown as HttpProxyOptions)

@@ -196,6 +196,46 @@ test('waiting for the client’s body is no time of the handler’s', async () =
   await client.end()
 })
 
+test('what a handler takes between two pieces of the client’s body is its time, all together', async () => {
+  const { to } = await startApp(
+    async (request) => {
+      let pieces = 0
+      for await (const _ of request.body!) {
+        pieces++
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+      return new Response(`${pieces}`)
+    },
+    { callbackTimeoutMs: 200 },
+  )
+  const client = await Client.connect(to)
+  client.write(get('/', { 'content-length': `${8 * MIB}` }, 'POST'))
+  client.socket.write(Buffer.alloc(8 * MIB))
+  expect((await client.reply())?.status).toBe(504)
+  client.socket.destroy()
+})
+
+test('a body that is read when its response has ended is that of a request that is over', async () => {
+  const codes: string[] = []
+  const { to } = await startApp((request) => {
+    const read = () =>
+      request
+        .text()
+        .then(() => 'read')
+        .catch((error) => error.code ?? error.cause?.code)
+    void read().then((code) => codes.push(code))
+    return new Response('done')
+  })
+  for (let i = 0; i < 10; i++) {
+    const client = await Client.connect(to)
+    client.write(get('/', { 'content-length': '10' }, 'POST'))
+    expect((await client.reply())?.status).toBe(200)
+    client.socket.destroy()
+  }
+  await until(() => codes.length === 10)
+  expect(codes.filter((code) => code !== 'SESSION_ENDED' && code !== 'CLIENT_ABORTED')).toEqual([])
+})
+
 test('a response’s body that fails midway cuts its own response off, and the log says why', async () => {
   const fails: Record<string, () => ReadableStream> = {
     '/throw': () =>

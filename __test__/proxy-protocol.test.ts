@@ -5,15 +5,20 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
+  Connector,
   HttpPeer,
   type HttpPeerOptions,
   HttpProxy,
   type ProxyProtocolOptions,
   type Session,
   selfSigned,
+  TcpPeer,
+  TcpProxy,
   type UsageError,
 } from '../ts/index.js'
+import { startService } from './support/app.js'
 import { Client, get } from './support/client.js'
+import { client, text } from './support/connections.js'
 import { DEAD, startOrigin } from './support/origin.js'
 import { startProxy } from './support/proxy.js'
 
@@ -216,7 +221,7 @@ async function told(options: HttpPeerOptions) {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
   const peer = new HttpPeer(`127.0.0.1:${(server.address() as AddressInfo).port}`, options)
-  return { headers, ...(await startProxy({ upstreamPeer: peer })) }
+  return { headers, peer, ...(await startProxy({ upstreamPeer: peer })) }
 }
 
 describe('to origins', () => {
@@ -251,6 +256,37 @@ describe('to origins', () => {
     expect((await client.reply())?.status).toBe(200)
     client.socket.destroy()
     expect(headers).toEqual([V1])
+  })
+
+  test('a proxy of connections tells its peer as well', async () => {
+    const heard: Promise<string>[] = []
+    const peer = createServer((socket) => void heard.push(text(socket)))
+    await new Promise<void>((resolve) => peer.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void peer.close())
+    const address = `127.0.0.1:${(peer.address() as AddressInfo).port}`
+    const proxy = new TcpProxy(new TcpPeer(address, { proxyProtocol: 'v1' }))
+    const { to } = await startService(proxy)
+    const own = await client(to)
+    const port = own.localPort
+    own.end('hello')
+    await text(own)
+    expect(await heard[0]).toBe(`PROXY TCP4 127.0.0.1 127.0.0.1 ${port} ${to.port}\r\nhello`)
+    const behind = await client(
+      proxy.addTcp('127.0.0.1:0', { proxyProtocol: { from: ['loopback'] } }).address,
+    )
+    behind.end(`${V1}hello`)
+    await text(behind)
+    expect(await heard[1]).toBe(`${V1}hello`)
+  })
+
+  test.each([
+    ['v1', 'PROXY UNKNOWN\r\n'],
+    ['v2', `${SIGNATURE}\x20\0\0\0`],
+  ] as const)('%s: a request of one’s own has no client', async (proxyProtocol, header) => {
+    const { headers, peer } = await told({ proxyProtocol })
+    await using connector = new Connector()
+    expect(await (await connector.fetch(peer)).text()).toBe('ok')
+    expect(headers).toEqual([header])
   })
 
   test('without it origins are told nothing', async () => {

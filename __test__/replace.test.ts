@@ -34,14 +34,14 @@ test('new requests have the new phases, on connections that are open too; those 
   })
   expect((await other.ask(get('/other'))).body).toBe('new')
   // What was replaced is still there, for the request that has it.
-  expect(environment.crossing.knows(before)).toBe(true)
+  expect(environment.crossing.proxies.has(before)).toBe(true)
   gate.resolve()
   expect((await slow.reply())?.body).toBe('old')
   expect((await slow.ask(get('/again'))).body).toBe('new')
   await until(() => logged.length === 3)
   expect(logged.sort()).toEqual(['new /again', 'new /other', 'old /slow'])
-  await until(() => !environment.crossing.knows(before))
-  expect(environment.crossing.knows(proxy.entry.id)).toBe(true)
+  await until(() => !environment.crossing.proxies.has(before))
+  expect(environment.crossing.proxies.has(proxy.entry.id)).toBe(true)
 })
 
 test('a download and a tunnel that are open end with the phases they began with', async () => {
@@ -79,9 +79,9 @@ test('a download and a tunnel that are open end with the phases they began with'
   expect((await download.reply())?.body).toBe('half1half1')
   tunnel.write('ping')
   expect(String((await event(tunnel.socket, 'data'))[0])).toBe('ping')
-  expect(environment.crossing.knows(before)).toBe(true)
+  expect(environment.crossing.proxies.has(before)).toBe(true)
   await tunnel.end()
-  await until(() => logged.length === 2 && !environment.crossing.knows(before))
+  await until(() => logged.length === 2 && !environment.crossing.proxies.has(before))
   expect(logged.sort()).toEqual(['1 /download', '1 /tunnel'])
 })
 
@@ -226,7 +226,7 @@ test('500 replacements under load lose no request, and leave memory and tables a
       proxy.replace({ ...saying(String(n)), ...(n % 2 === 0 ? { logging() {} } : {}) })
       if (n % 10 === 0) await until(() => answered > seen)
     }
-    await until(() => !replaced.some((id) => environment.crossing.knows(id)))
+    await until(() => !replaced.some((id) => environment.crossing.proxies.has(id)))
     return memory()
   }
   const first = await round(0)

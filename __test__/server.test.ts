@@ -1,5 +1,4 @@
 import { once as event } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -18,6 +17,7 @@ import { Client, get, once } from './support/client.js'
 import { descriptors, memory } from './support/memory.js'
 import { DEAD } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
+import { tasks } from './support/tasks.js'
 
 const hasIPv6 = Object.values(networkInterfaces())
   .flat()
@@ -151,10 +151,7 @@ describe('listening', () => {
     const replies = await Promise.all(clients.map((client) => client.ask(get('/'))))
     expect(replies.map(({ body }) => body)).toEqual(Array(24).fill('own'))
     if (process.platform === 'linux') {
-      const names = readdirSync('/proc/self/task').map((id) =>
-        readFileSync(`/proc/self/task/${id}/comm`, 'utf8'),
-      )
-      expect(names.filter((name) => name.startsWith('threads')).length).toBeGreaterThanOrEqual(3)
+      expect(tasks().filter(({ name }) => name.startsWith('threads')).length).toBeGreaterThanOrEqual(3)
     }
     for (const client of clients) await client.end()
   })
@@ -255,6 +252,17 @@ describe('closing', () => {
 
   test('a wrong grace is refused', async () => {
     expect((await failure(make().server.close({ graceMs: -1 }))).message).toMatch(/graceMs: found -1/)
+    for (const options of [5_000, null])
+      expect((await failure(make().server.close(options as never))).code).toBe('INVALID_OPTIONS')
+  })
+
+  test('no endpoint is added any more', async () => {
+    const { server, proxy } = make()
+    proxy.addTcp('127.0.0.1:0')
+    await server.start()
+    const closing = server.close()
+    expect(() => proxy.addTcp('127.0.0.1:0')).toThrow(expect.objectContaining({ code: 'SERVER_CLOSED' }))
+    await closing
   })
 })
 
@@ -284,6 +292,19 @@ describe('a process', () => {
       expect(await ended).toEqual({ code: 0, signal: null, stderr: '' })
     },
   )
+
+  test('a signal that comes while it starts ends the start, and run() resolves', async () => {
+    const { line, ended, child } = program(`
+      const server = new Server({ logger: false })
+      const wait = ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve))
+      server.addService(new BackgroundService('slow', { start(context) { console.log('starting'); return wait(context) } }))
+      await server.run()
+      console.log('stopped')`)
+    expect(await line()).toBe('starting')
+    child.kill('SIGTERM')
+    expect(await line()).toBe('stopped')
+    expect(await ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
 
   test('run() lets requests end at the first signal, and cuts them at the second', async () => {
     const { line, ended, child } = program(

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { connect as connectTls } from 'node:tls'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type ConnectionHandler,
   Server,
@@ -81,13 +81,12 @@ test('what was written goes out when a connection is destroyed; with an error it
     connection.destroy(new Error('no more'))
   })
   expect(await ending(opened(broken.to))).toBe('ECONNRESET')
-  // What the stream itself still held is lost: this must not look like a whole.
-  const short = await start((connection) => {
-    connection.write(much)
-    connection.write('more')
+  // What the stream itself still holds as well.
+  const many = await start((connection) => {
+    for (let i = 0; i < 20; i++) connection.write(Buffer.alloc(100_000, 'x'))
     connection.destroy()
   })
-  expect(await ending(opened(short.to))).toBe('ECONNRESET')
+  expect((await all(opened(many.to))).length).toBe(2_000_000)
 })
 
 test('who is connected, and to what', async () => {
@@ -216,6 +215,54 @@ test('what a handler throws resets its connection, and no other', async () => {
   })
   expect(await ending(opened(thrown.to))).toBe('ECONNRESET')
   await until(() => thrown.lines.some((line) => line.includes('handler: Error: at once')))
+})
+
+describe('a connection that nobody reads', () => {
+  test('ends when both sides have', async () => {
+    const closed = deferred()
+    const { to, server } = await start(
+      (connection) => void connection.on('close', closed.resolve).end('noon'),
+    )
+    expect(await text(opened(to))).toBe('noon')
+    await closed.promise
+    await until(() => server.stats().services[0]?.connections === 0)
+  })
+
+  test('is told of its end', async () => {
+    const ends: string[] = []
+    const accept: ConnectionHandler = (connection) => {
+      connection.on('error', (error: Error & { code?: string }) => ends.push(error.code!))
+      connection.on('close', () => ends.push('close'))
+    }
+    const idle = await start(accept, { idleTimeoutMs: 100 })
+    expect(await ending(opened(idle.to))).toBe('ECONNRESET')
+    await until(() => ends.length === 2)
+    const { to, server } = await start(accept)
+    const leaves = await client(to)
+    await until(() => server.stats().services[0]?.connections === 1)
+    leaves.resetAndDestroy()
+    await until(() => ends.length === 4)
+    await client(to)
+    await until(() => server.stats().services[0]?.connections === 1)
+    await server.close({ graceMs: 0 })
+    await until(() => ends.length === 6)
+    expect(ends.filter((end) => end !== 'close')).toEqual(['READ_TIMEOUT', 'CLIENT_ABORTED', 'SERVER_CLOSED'])
+  })
+
+  test('takes 64 KiB of the client, and not much more', async () => {
+    const { to } = await start(() => undefined)
+    const socket = await client(to)
+    const much = Buffer.alloc(64 * 1024 * 1024)
+    socket.write(much)
+    let before = -1
+    await until(() => {
+      const rests = before === socket.bytesWritten
+      before = socket.bytesWritten
+      return rests
+    })
+    expect(socket.writableLength).toBeGreaterThan(0)
+    socket.destroy()
+  })
 })
 
 test('a client that leaves, or is idle for too long, is an error that nobody has to listen for', async () => {

@@ -145,6 +145,9 @@ test('addresses and options of a peer are checked, in its own words', () => {
   expect(problems(() => new TcpPeer('a:1', { protocol: 'h2' } as never))).toMatchObject([
     { path: 'protocol' },
   ])
+  expect(problems(() => new TcpPeer('tls://a:1', { tls: false }))).toMatchObject([
+    { path: 'tls', allowed: 'what tcp:// or tls:// says, or nothing' },
+  ])
   expect(problems(() => new TcpPeer('a:1', { sni: 'x' }))).toMatchObject([{ path: 'sni' }])
   expect(problems(() => new TcpProxy(5 as never, { h2c: true } as never)).map(({ path }) => path)).toEqual([
     'h2c',

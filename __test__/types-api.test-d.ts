@@ -113,6 +113,7 @@ import {
   type TcpProxyOptions,
   type TcpServiceOptions,
   type ThreadPlace,
+  type ThreadStats,
   type Timings,
   type TlsEndpoint,
   type TlsOptions,
@@ -175,6 +176,7 @@ test('server and services', () => {
   expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServerStats>()
   expectTypeOf<ServerStats['services']>().toEqualTypeOf<readonly ServiceStats[]>()
   expectTypeOf<ServerStats['javascript']>().toEqualTypeOf<JavaScriptStats>()
+  expectTypeOf<ServiceStats['threads']>().toEqualTypeOf<readonly ThreadStats[] | undefined>()
   expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
   expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
   expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()

@@ -10,7 +10,7 @@ use napi_derive::napi;
 #[derive(Default)]
 pub struct NativePiece {
     pub data: Option<Buffer>,
-    /// Code, source, status and message of an error, by lines.
+    /// Code, source, whether a retry is safe, status and message of an error, by lines.
     pub error: Option<String>,
 }
 
@@ -26,5 +26,6 @@ impl From<Result<Option<Bytes>>> for NativePiece {
 /// An error by lines.
 pub(crate) fn words(error: &Error) -> String {
     let (code, source) = (error.code().as_str(), error.source().as_str());
-    format!("{code}\n{source}\n{}\n{}", error.status(), error.message())
+    let retry = u8::from(error.can_retry());
+    format!("{code}\n{source}\n{retry}\n{}\n{}", error.status(), error.reason())
 }

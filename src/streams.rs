@@ -80,6 +80,16 @@ impl NativeStream {
         Ok(promise)
     }
 
+    /// Settles when the connection is over, with an error where that was not our doing. Never rejects.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
+    pub fn ended<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        self.handle.when_ended(move |outcome| {
+            deferred.resolve(move |_| Ok(NativePiece::from(outcome.map(|()| None))));
+        });
+        Ok(promise)
+    }
+
     /// Settles when the server begins to close, with true; with false where the connection has
     /// ended before.
     #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]

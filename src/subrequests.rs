@@ -64,7 +64,7 @@ pub struct NativeSubhead {
     pub status: u32,
     /// Names and values in turn, in latin-1.
     pub fields: Vec<String>,
-    /// Code, source, status and message of an error, by lines.
+    /// Code, source, whether a retry is safe, status and message of an error, by lines.
     pub error: Option<String>,
 }
 

@@ -48,17 +48,15 @@ export interface ConnectionFilterOptions {
   onFailure?: 'refuse' | 'accept'
 }
 
-const MORE = ['unix']
-
 const proxyProtocolRules = {
-  from: required(networks<readonly string[] | undefined>(undefined, MORE, 1)),
+  from: required(networks<readonly string[] | undefined>(undefined, 1)),
   others: oneOf<'refuse' | 'direct', 'refuse'>('refuse', ['refuse', 'direct']),
   timeoutMs: integer(5_000, 1, 60_000),
 }
 
 const filterRules = {
-  allow: networks<readonly string[] | undefined>(undefined, MORE),
-  deny: networks<readonly string[]>([], MORE),
+  allow: networks<readonly string[] | undefined>(undefined),
+  deny: networks<readonly string[]>([]),
   check: value<ConnectionCheck | undefined>(undefined, 'a function', (v) => typeof v === 'function'),
   timeoutMs: integer(1_000, 1, 60_000),
   onFailure: oneOf<'refuse' | 'accept', 'refuse'>('refuse', ['refuse', 'accept']),

@@ -2,6 +2,7 @@ import { describe } from './crossing/failure.js'
 import { isThenable } from './crossing/promise.js'
 import { invalidOptions, type OptionProblem } from './errors.js'
 import type { NativeServer } from './native.js'
+import { nearest } from './nearest.js'
 import { checkInto, integer, MAX_MS, ms, oneOf, serviceName } from './options.js'
 import type { Awaitable } from './phases.js'
 import { type Host, Service } from './service.js'
@@ -40,7 +41,7 @@ export interface BackgroundServiceOptions {
   onFailure?: 'close' | 'restart' | 'continue'
   /** With `restart`: before the first new start; doubled with each failure. Default: 1,000. */
   restartDelayMs?: number
-  /** With `restart`: the longest wait; one that was up for longer begins anew. Default: 60,000. */
+  /** With `restart`: the longest wait, at least `restartDelayMs`; one that was up for longer begins anew. Default: 60,000. */
   maxRestartDelayMs?: number
 }
 
@@ -75,7 +76,16 @@ export class BackgroundService extends Service {
     this.#name = name === undefined ? '' : check(name, 'name', problems)
     if (name === undefined) problems.push({ path: 'name', found: name, allowed })
     checkWork(work, problems)
-    this.#options = checkInto(rules, options, problems)
+    const checked = checkInto(rules, options, problems)
+    const { restartDelayMs, maxRestartDelayMs } = checked
+    const isTooShort = maxRestartDelayMs < restartDelayMs
+    if (isTooShort && options.maxRestartDelayMs !== undefined)
+      problems.push({
+        path: 'maxRestartDelayMs',
+        found: maxRestartDelayMs,
+        allowed: `at least restartDelayMs, ${restartDelayMs}`,
+      })
+    this.#options = isTooShort ? { ...checked, maxRestartDelayMs: restartDelayMs } : checked
     if (problems.length > 0) throw invalidOptions('BackgroundService', problems)
     this.#work = work
   }
@@ -139,8 +149,20 @@ function checkWork(work: unknown, problems: OptionProblem[]): void {
   for (const step of STEPS)
     if (steps[step] !== undefined && typeof steps[step] !== 'function')
       problems.push({ path: `work.${step}`, found: steps[step], allowed: 'a function' })
+  misspelt(work, problems)
   if (steps.start === undefined && steps.run === undefined)
     problems.push({ path: 'work', found: work, allowed })
+}
+
+/** It may have functions of its own; one that is nearly named as a step was meant to be one. */
+function misspelt(work: object, problems: OptionProblem[]): void {
+  const names: readonly string[] = STEPS
+  for (let at = work; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
+      const near = typeof value === 'function' && !names.includes(name) ? nearest(name, names) : undefined
+      if (near !== undefined)
+        problems.push({ path: `work.${name}`, found: value, allowed: `no such step; did you mean ${near}?` })
+    }
 }
 
 async function runWork(

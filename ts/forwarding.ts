@@ -6,7 +6,8 @@ import { type Checked, flag, oneOf, value } from './options.js'
 export interface ForwardingOptions {
   /**
    * Proxies in front of this one, whose word on their own clients is taken: addresses, networks
-   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private` and `linklocal`. Default: `[]`.
+   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private`,
+   * `linklocal` and `unix`. Default: `[]`.
    */
   trustedProxies?: readonly string[]
   /**

@@ -1,5 +1,6 @@
 import type { PhaseFilter } from './composition.js'
 import type { OptionProblem } from './errors.js'
+import { nearest } from './nearest.js'
 import { checkInto } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Hook, PHASES, type PhaseName } from './phases.js'
@@ -114,7 +115,7 @@ function misspelt(phases: object, problems: OptionProblem[], prefix: string): vo
       if (seen.has(name)) continue
       seen.add(name)
       const descriptor = Object.getOwnPropertyDescriptor(at, key)
-      const near = nearest(name)
+      const near = nearest(name, NAMES)
       const found = descriptor?.value
       if (near !== undefined && (isBag || typeof found === 'function' || isFilter(found)))
         problems.push({ path: prefix + name, found, allowed: `no such phase; did you mean ${near}?` })
@@ -126,26 +127,4 @@ function misspelt(phases: object, problems: OptionProblem[], prefix: string): vo
         })
     }
   }
-}
-
-/** The phase whose name is the same but for case and underscores, or one edit away. */
-function nearest(name: string): string | undefined {
-  const plain = bare(name)
-  return NAMES.find((phase) => isOneEdit(plain, bare(phase)))
-}
-
-function bare(name: string): string {
-  return name.replaceAll('_', '').toLowerCase()
-}
-
-/** Whether two words are the same, or one letter more, less, other or two swapped apart. */
-function isOneEdit(a: string, b: string): boolean {
-  if (Math.abs(a.length - b.length) > 1) return false
-  let start = 0
-  while (start < a.length && a[start] === b[start]) start++
-  let end = 0
-  while (end < Math.min(a.length, b.length) - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++
-  const [left, right] = [a.length - start - end, b.length - start - end]
-  if (left <= 1 && right <= 1) return true
-  return left === 2 && right === 2 && a[start] === b[start + 1] && a[start + 1] === b[start]
 }

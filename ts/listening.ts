@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { type Checked, flag, integer, only, type Rule, value } from './options.js'
+import { type Checked, flag, integer, listOf, only, type Rule, value } from './options.js'
 
 /** On what a service serves its clients, and how many of them at once. */
 export interface ListeningOptions {
@@ -40,14 +40,17 @@ function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undef
   const isCpu = (found: unknown) =>
     Number.isInteger(found) && (found as number) >= 0 && (found as number) < 1024
   const allowed = "'spread', or a list of processors, each an integer from 0 to 1023"
-  const isList = (found: unknown) => Array.isArray(found) && found.length > 0 && found.every(isCpu)
+  const all = listOf<readonly number[]>([], 'an integer from 0 to 1023', isCpu)
   const none: readonly number[] | 'spread' | undefined = fallback
-  return only(
-    'affinity',
-    value(none, allowed, (found) => found === 'spread' || isList(found), {
-      anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
-    }),
-  )
+  const isEither = (found: unknown) => found === 'spread' || (Array.isArray(found) && found.length > 0)
+  const plain = value(none, allowed, isEither, {
+    anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
+  })
+  return only('affinity', {
+    ...plain,
+    check: (found, path, problems) =>
+      (Array.isArray(found) && found.length > 0 ? all : plain).check(found, path, problems),
+  })
 }
 
 /** The same as the addon takes them; of processors: none = wherever the system likes, an empty list = spread. */

@@ -1,17 +1,12 @@
 import { isIP } from 'node:net'
 import { each, type Rule } from './options.js'
 
-const NAMES = ['loopback', 'private', 'linklocal']
+const NAMES = ['loopback', 'private', 'linklocal', 'unix']
+const ALLOWED = `an address, a network such as 10.0.0.0/8, or ${NAMES.map((name) => `'${name}'`).join(', ')}`
 
-/** A list of addresses, networks, and names of such; `more` are names beside the usual ones. */
-export function networks<T extends readonly string[] | undefined>(
-  fallback: T,
-  more: readonly string[] = [],
-  least = 0,
-): Rule<T> {
-  const names = [...NAMES, ...more]
-  const allowed = `an address, a network such as 10.0.0.0/8, or ${names.map((name) => `'${name}'`).join(', ')}`
-  return each<T>(fallback, allowed, (text) => names.includes(text) || isNetwork(text), least)
+/** A list of addresses, networks, and names of such. */
+export function networks<T extends readonly string[] | undefined>(fallback: T, least = 0): Rule<T> {
+  return each<T>(fallback, ALLOWED, (text) => NAMES.includes(text) || isNetwork(text), least)
 }
 
 function isNetwork(text: string): boolean {

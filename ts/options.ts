@@ -1,4 +1,5 @@
 import { invalidOptions, type OptionProblem } from './errors.js'
+import { nearest } from './nearest.js'
 import { type Feature, has, unsupported } from './platform.js'
 
 /** How one option is checked: its value, or `WRONG`; and its default. */
@@ -134,29 +135,37 @@ export function value<T>(
 }
 
 /** A list, at least `least` long, of which each one passes `test`; a problem names the place in the list. */
-export function each<T extends readonly string[] | undefined>(
+export function listOf<T extends readonly unknown[] | undefined>(
   fallback: T,
   allowed: string,
-  test: (one: string, at: number, all: readonly unknown[]) => boolean,
+  test: (one: unknown, at: number, all: readonly unknown[]) => boolean,
   least = 0,
 ): Rule<T> {
   const list = `a list${least > 0 ? ', not empty' : ''}; each: ${allowed}`
   return {
     allowed: list,
     fallback,
-    schema: {
-      type: 'array',
-      ...(least > 0 && { minItems: least }),
-      items: { type: 'string', description: allowed },
-    },
     check(value, path, problems) {
       if (!Array.isArray(value) || value.length < least) problems.push({ path, found: value, allowed: list })
       else
         for (const [at, one] of value.entries())
-          if (typeof one !== 'string' || !test(one, at, value))
-            problems.push({ path: `${path}[${at}]`, found: one, allowed })
+          if (!test(one, at, value)) problems.push({ path: `${path}[${at}]`, found: one, allowed })
       return value as T
     },
+  }
+}
+
+/** The same of strings. */
+export function each<T extends readonly string[] | undefined>(
+  fallback: T,
+  allowed: string,
+  test: (one: string, at: number, all: readonly unknown[]) => boolean,
+  least = 0,
+): Rule<T> {
+  const items = { type: 'string', description: allowed }
+  return {
+    ...listOf(fallback, allowed, (one, at, all) => typeof one === 'string' && test(one, at, all), least),
+    schema: { type: 'array', ...(least > 0 && { minItems: least }), items },
   }
 }
 
@@ -236,11 +245,13 @@ function walk<R extends Rules>(
   const options = given as Record<string, unknown>
   for (const key of Reflect.ownKeys(options)) {
     if (typeof key === 'string' && Object.hasOwn(rules, key)) continue
-    const names = Object.keys(rules).join(', ') || 'none'
+    const names = Object.keys(rules)
+    const near = nearest(String(key), names)
+    const hint = near === undefined ? `there are: ${names.join(', ') || 'none'}` : `did you mean ${near}?`
     problems.push({
       path: prefix + String(key),
       found: options[key as string],
-      allowed: `no such option; there are: ${names}`,
+      allowed: `no such option; ${hint}`,
     })
   }
   for (const name of Object.keys(rules)) {

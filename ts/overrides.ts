@@ -1,3 +1,5 @@
+import { UsageError } from './errors.js'
+
 /** What a configuration says of options, over what the program says: for `millrace run`, which loads the program. */
 export interface Overrides {
   /** Whether nothing may start. */
@@ -13,6 +15,19 @@ export interface Overrides {
 }
 
 let current: Overrides | undefined
+let isLoading = false
+let refused: UsageError | undefined
+
+/** While it loads a module the command runs no server yet, and nobody else may. `end` gives what was refused. */
+export const loading = {
+  begin() {
+    isLoading = true
+  },
+  end(): UsageError | undefined {
+    isLoading = false
+    return refused
+  },
+}
 
 /** They hold for what is made from now on, in this thread. They are checked already. */
 export function setOverrides(overrides: Overrides | undefined): void {
@@ -21,7 +36,14 @@ export function setOverrides(overrides: Overrides | undefined): void {
 
 /** Options as they are with what overrides them. */
 export const overridden = {
-  isCheck: (): boolean => current?.isCheck ?? false,
+  /** Why a server may not start. */
+  startRefused: (): UsageError | undefined =>
+    current?.isCheck ? refuse('this is a check, in which no server starts') : undefined,
+  /** Why a server may not be run. */
+  runRefused: (): UsageError | undefined =>
+    isLoading
+      ? refuse('millrace run runs the server: export it as default, without a call of run()')
+      : undefined,
   server: <T extends object>(given: T): T => (current === undefined ? given : merged(given, current.server)),
   proxy<T extends { name?: string }>(given: T): T {
     if (current === undefined || !isPlain(given)) return given
@@ -34,6 +56,13 @@ export const overridden = {
     const last = Object.entries(current.last).filter(([option]) => Object.hasOwn(rules, option))
     return [ofService(current, given, name), Object.fromEntries(last)].reduce<T>(merged, given)
   },
+}
+
+/** The first one is kept: a promise that nobody looks at tells nobody. */
+function refuse(message: string): UsageError {
+  const error = new UsageError('START_FAILED', message)
+  refused ??= error
+  return error
 }
 
 function ofService({ services }: Overrides, given: { name?: string }, fallback: string): object {

@@ -5,6 +5,7 @@ import type { NativePeer, NativePeerTls } from './native.js'
 import { type Checked, checkInto, group, integer, ms, oneOf, text } from './options.js'
 import { has, unsupported } from './platform.js'
 import { makePeerTls, type PeerTlsOptions, peerTlsRules } from './tls/peer-tls.js'
+import { fitsUnix, unixLength } from './unix-path.js'
 
 /** When the system probes a silent connection, and when it gives it up. It counts whole seconds. */
 export interface TcpKeepalive {
@@ -214,6 +215,7 @@ function parseAddress(address: unknown, problems: OptionProblem[], path = 'addre
   if (typeof address !== 'string') return wrong()
   if (address.startsWith('unix:')) {
     if (!/^unix:\/[^\0\n]+$/.test(address)) return wrong()
+    if (!fitsUnix(address.slice('unix:'.length))) return wrong(unixLength())
     if (!has('unixSockets')) problems.push(unsupported(path, address, 'no unix:/path'))
     return { place: address }
   }

@@ -25,6 +25,7 @@ import type { AnyPart, AnyPhases } from './phases.js'
 import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, Service } from './service.js'
+import type { ThreadStats } from './stats.js'
 import { Crew } from './threads/crew.js'
 import type { WayRecipe } from './threads/messages.js'
 import { UNKNOWN } from './threads/phases.js'
@@ -344,7 +345,7 @@ export class HttpProxy extends Service {
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
       const wired = entry === last ? lastWired : changed(entry, composition)
       wired.log = ownLog
-      if (this.#module === undefined) environment.crossing.addProxy(wired)
+      if (this.#module === undefined) environment.crossing.proxies.add(wired)
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
       return { ...native, proxyId: wired.id, peer }
@@ -355,10 +356,15 @@ export class HttpProxy extends Service {
   }
 
   /** @internal */
+  override threadStats(): ThreadStats[] | undefined {
+    return this.#crew?.stats()
+  }
+
+  /** @internal */
   override async stopped(crossing: Crossing, afterMs: number): Promise<void> {
     this.#isStopped = true
     this.#running = undefined
-    for (const { entry } of this.#ways) crossing.retireProxy(entry, afterMs)
+    for (const { entry } of this.#ways) crossing.proxies.retire(entry, afterMs)
     const crew = this.#crew
     this.#crew = undefined
     await crew?.end(afterMs, true)

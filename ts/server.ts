@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { numberOf, theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
+import { isThenable, whenSettled } from './crossing/promise.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import {
@@ -15,12 +16,13 @@ import {
 } from './logger.js'
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
-import { checkInto, checkOptions, flag, ms, oneOf, type Rule, value } from './options.js'
+import { checkInto, checkOptions, flag, listOf, ms, oneOf, type Rule, value } from './options.js'
 import { overridden } from './overrides.js'
 import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
 import { loopDelay, type ServerStats, serverStats } from './stats.js'
+import { droppedByThreads } from './threads/lines.js'
 import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
 /** How a server stops, is replaced, and where it logs. */
@@ -113,9 +115,8 @@ const nothing: CloseReport = {
   requests: { finished: 0, cut: 0 },
   connections: { finished: 0, cut: 0 },
 }
-const isServices = (v: unknown) => Array.isArray(v) && v.every((one) => Service.is(one))
 const addRules: { dependsOn: Rule<readonly Service[]> } = {
-  dependsOn: value<readonly Service[]>([], 'a list of services', isServices),
+  dependsOn: listOf<readonly Service[]>([], 'a service', (one) => Service.is(one)),
 }
 
 /** How long log lines and ends of requests may be on their way once a server has stopped. */
@@ -156,7 +157,7 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
-    super({ captureRejections: true })
+    super()
     options = overridden.server(options)
     const checked = checkOptions('Server', rules, options)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
@@ -192,7 +193,7 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#closing) throw closed()
     if (this.#starting !== undefined)
       throw new UsageError('ALREADY_STARTED', 'add services before the server starts')
-    Service.take(service)
+    Service.take(service, this.#services)
     this.#services.push(service)
     this.#dependencies.set(service, [...dependsOn])
     return service
@@ -218,8 +219,8 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
-    if (overridden.isCheck())
-      return Promise.reject(new UsageError('START_FAILED', 'this is a check, in which no server starts'))
+    const refused = overridden.startRefused()
+    if (refused !== undefined) return Promise.reject(refused)
     this.#starting ??= this.#start()
     return this.#starting
   }
@@ -343,16 +344,17 @@ export class Server extends EventEmitter<ServerEvents> {
   #tell<E extends keyof ServerEvents>(event: E, ...given: ServerEvents[E]): void {
     // Emitted without a listener, it would end the process.
     if (event === 'error' && this.listenerCount('error') === 0) return
-    try {
-      ;(this as EventEmitter).emit(event, ...given)
-    } catch (error) {
-      this.#log.error(`a listener of '${event}' failed: ${describe(error)}`)
+    const failed = (error: unknown) => this.#log.error(`a listener of '${event}' failed: ${describe(error)}`)
+    // One by one, so that the others hear of it where one of them throws.
+    for (const listener of (this as EventEmitter).rawListeners(event)) {
+      try {
+        const promise: unknown = Reflect.apply(listener, this, given)
+        if (isThenable(promise))
+          whenSettled(promise as object, (isFailure, error) => isFailure && failed(error), failed)
+      } catch (error) {
+        failed(error)
+      }
     }
-  }
-
-  /** @internal A listener's promise was rejected. */
-  override [EventEmitter.captureRejectionSymbol](error: Error, event: unknown, ..._given: unknown[]): void {
-    this.#log.error(`a listener of '${String(event)}' failed: ${describe(error)}`)
   }
 
   /**
@@ -364,13 +366,13 @@ export class Server extends EventEmitter<ServerEvents> {
    * @throws UsageError INVALID_OPTIONS (rejects)
    */
   async close(options: { graceMs?: number; delayMs?: number } = {}): Promise<CloseReport> {
-    const { graceMs, delayMs } = checkOptions('close', closeRules, {
-      graceMs: this.#graceMs,
-      ...dropAbsent(options),
-    })
+    const given = isObject(options) ? { graceMs: this.#graceMs, ...dropAbsent(options) } : options
+    const { graceMs, delayMs } = checkOptions('close', closeRules, given)
     this.#closing = true
     if (this.#state === 'starting') this.#native?.giveUpStart()
     this.#move('closing')
+    // With a delay it serves as ever until the addon says no.
+    if (delayMs === 0) for (const service of this.#services) Service.hosted(service, 'over')
     await this.#starting?.catch(() => undefined)
     if (this.#native === undefined || this.#isStopped) this.#stop(nothing)
     else this.#stop(await this.#native.close(graceMs, delayMs))
@@ -407,12 +409,16 @@ export class Server extends EventEmitter<ServerEvents> {
    * and with the server's grace; at SIGINT, and at a second signal, at once. With `upgradeSocket`,
    * SIGQUIT waits for another process to take over. Where systemd has set `NOTIFY_SOCKET` it is told
    * when the server is ready and when it stops. Resolves when stopped, also by `close()` or
-   * because another process has taken over.
+   * because another process has taken over; also where a signal has ended the start.
    *
    * @throws as `start()` does (rejects); UsageError SERVICE_FAILED when it has stopped as a service failed (rejects)
    */
   async run(): Promise<void> {
+    const refused = overridden.runRefused()
+    if (refused !== undefined) throw refused
+    let isAsked = false
     const stop = (how: { graceMs?: number; delayMs?: number }) => {
+      isAsked = true
       tellManager('STOPPING=1', this.#log)
       void this.close(how)
     }
@@ -422,10 +428,15 @@ export class Server extends EventEmitter<ServerEvents> {
       ...(this.#upgrade.upgradeSocket !== '' && { quit: () => this.#awaitSuccessor() }),
     })
     try {
-      await this.start()
-      // Known as the main process from now on, whichever one the service manager has started.
-      const isNew = this.#native?.hasSucceeded() ?? false
-      tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
+      await this.start().catch((error) => {
+        // A signal has ended the start.
+        if (!isAsked || error.code !== 'SERVER_CLOSED') throw error
+      })
+      if (!this.#closing) {
+        // Known as the main process from now on, whichever one the service manager has started.
+        const isNew = this.#native?.hasSucceeded() ?? false
+        tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
+      }
       await this.#stopped
       if (this.#failure !== undefined) throw this.#failure
     } finally {
@@ -455,11 +466,16 @@ export class Server extends EventEmitter<ServerEvents> {
       crossings: batches,
       items,
       late: late + crossing.late,
-      droppedLogs: droppedRecords,
+      droppedLogs: droppedRecords + droppedByThreads(),
       loopDelayMs: loopDelay.read(),
     }
     const told = this.#native?.stats() ?? []
-    return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)
+    const of = (at: number) => {
+      const service = this.#services[at]
+      const threads = service?.threadStats()
+      return { state: service?.state ?? 'new', ...(threads && { threads }) }
+    }
+    return serverStats(told, of, javascript)
   }
 
   /** `close({ graceMs: 0 })`. */
@@ -468,8 +484,11 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 }
 
+function isObject(options: unknown): options is object {
+  return typeof options === 'object' && options !== null
+}
+
 function dropAbsent(options: object): object {
-  if (typeof options !== 'object' || options === null) return options
   return Object.fromEntries(Object.entries(options).filter(([, given]) => given !== undefined))
 }
 

@@ -1,3 +1,4 @@
+import { normalize } from 'node:path'
 import type { Crossing } from './crossing/crossing.js'
 import type { Environment } from './crossing/environment.js'
 import { Endpoint, splitAddress, TlsEndpoint } from './endpoint.js'
@@ -6,6 +7,7 @@ import type { AnyLog } from './logger.js'
 import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
+import type { ThreadStats } from './stats.js'
 import { makeTls } from './tls/endpoint-tls.js'
 import type { TlsOptions } from './tls/options.js'
 
@@ -32,6 +34,8 @@ export abstract class Service {
   /** Where it listens, in the order added. */
   readonly endpoints: readonly Endpoint[] = []
   #isTaken = false
+  /** The services of its server. */
+  #others: readonly Service[] = []
   #state: ServiceState = 'new'
   #life: 'planned' | 'starting' | 'over' | Running = 'planned'
 
@@ -62,8 +66,8 @@ export abstract class Service {
    */
   addTcp(address: string, options: SocketOptions = {}): Endpoint {
     const problems = this.#problems('address', address)
-    checkAddress(address, problems)
-    const sockets = tcpSockets(options, problems)
+    this.#checkAddress(address, options, problems)
+    const sockets = tcpSockets(address, options, problems)
     if (problems.length > 0) throw invalidOptions('addTcp', problems)
     return this.#add(new Endpoint(address, sockets, (endpoint) => this.#remove(endpoint)))
   }
@@ -76,8 +80,8 @@ export abstract class Service {
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
     const problems = this.#problems('address', address)
-    checkAddress(address, problems)
-    const sockets = tcpSockets(options, problems, 'options')
+    this.#checkAddress(address, options, problems)
+    const sockets = tcpSockets(address, options, problems, 'options')
     const made = makeTls(tls, this.speaksH2, problems)
     if (made === undefined || problems.length > 0) throw invalidOptions('addTls', problems)
     return this.#add(new TlsEndpoint(address, sockets, (endpoint) => this.#remove(endpoint), made))
@@ -93,6 +97,8 @@ export abstract class Service {
   addUnix(path: string, options: UnixSocketOptions = {}): Endpoint {
     const problems = this.#problems('path', path)
     const sockets = unixSockets(path, options, problems)
+    if (typeof path === 'string' && this.#isTakenAddress(`unix:${path}`, false))
+      problems.push({ path: 'path', found: path, allowed: 'a path that no other endpoint of the server has' })
     if (problems.length > 0) throw invalidOptions('addUnix', problems)
     return this.#add(new Endpoint(`unix:${path}`, sockets, (endpoint) => this.#remove(endpoint)))
   }
@@ -101,6 +107,22 @@ export abstract class Service {
   #problems(path: string, found: unknown): OptionProblem[] {
     const allowed = `no endpoint: the service ${this.name} works in the background`
     return this.listens ? [] : [{ path, found, allowed }]
+  }
+
+  #checkAddress(address: unknown, options: unknown, problems: OptionProblem[]): void {
+    const wrong = (allowed: string) => problems.push({ path: 'address', found: address, allowed })
+    if (typeof address !== 'string' || splitAddress(address) === undefined)
+      wrong('an IP address and a port: 127.0.0.1:8080 or [::1]:8080')
+    else if (this.#isTakenAddress(address, (options as SocketOptions | null | undefined)?.reusePort === true))
+      wrong(ONCE)
+  }
+
+  /** Whether another endpoint of the server has an address. Once that runs, the system says so. */
+  #isTakenAddress(address: string, isShared: boolean): boolean {
+    if (this.#life !== 'planned') return false
+    return [this, ...this.#others].some((one) =>
+      one.endpoints.some((endpoint) => isSame(endpoint, address, isShared)),
+    )
   }
 
   #add<E extends Endpoint>(endpoint: E): E {
@@ -156,10 +178,21 @@ export abstract class Service {
     ;(service.endpoints as Endpoint[]).length = 0
   }
 
-  /** @internal It belongs to a server from now on. */
-  static take(service: Service): void {
+  /** @internal It belongs to a server from now on, which has the `others`, and more later. */
+  static take(service: Service, others: readonly Service[]): void {
     if (service.#isTaken)
       throw new UsageError('ALREADY_STARTED', `the service ${service.name} belongs to a server already`)
+    service.#others = others
+    const problems = service.endpoints.flatMap(({ asked, options }, at): OptionProblem[] => {
+      const isTaken = others.some((one) =>
+        one.endpoints.some((endpoint) => isSame(endpoint, asked, options.reusePort)),
+      )
+      return isTaken ? [{ path: `service.endpoints[${at}]`, found: asked, allowed: ONCE }] : []
+    })
+    if (problems.length > 0) {
+      service.#others = []
+      throw invalidOptions('addService', problems)
+    }
     service.#isTaken = true
   }
 
@@ -184,6 +217,11 @@ export abstract class Service {
     return true
   }
 
+  /** @internal Of the threads of its own that run JavaScript, if it has such. */
+  threadStats(): ThreadStats[] | undefined {
+    return undefined
+  }
+
   /** @internal What it threw last. */
   get cause(): unknown {
     return undefined
@@ -199,11 +237,26 @@ export abstract class Service {
   stopped(_crossing: Crossing, _afterMs: number): Promise<void> | void {}
 }
 
-function checkAddress(address: unknown, problems: OptionProblem[]): void {
-  if (typeof address !== 'string' || splitAddress(address) === undefined)
-    problems.push({
-      path: 'address',
-      found: address,
-      allowed: 'an IP address and a port: 127.0.0.1:8080 or [::1]:8080',
-    })
+const ONCE = 'an address that no other endpoint of the server has, unless both have reusePort'
+
+/** Whether an endpoint has this address, and one of the two does not share it. */
+function isSame({ asked, options }: Endpoint, address: string, isShared: boolean): boolean {
+  return !(isShared && options.reusePort) && canonical(asked) === canonical(address)
+}
+
+/** An address as it is compared; port 0 is chosen by the system, and another one each time. */
+function canonical(address: string): string | symbol {
+  if (address.startsWith('unix:')) return address.startsWith('unix:@') ? address : normalize(address)
+  const { host, port } = splitAddress(address) ?? { host: address, port: 1 }
+  if (port === 0) return Symbol()
+  return `${host.includes(':') ? ipv6(host) : host} ${port}`
+}
+
+/** The one way to write it; one with a zone as it is. */
+function ipv6(host: string): string {
+  try {
+    return new URL(`http://[${host}]`).hostname
+  } catch {
+    return host
+  }
 }

@@ -5,6 +5,7 @@ import type { NativeSocketOptions } from './native.js'
 import { type Checked, checkInto, flag, group, integer } from './options.js'
 import { keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
 import { has, unsupported } from './platform.js'
+import { fitsUnix, unixLength } from './unix-path.js'
 
 /** What is asked of the system for a listening socket, and whose connections it takes. */
 export interface SocketOptions extends AdmissionOptions {
@@ -12,7 +13,7 @@ export interface SocketOptions extends AdmissionOptions {
   backlog?: number
   /** Linux: lets several processes listen on the same address, which share its connections. Default: false. */
   reusePort?: boolean
-  /** Whether an IPv6 socket refuses IPv4 clients. Default: the system's. */
+  /** Of an address of IPv6: whether its socket refuses IPv4 clients. Default: the system's. */
   ipv6Only?: boolean
   /** Probes on silent connections. Default: off. */
   tcpKeepalive?: TcpKeepalive
@@ -89,9 +90,16 @@ export interface Sockets {
   readonly check?: EndpointCheck
 }
 
-/** Checks the options of a TCP socket; adds what is wrong to `problems`. */
-export function tcpSockets(given: unknown, problems: OptionProblem[], path = ''): Sockets {
+/** Checks the options of a TCP socket at `address`; adds what is wrong to `problems`. */
+export function tcpSockets(address: unknown, given: unknown, problems: OptionProblem[], path = ''): Sockets {
   const { tcpKeepalive, ...rest } = checkInto(socketRules, given, problems, path)
+  const prefix = path === '' ? '' : `${path}.`
+  if (rest.ipv6Only !== undefined && typeof address === 'string' && /^\d/.test(address))
+    problems.push({
+      path: `${prefix}ipv6Only`,
+      found: rest.ipv6Only,
+      allowed: 'nothing for an address of IPv4',
+    })
   return sockets({ ...rest, ...nativeKeepalive(tcpKeepalive) }, rest, problems)
 }
 
@@ -101,6 +109,7 @@ export function unixSockets(path: unknown, given: unknown, problems: OptionProbl
   const isName = typeof path === 'string' && path.startsWith('@')
   if (typeof path !== 'string' || !/^(?:\/|@.)[^\0\n]*$/.test(path))
     problems.push({ path: 'path', found: path, allowed: 'an absolute path, or on Linux @name' })
+  else if (!fitsUnix(path)) problems.push({ path: 'path', found: path, allowed: unixLength() })
   else if (!has('unixSockets')) problems.push(unsupported('path', path, 'no Unix socket'))
   else if (isName && !has('abstractSockets')) problems.push(unsupported('path', path, 'an absolute path'))
   if (isName)

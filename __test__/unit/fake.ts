@@ -185,7 +185,7 @@ export function setUp(
     log,
     sessions: 0,
   }
-  crossing.addProxy(entry)
+  crossing.proxies.add(entry)
   crossing.logs.add(1, log)
   return { addon, crossing, entry, lines, table }
 }

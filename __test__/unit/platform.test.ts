@@ -71,8 +71,8 @@ test.each(['darwin', 'win32'])('what is asked for by nobody is no error on %s', 
   pretend(system)
   new Server()
   new Server({ batchJsThread: false })
-  proxy().addTcp(on, { reusePort: false, tcpKeepalive: {}, ipv6Only: true, backlog: 16 })
-  proxy().addTcp('[::1]:0', { recvBuffer: 65_536, sendBuffer: 65_536 })
+  proxy().addTcp(on, { reusePort: false, tcpKeepalive: {}, backlog: 16 })
+  proxy().addTcp('[::1]:0', { ipv6Only: true, recvBuffer: 65_536, sendBuffer: 65_536 })
   new HttpPeer('10.0.0.1:80', { bindTo: '10.0.0.2', tcpKeepalive: { idleMs: 1_000, count: 2 } })
 })
 

@@ -37,8 +37,8 @@ struct State {
     tls: Option<Arc<TlsInfo>>,
     /// The phase waits for the body of its request, of at most so many bytes.
     wanted: Option<u32>,
-    /// What `waiting` was before: the time of the client is not the phase's.
-    paused: Option<Duration>,
+    /// The phase waits for the client, whose time is not its own.
+    paused: Option<Paused>,
     /// The body that it got.
     body: Option<Bytes>,
     /// The way to the client of that request, until it is over.
@@ -46,6 +46,30 @@ struct State {
     connection: Option<Arc<ClientConnection>>,
     /// The body of that request, for an app.
     pieces: Option<RequestPieces>,
+}
+
+/// The time of a phase while it stands still.
+struct Paused {
+    limit: Duration,
+    /// What the phase had taken before.
+    spent: Duration,
+}
+
+impl State {
+    fn pause(&mut self) {
+        if let Some(limit) = self.waiting.take() {
+            let spent = self.begun.map(|begun| begun.elapsed()).unwrap_or_default();
+            self.paused = Some(Paused { limit, spent });
+        }
+    }
+
+    fn go_on(&mut self) {
+        if let Some(Paused { limit, spent }) = self.paused.take() {
+            let now = Instant::now();
+            self.waiting = Some(limit);
+            self.begun = Some(now.checked_sub(spent).unwrap_or(now));
+        }
+    }
 }
 
 impl Cell {
@@ -114,7 +138,7 @@ impl Cell {
                 return;
             }
             state.wanted = Some(most);
-            state.paused = state.waiting.take();
+            state.pause();
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -145,8 +169,8 @@ impl Cell {
                 drop(state);
                 return then(Err(over()));
             };
-            if state.reply.is_none() && state.waiting.is_some() {
-                state.paused = state.waiting.take();
+            if state.reply.is_none() {
+                state.pause();
             }
             (pieces, state.seq)
         };
@@ -159,9 +183,8 @@ impl Cell {
 
     fn resume(&self, seq: u32) {
         let mut state = self.state.lock();
-        if state.seq == seq && state.reply.is_none() && state.paused.is_some() {
-            state.waiting = state.paused.take();
-            state.begun = Some(Instant::now());
+        if state.seq == seq && state.reply.is_none() {
+            state.go_on();
         }
     }
 
@@ -308,8 +331,7 @@ impl<C: Borrow<Arc<Crossing>>> Flight<C> {
         let mut item = Item::new(lease.slot, self.proxy, Kind::Read, lease.seq, 0);
         {
             let mut state = lease.cell.state.lock();
-            state.waiting = state.paused.take();
-            state.begun = Some(Instant::now());
+            state.go_on();
             match body {
                 Ok(body) => state.body = Some(body),
                 Err(error) => item.error(&error),

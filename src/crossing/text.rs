@@ -144,14 +144,7 @@ impl Section for Item {
         text.push(b'\n');
         text.extend_from_slice(error.phase().unwrap_or_default().as_bytes());
         text.push(b'\n');
-        let mut message = error.message().to_owned();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text.extend(message.chars().map(|c| if c == '\n' { b' ' } else { latin1(c) }));
+        text.extend(error.reason().chars().map(|c| if c == '\n' { b' ' } else { latin1(c) }));
         self.head.ints[at::ERROR] = (self.text.len() - start) as i32;
     }
 

@@ -29,7 +29,8 @@ export interface HttpAppOptions extends DownstreamOptions {
   name?: string
   /**
    * Proxies in front of this app, whose word on their own clients is taken: addresses, networks
-   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private` and `linklocal`. Default: `[]`.
+   * (`10.0.0.0/8`, `fd00::/8`), and the names `loopback`, `private`,
+   * `linklocal` and `unix`. Default: `[]`.
    */
   trustedProxies?: readonly string[]
   /** The field in which they name their clients. Default: `x-forwarded-for`. */
@@ -76,13 +77,13 @@ export class HttpApp extends Service {
   /** @internal */
   override addTo({ native, environment, log }: Host): number {
     this.#entry.log = serviceLog(log, this.name)
-    environment.crossing.addProxy(this.#entry)
+    environment.crossing.proxies.add(this.#entry)
     return native.addProxy(environment.native, this.#native)
   }
 
   /** @internal */
   override stopped(crossing: Crossing, afterMs: number): void {
-    crossing.retireProxy(this.#entry, afterMs)
+    crossing.proxies.retire(this.#entry, afterMs)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { RequestState } from '../crossing/state.js'
+import { OVER, type RequestState } from '../crossing/state.js'
 import { ProxyError, UsageError } from '../errors.js'
 import { allFields } from '../headers.js'
 import { pieceError } from '../piece.js'
@@ -121,6 +121,7 @@ function bodyOf(state: RequestState): ReadableStream<Uint8Array> {
 }
 
 function bodyError(state: RequestState, words: string): Error {
-  if (state.live) return pieceError(words)
+  // The addon may know that it is over before we are told.
+  if (state.live && words !== OVER) return pieceError(words)
   return new UsageError('SESSION_ENDED', 'the request is over: its body cannot be read any more')
 }

@@ -44,8 +44,11 @@ export function parse(argv: readonly string[]): Args {
   if (version) return { command: 'version' }
   const [command, module, ...more] = positionals
   if (command === undefined) throw new Failure('a command is missing', 2)
-  if (command !== 'run') throw new Failure(`there is no command '${command}'`, 2)
-  if (module === undefined) throw new Failure('run: the module is missing', 2)
+  if (command !== 'run') {
+    const hint = /\.[mc]?[jt]s$/.test(command) ? `: millrace run ${command}` : ''
+    throw new Failure(`there is no command '${command}'${hint}`, 2)
+  }
+  if (module === undefined || module === '') throw new Failure('run: the module is missing', 2)
   if (more.length > 0) throw new Failure(`run: one module, and not also '${more[0]}'`, 2)
   return {
     command: 'run',

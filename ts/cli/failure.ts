@@ -8,14 +8,3 @@ export class Failure extends Error {
     this.exitCode = exitCode
   }
 }
-
-/** Where something is, as editors and terminals know it. */
-export interface Place {
-  readonly file: string
-  readonly line: number
-  readonly column: number
-}
-
-export function shown({ file, line, column }: Place): string {
-  return `${file}:${line}:${column}`
-}

@@ -2,7 +2,7 @@ import { existsSync, realpathSync } from 'node:fs'
 import Module from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { dist } from './dist.js'
+import { dist } from '../addon/dist.js'
 
 /**
  * The command of the millrace that a module imports, where that is another copy than this one, as a global

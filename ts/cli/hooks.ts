@@ -1,7 +1,7 @@
 /** Hooks of `node:module` for Nodes that do not remove types themselves: TypeScript is loaded without its types. */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { isTypeScript, strip } from './typescript.js'
+import { isTypeScript, strip } from '../modules/typescript.js'
 
 interface Loaded {
   format: string

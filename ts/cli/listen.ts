@@ -1,7 +1,6 @@
 import { UsageError } from '../errors.js'
 import { Service } from '../service.js'
 import type { TlsOptions } from '../tls/options.js'
-import { sentence } from './config/file.js'
 import { isUnix } from './config/rules.js'
 import { Failure } from './failure.js'
 import type { Asked, Settings } from './settings.js'
@@ -21,20 +20,28 @@ export function listen(services: readonly Service[], settings: Settings, module:
     throw new Failure(
       `${all.source('listen')}${module} has ${listening.length} services that listen: say it of each, as services.NAME.listen in a configuration file`,
     )
-  for (const service of listening) {
+  const asked = listening.flatMap((service): [Service, Asked, string][] => {
     const own = listenFirst === undefined ? listenOf.get(service.name) : undefined
-    if (own !== undefined) bind(service, own, `services.${service.name}.listen`)
-    else if (all !== undefined) bind(service, all, 'listen')
+    if (own !== undefined) return [[service, own, `services.${service.name}.listen`]]
+    return all === undefined ? [] : [[service, all, 'listen']]
+  })
+  const started = asked.find(([{ state }]) => state !== 'new')
+  if (started !== undefined) {
+    const [, { source }, path] = started
+    throw new Failure(
+      `${source(path)}${module} has started its server already, where it said: leave start() to the command`,
+    )
   }
+  // In place of what the module says; first of all, as one service may get the address that another had.
+  for (const [service] of asked) Service.forgetEndpoints(service)
+  for (const one of asked) bind(...one)
   if (listening.length > 0 && listening.every(({ endpoints }) => endpoints.length === 0))
     throw new Failure(
       `${module}: nothing says where to listen: --listen 127.0.0.1:8080, MILLRACE_LISTEN, listen in a configuration file, or addTcp in the module`,
     )
 }
 
-/** In place of what the module says. */
-function bind(service: Service, { listen, source }: Asked, path: string): void {
-  Service.forgetEndpoints(service)
+function bind(service: Service, { listen, tell, exitCode }: Asked, path: string): void {
   for (const [at, one] of listen.entries()) {
     const { address, tls, ...sockets } = typeof one === 'string' ? { address: one, tls: undefined } : one
     try {
@@ -48,10 +55,11 @@ function bind(service: Service, { listen, source }: Asked, path: string): void {
         const inner = isSocket
           ? problem.path.replace(/^options\./, '').replace(/^path$/, 'address')
           : `tls.${problem.path}`
-        const full = `${path}[${at}].${inner}`
-        return source(full) + sentence({ ...problem, path: full })
+        // An address by itself is all that there is.
+        const full = typeof one === 'string' ? `${path}[${at}]` : `${path}[${at}].${inner}`
+        return tell({ ...problem, path: full })
       })
-      throw new Failure(wrong.join('\n'))
+      throw new Failure(wrong.join('\n'), exitCode)
     }
   }
 }

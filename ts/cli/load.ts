@@ -1,26 +1,33 @@
-import { existsSync, realpathSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import Module from 'node:module'
-import { dirname, join, relative, resolve, sep } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { useWorkerOptions } from '../threads/options.js'
-import { dist, inDist } from './dist.js'
+import { relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inDist } from '../addon/dist.js'
+import { explain } from '../modules/explain.js'
+import { nearBy } from '../modules/missing.js'
+import { lineOf, moduleFile, type Place, realOf } from '../modules/reason.js'
+import { stripsTypes } from '../modules/typescript.js'
+import { useWorkerOptions, workerOptions } from '../threads/options.js'
 import { EXPORTS } from './exported.js'
-import { Failure, type Place, shown } from './failure.js'
-import { findSyntaxError, nearBy } from './syntax.js'
-import { stripsTypes } from './typescript.js'
+import { Failure } from './failure.js'
 
 /** Loads a module: what its default export is. @throws Failure which names the place */
 export async function loadModule(given: string): Promise<unknown> {
   const file = resolve(given)
-  if (!existsSync(file)) throw new Failure(`${given}: there is no such file${nearBy(file)}`)
-  if (!stripsTypes) removeTypes()
-  let found: { default?: unknown }
-  try {
-    found = await import(pathToFileURL(realpathSync(file)).href)
-  } catch (error) {
-    throw new Failure(explained(given, realpathSync(file), error))
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) {
+    const near = nearBy(given, file)
+    throw new Failure(`${given}: there is no such file${near === undefined ? '' : `; there is ${near}`}`)
   }
-  const { default: value } = found
+  if (found.isDirectory()) throw new Failure(`${given}: it is a directory: the module is a file`)
+  if (!stripsTypes) removeTypes()
+  let loaded: { default?: unknown }
+  try {
+    loaded = await import(pathToFileURL(realOf(file)).href)
+  } catch (error) {
+    throw new Failure(await told(given, error))
+  }
+  const { default: value } = loaded
   // What compilers make of a default export in CommonJS.
   const inner = value as { __esModule?: unknown; default?: unknown } | undefined
   const exported = inner?.__esModule === true ? inner.default : value
@@ -45,61 +52,17 @@ function removeTypes(): void {
   useWorkerOptions(() => ({ execArgv }))
 }
 
-function explained(given: string, file: string, error: unknown): string {
-  if (error instanceof SyntaxError) {
-    const found = placeIn(error) ?? undefined
-    const searched = findSyntaxError(file)
-    if (searched !== undefined) return `${shown(fromHere(searched.place))}: ${searched.message}`
-    return `${found === undefined ? given : shown(fromHere(found))}: ${error.message}`
-  }
-  const { code, message, url } = (error ?? {}) as { code?: unknown; message?: string; url?: string }
-  if (code === 'ERR_MODULE_NOT_FOUND' && message !== undefined)
-    return `${given}: ${message}${url?.startsWith('file:') ? nearBy(fileURLToPath(url)) : ''}`
-  return told(given, error)
+/** Why a module was not loaded, or failed: where, and what, in a line where that is enough. */
+export async function told(given: string, error: unknown): Promise<string> {
+  const module = pathToFileURL(realOf(resolve(given)))
+  const reason = await explain(error, {
+    module,
+    execArgv: workerOptions(module).execArgv ?? process.execArgv,
+  })
+  const { place = { file: module.pathname }, message } = reason
+  const isWhole = place.line === undefined && place.file === moduleFile(module)
+  return lineOf({ place: isWhole ? { file: given } : fromHere(place), message })
 }
-
-/** Why a module was not loaded anew, in a line. */
-export function unloaded(file: string, error: unknown): string {
-  const { message } = error as Error
-  // It comes from another thread, where it has lost its place.
-  const searched = /SyntaxError/.test(message) ? findSyntaxError(file) : undefined
-  if (searched !== undefined) return `${shown(fromHere(searched.place))}: ${searched.message}`
-  return message.replace(/\n\s*/g, ' ')
-}
-
-/** What was thrown while a module ran, or made something: where, what, and the way there. */
-export function told(given: string, error: unknown): string {
-  if (!(error instanceof Error)) return `${given}: it threw ${String(error)}`
-  const place = placeIn(error)
-  const where = place === undefined ? given : shown(fromHere(place))
-  const name = error.name === 'Error' || error.name === 'UsageError' ? '' : `${error.name}: `
-  return `${where}: ${name}${error.message}`
-}
-
-/** The first place of an error in a file of the program's. */
-export function placeIn(error: Error): Place | undefined {
-  const lines = (error.stack ?? '').split('\n')
-  // As Node.js shows a place in a source: the file, the line, and carets below.
-  const [, head, number] = /^(\S.*):(\d+)$/.exec(lines[0] ?? '') ?? []
-  if (head !== undefined) {
-    const caret = lines.find((line) => /^\s*\^+\s*$/.test(line))
-    return { file: pathOf(head), line: Number(number), column: (caret?.indexOf('^') ?? 0) + 1 }
-  }
-  for (const line of lines) {
-    const [, path, row, column] = /^\s+at (?:.*\()?(.+?):(\d+):(\d+)\)?$/.exec(line) ?? []
-    if (path === undefined || path.startsWith('node:') || isOurs(pathOf(path))) continue
-    return { file: pathOf(path), line: Number(row), column: Number(column) }
-  }
-  return undefined
-}
-
-function pathOf(given: string): string {
-  const path = given.replace(/^async /, '').split('?')[0]!
-  return path.startsWith('file:') ? fileURLToPath(path) : path
-}
-
-const ours = dist === undefined ? [] : [dist, join(dirname(dist), 'bin')]
-const isOurs = (file: string) => ours.some((folder) => file.startsWith(folder + sep))
 
 function fromHere(place: Place): Place {
   const path = relative(process.cwd(), place.file)

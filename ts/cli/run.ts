@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { UsageError } from '../errors.js'
-import { setOverrides } from '../overrides.js'
+import { loading, setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
 import { onSignals } from '../signals.js'
 import type { RunArgs } from './args.js'
@@ -27,14 +27,17 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   const early = onSignals({ graceful: stop, fast: stop })
   const hasLoaded = whileLoading(module)
   let made: Runnable
+  loading.begin()
   try {
     const exported = await loadModule(module)
     made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
   } catch (error) {
-    throw error instanceof Failure ? error : new Failure(told(module, error))
+    throw error instanceof Failure ? error : new Failure(await told(module, error))
   } finally {
     hasLoaded()
   }
+  const refused = loading.end()
+  if (refused !== undefined) throw new Failure(await told(module, refused))
   listen(made.services, settings, module)
   const watching = watch ? watchable(made.services, module) : undefined
   if (test) say(`${module}: ok: ${summary(made.services)}`)
@@ -71,14 +74,15 @@ async function serve(
   ended.catch(() => undefined)
   try {
     await server.start()
+    // Who reads where it listens may change the module from then on.
+    watching?.begin(say)
     for (const { name, endpoints } of services)
       for (const { url } of endpoints) say(`${name}: listening on ${url}`)
-    watching?.begin(say)
     await ended
   } catch (error) {
     // One that was told to stop before it had started has not failed.
     if (!(error instanceof UsageError && error.code === 'SERVER_CLOSED'))
-      throw new Failure(told(module, error))
+      throw new Failure(await told(module, error))
   }
   watching?.end()
   // What was logged last goes out first.

@@ -6,10 +6,15 @@ import { readConfig, sentence } from './config/file.js'
 import { type Config, checkConfig, type Listen } from './config/rules.js'
 import { Failure } from './failure.js'
 
-/** Where services are to listen, and who says so: what goes before what is wrong with it. */
+/** Where services are to listen, and who says so. */
 export interface Asked {
   readonly listen: readonly (string | Listen)[]
+  /** What goes before something that is wrong with an option of it. */
   source(path: string): string
+  /** What is wrong with it, and where. */
+  tell(problem: OptionProblem): string
+  /** How the command ends then. */
+  readonly exitCode: 1 | 2
 }
 
 /** What flags, environment and file say together. */
@@ -32,14 +37,21 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
   const file = name === undefined || name === '' ? undefined : readConfig(name)
   const { server = {}, proxy = {}, listen, services = {} } = file?.config ?? {}
   const source = (path: string) => file?.at(path) ?? ''
+  const inFile = { source, tell: (problem: OptionProblem) => source(problem.path) + sentence(problem) }
   const listenOf = new Map<string, Asked>()
   const options: Record<string, object> = {}
   for (const [service, { listen, ...rest }] of Object.entries(services)) {
-    if (listen !== undefined) listenOf.set(service, { listen, source })
+    if (listen !== undefined) listenOf.set(service, { listen, ...inFile, exitCode: 1 })
     options[service] = rest
   }
-  const of = (config: Config, who: string): Asked | undefined =>
-    config.listen && { listen: config.listen, source: () => who }
+  // What was said in a line is shown as it was said.
+  const of = ({ listen }: Config, who: string, exitCode: 1 | 2): Asked | undefined =>
+    listen && {
+      listen,
+      source: () => `${who}: `,
+      tell: (problem) => sentence({ ...problem, path: who }),
+      exitCode,
+    }
   return {
     overrides: {
       isCheck: args.test,
@@ -48,8 +60,8 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
       services: options,
       last: merged(environment.proxy ?? {}, flags.proxy ?? {}),
     },
-    listenFirst: of(flags, '--listen: ') ?? of(environment, 'MILLRACE_LISTEN: '),
-    listen: listen && { listen, source },
+    listenFirst: of(flags, '--listen', 2) ?? of(environment, 'MILLRACE_LISTEN', 1),
+    listen: listen && { listen, ...inFile, exitCode: 1 },
     listenOf,
     named: new Map(Object.keys(services).map((service) => [service, source(`services.${service}`)])),
   }

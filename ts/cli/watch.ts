@@ -1,11 +1,12 @@
 import { type FSWatcher, watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { filesFrom } from '../modules/imports.js'
+import { realOf } from '../modules/reason.js'
 import { HttpProxy } from '../proxy.js'
 import type { Service } from '../service.js'
 import { Failure } from './failure.js'
-import { unloaded } from './load.js'
-import { filesOf } from './syntax.js'
+import { told } from './load.js'
 
 /** Editors write a file in several steps. */
 const SETTLE_MS = 100
@@ -24,16 +25,22 @@ export class Watching {
   begin(say: (line: string) => void): void {
     if (this.#hasEnded) return
     const files = new Set(
-      this.#services.flatMap((service) => filesOf(fileURLToPath(HttpProxy.moduleOf(service)!))),
+      this.#services.flatMap((service) => {
+        const file = fileURLToPath(HttpProxy.moduleOf(service)!)
+        return [file, ...filesFrom(realOf(file))]
+      }),
     )
-    // Folders, as many editors put another file in the place of the one.
+    // Folders, as many editors put another file in the place of the one; what else changes in them is nothing.
     const folders = new Set([...files].map((file) => dirname(file)))
-    this.#watchers = [...folders].flatMap((folder) => this.#watch(folder, () => this.#changed(say)))
+    const changed = (folder: string, name: string | null) => {
+      if (name === null || files.has(join(folder, name))) this.#changed(say)
+    }
+    this.#watchers = [...folders].flatMap((folder) => this.#watch(folder, (name) => changed(folder, name)))
   }
 
-  #watch(folder: string, changed: () => void): FSWatcher[] {
+  #watch(folder: string, changed: (name: string | null) => void): FSWatcher[] {
     try {
-      const watcher = watch(folder, changed)
+      const watcher = watch(folder, (_event, name) => changed(name))
       watcher.on('error', () => watcher.close())
       return [watcher]
     } catch {
@@ -54,8 +61,9 @@ export class Watching {
         await service.reload()
         say(`${service.name}: loaded anew`)
       } catch (error) {
+        const why = (await told(file, error)).replace(/\n\s*/g, ' ')
         if (this.#hasEnded) return
-        say(`${service.name}: not loaded anew, the one before goes on: ${unloaded(file, error)}`)
+        say(`${service.name}: not loaded anew, the one before goes on: ${why}`)
       }
     }
     if (this.#hasEnded) return

@@ -1,52 +1,28 @@
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
-import type {
-  NativeLogRecord,
-  NativeServiceEvent,
-  NativeStream,
-  NativeSubrequest,
-  NativeSubrequestOptions,
-} from '../native.js'
+import type { NativeLogRecord, NativeServiceEvent } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
-import { Hook, nameOf, Phase } from '../phases.js'
+import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase } from './call.js'
 import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
+import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
+import { Proxies } from './proxies.js'
 import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { ServiceRouter } from './service-events.js'
-import {
-  FACTS,
-  type ProxyEntry,
-  RequestState,
-  type Shared,
-  type Started,
-  type SubrequestParts,
-} from './state.js'
+import { FACTS, RequestState, type Shared, type Started, type SubrequestParts } from './state.js'
+import { StreamRouter } from './streams.js'
+import { Subrequests } from './subrequests.js'
 import { tellFailure } from './tell.js'
 
-/** What an item asks for. */
-const Kind = { run: 0, end: 1, abort: 2, closed: 3, body: 4, read: 5, retired: 6, stream: 7 } as const
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
-/** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
-const TOO_SLOW = 2
-const ITEM = 16
-/** Behind the most items of one call: how many requests have ended, and which, behind how many items. */
-const ENDED = 256 * ITEM
-const NUMBERS = 8
-
-/** The phases whose head is not that of the response. */
-const OTHER_HEADS =
-  (1 << Phase.interimResponseFilter) |
-  (1 << Phase.upstreamResponseTrailerFilter) |
-  (1 << Phase.responseTrailerFilter)
-const ERROR_LOG = (1 << Hook.suppressErrorLog) | (1 << Hook.requestSummary)
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -65,14 +41,16 @@ export class Crossing {
   readonly log: AnyLog
   /** Where the log lines of servers go. */
   readonly logs = new Logs()
-  /** Called when the last of its phases have had their last request. */
-  whenRetired: (() => void) | undefined
+  /** The phases that requests come for. */
+  readonly proxies = new Proxies()
   /** Where goes what is told of services. */
   readonly services = new ServiceRouter((error) => this.#fault(error))
+  /** Where go the connections of apps. */
+  readonly streams = new StreamRouter()
+  readonly subrequests = new Subrequests()
   /** Promises that settled when nobody waited for them any more. */
   late = 0
   readonly #table: PeerTable
-  readonly #proxies = new Map<number, ProxyEntry>()
   readonly #slots: (RequestState | undefined)[] = []
   /** Bodies under way, each in a slot of its own. */
   readonly #lanes: BodyLanes
@@ -89,14 +67,6 @@ export class Crossing {
       this.#flushSoon()
     },
   }
-  /** The requests that subrequests under way were made for, by the numbers of those. */
-  readonly #children = new Map<string, RequestState>()
-  /** Makes the addon's side of a subrequest. */
-  makeSubrequest: ((options: NativeSubrequestOptions) => NativeSubrequest) | undefined
-  /** Takes a connection that the addon offers to an app. */
-  makeStream: ((id: number) => NativeStream) | undefined
-  /** The apps of connections that run, by their numbers. */
-  readonly streams = new Map<number, (stream: NativeStream, text: string) => void>()
   readonly #records: Records
   readonly #input: FastBuffer
   readonly #items: Int32Array
@@ -147,31 +117,6 @@ export class Crossing {
     return count
   }
 
-  /** Whether requests may come for the phases of this number. */
-  knows(id: number): boolean {
-    return this.#proxies.has(id)
-  }
-
-  addProxy(entry: ProxyEntry): void {
-    this.#proxies.set(entry.id, entry)
-  }
-
-  /** The server of a proxy has stopped: forgets it, at once or when the last of its requests have ended. */
-  retireProxy(entry: ProxyEntry, afterMs: number): void {
-    const retire = () => {
-      if (entry.sessions === 0) this.#proxies.delete(entry.id)
-      else setTimeout(retire, afterMs).unref()
-    }
-    if (afterMs === 0) retire()
-    else setTimeout(retire, afterMs).unref()
-  }
-
-  /** No request will come for these phases any more; some may still be in an async `logging`. */
-  #retired(id: number): void {
-    this.#proxies.delete(id)
-    if (this.#proxies.size === 0) this.whenRetired?.()
-  }
-
   #dispatch(count: number): void {
     this.#dispatching = true
     try {
@@ -214,7 +159,7 @@ export class Crossing {
     const slot = items[at]!
     const kind = items[at + 2]!
     if (kind === Kind.retired) {
-      this.#retired(items[at + 1]!)
+      this.proxies.retired(items[at + 1]!)
       return
     }
     const seq = items[at + 3]!
@@ -247,10 +192,7 @@ export class Crossing {
       return
     }
     if (kind === Kind.stream) {
-      const stream = this.makeStream!(Number(text.substring(0, text.indexOf('\n'))))
-      const app = this.streams.get(items[at + 1]!)
-      if (app === undefined) stream.destroy(true)
-      else app(stream, text)
+      this.streams.take(items[at + 1]!, text)
       return
     }
 
@@ -306,7 +248,7 @@ export class Crossing {
   #open(item: number, slot: number, text: string): RequestState | undefined {
     const items = this.#items
     const at = item * ITEM
-    const proxy = this.#proxies.get(items[at + 1]!)
+    const proxy = this.proxies.get(items[at + 1]!)
     if (proxy === undefined) return undefined
     const state = new RequestState(
       slot,
@@ -317,13 +259,7 @@ export class Crossing {
       items[at + 8]!,
       items[at + 9]!,
     )
-    if (this.#children.size > 0) {
-      const parent = this.#children.get(state.meta(0))
-      if (parent !== undefined) {
-        state.parent = parent
-        state.depth = parent.depth + 1
-      }
-    }
+    this.subrequests.adopt(state)
     proxy.sessions++
     this.#slots[slot] = state
     if ((slot + 1) * FACTS > this.#shared.facts.length) {
@@ -564,11 +500,7 @@ export class Crossing {
 
   #startSubrequest(state: RequestState, what: SubrequestParts, peer: HttpPeer | undefined): Started {
     this.#epoch = this.#table.peerEpoch()
-    const place = { proxyId: state.proxy.id, slot: state.slot, peer: peer ? this.#peerId(peer) : 0 }
-    const native = this.makeSubrequest!({ ...what, ...place })
-    const { id } = native
-    if (peer === undefined) this.#children.set(id, state)
-    return { native, forget: () => void this.#children.delete(id) }
+    return this.subrequests.start(state, what, peer === undefined ? 0 : this.#peerId(peer))
   }
 
   #peerId(peer: HttpPeer): number {

@@ -34,7 +34,7 @@ export function makeEnvironment(log: AnyLog, thread?: number): Environment {
     log,
   )
   const wiring = native as unknown as NativeCrossing
-  crossing.makeSubrequest = (options) => new NativeSubrequest(wiring, options)
-  crossing.makeStream = (id) => new NativeStream(wiring, id)
+  crossing.subrequests.make = (options) => new NativeSubrequest(wiring, options)
+  crossing.streams.make = (id) => new NativeStream(wiring, id)
   return { crossing, native: wiring }
 }

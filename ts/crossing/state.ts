@@ -94,7 +94,8 @@ export class Connection {
   }
 }
 
-const OVER = 'INTERNAL\ninternal\n500\nthe request is over'
+/** What the addon says of the body of a request that is over, by lines. */
+export const OVER = 'INTERNAL\ninternal\n0\n500\nthe request is over'
 
 /** Stands for "nothing was thrown", as anything can be. */
 export const NOTHING = Symbol('nothing')

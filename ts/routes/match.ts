@@ -59,6 +59,15 @@ function listOf<T>(
   }
 }
 
+function passes(check: () => void): boolean {
+  try {
+    check()
+    return true
+  } catch {
+    return false
+  }
+}
+
 type Condition = boolean | string | readonly string[]
 
 function conditions(fallback: undefined): Rule<Record<string, Condition> | undefined> {
@@ -69,14 +78,18 @@ function conditions(fallback: undefined): Rule<Record<string, Condition> | undef
       return {}
     }
     for (const [name, condition] of Object.entries(found)) {
+      const here = `${path}.${name}`
       const isList = Array.isArray(condition) && condition.length > 0
-      try {
-        checkName(name)
-        if (typeof condition === 'boolean') continue
-        for (const value of isList ? condition : [condition]) checkValue(name, value)
-      } catch {
-        problems.push({ path: `${path}.${name}`, found: condition, allowed: 'true, false, or valid values' })
-      }
+      if (!passes(() => checkName(name)))
+        problems.push({ path: here, found: condition, allowed: 'the name of a header' })
+      else if (typeof condition !== 'boolean')
+        for (const [at, value] of (isList ? condition : [condition]).entries())
+          if (!passes(() => checkValue(name, value)))
+            problems.push({
+              path: isList ? `${here}[${at}]` : here,
+              found: value,
+              allowed: isList ? 'a valid value' : 'true, false, or valid values',
+            })
     }
     return found as Record<string, Condition>
   }

@@ -104,16 +104,18 @@ function changes(fallback: undefined, isRequest: boolean): Rule<NativeHeaderChan
     check(found, path, problems) {
       if (!isObject(found)) return wrong(problems, path, found, allowed)
       const made: NativeHeaderChange[] = []
-      const add = (kind: string, name: string, given: unknown) => {
+      const add = (kind: string, name: string, given: unknown, place = `${path}.${kind}.${name}`) => {
         const values = Array.isArray(given) ? given : [given]
+        let [here, shown] = [place, kind === 'remove' ? name : given]
         try {
           if (editable(name) === '\nhost:' && isRequest) throw new Error('host of HttpPeer sets it')
-          for (const value of values) checkValue(name, value)
+          for (const [at, value] of values.entries()) {
+            if (Array.isArray(given)) [here, shown] = [`${place}[${at}]`, value]
+            checkValue(name, value)
+          }
           made.push({ kind, name, values })
         } catch (error) {
-          const place = kind === 'remove' ? `${path}.remove` : `${path}.${kind}.${name}`
-          const shown = kind === 'remove' ? name : given
-          wrong(problems, place, shown, `a header that may be changed: ${(error as Error).message}`)
+          wrong(problems, here, shown, `a header that may be changed: ${(error as Error).message}`)
         }
       }
       for (const [kind, given] of Object.entries(found)) {
@@ -125,7 +127,8 @@ function changes(fallback: undefined, isRequest: boolean): Rule<NativeHeaderChan
       const { set, append, remove } = found as HeaderChanges
       for (const [name, value] of Object.entries(isObject(set) ? set : {})) add('set', name, value)
       for (const [name, value] of Object.entries(isObject(append) ? append : {})) add('append', name, value)
-      if (Array.isArray(remove)) for (const name of remove) add('remove', name as string, '')
+      if (Array.isArray(remove))
+        for (const [at, name] of remove.entries()) add('remove', name as string, '', `${path}.remove[${at}]`)
       return made
     },
   }

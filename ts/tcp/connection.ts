@@ -11,7 +11,7 @@ const HELD = 64 * 1024
 /**
  * A connection of a `TcpApp`: a stream of Node.js like any other, for `pipe`, `pipeline`, `for await` and all that
  * takes one. `Duplex.toWeb(connection)` gives it as `{ readable, writable }`. What is not read is not taken from
- * the client, and what it does not take is waited for. Its errors are `ProxyError`s: CLIENT_ABORTED, READ_TIMEOUT
+ * the client, but for the first 64 KiB, and what it does not take is waited for. Its errors are `ProxyError`s: CLIENT_ABORTED, READ_TIMEOUT
  * (idle for too long), SERVER_CLOSED; nobody has to listen for them.
  */
 export class TcpConnection extends Duplex {
@@ -48,6 +48,11 @@ export class TcpConnection extends Duplex {
     this.#native = native
     // Without a listener an error would end the process.
     this.on('error', () => undefined)
+    native.ended().then(({ error }) => {
+      if (error !== undefined) this.destroy(pieceError(error))
+    })
+    // As sockets of Node.js do it: so the end of the client's side is noticed where nobody reads.
+    this.read(0)
   }
 
   /** The client's TLS; undefined in the clear. */
@@ -79,7 +84,12 @@ export class TcpConnection extends Duplex {
   override _read(): void {
     this.#native.read().then(({ data, error }) => {
       if (error !== undefined) this.destroy(pieceError(error))
-      else this.push(data ?? null)
+      else if (data !== undefined) this.push(data)
+      else {
+        this.push(null)
+        // Where nobody reads, and nothing is left to be read, that is the end.
+        this.read(0)
+      }
     })
   }
 
@@ -107,8 +117,8 @@ export class TcpConnection extends Duplex {
   }
 
   /**
-   * Ends the connection: what has been written goes out, and nothing else happens any more. With an error it is
-   * reset, and so it is where more was written than the client took in time: `end()` waits for that.
+   * Ends the connection: what has been written goes out, and nothing else happens any more. A client that takes
+   * nothing of it for 30 s is reset. With an error it is reset at once.
    */
   override destroy(error?: Error): this {
     // Also of one that is destroyed already: what a handler throws in a `for await` comes behind its end.
@@ -118,13 +128,24 @@ export class TcpConnection extends Duplex {
 
   /** @internal */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#resets ||= this.writableLength > this.#held
+    if (this.writableLength > this.#held) this.#writeRest()
     const end = () => this.#native.destroy(this.#resets)
     if (error !== null && isLeaving(error)) setImmediate(end)
     else end()
     this.#controller?.abort(error ?? ended())
     done(error)
   }
+
+  /** What the stream itself still holds. Where it cannot be had, what went out must not look like the whole. */
+  #writeRest(): void {
+    const rest = (this as { writableBuffer?: Buffered[] }).writableBuffer
+    if (Array.isArray(rest)) for (const { chunk } of rest) this.#native.write(chunk)
+    else this.#resets = true
+  }
+}
+
+interface Buffered {
+  readonly chunk: Buffer
 }
 
 /**

@@ -16,6 +16,11 @@ export interface TcpPeerOptions extends PeerTlsOptions {
   tcpKeepalive?: TcpKeepalive
   /** A proxy that is connected to in the peer's place and asked for a tunnel to it (CONNECT). Default: none. */
   connectProxy?: ConnectProxy
+  /**
+   * Whether the peer is told, in front of each connection, whose it is (the PROXY protocol), and in which version.
+   * Over TLS that is in front of the handshake. Default: it is not.
+   */
+  proxyProtocol?: 'v1' | 'v2'
 }
 
 const tcpPeerRules = {
@@ -24,6 +29,7 @@ const tcpPeerRules = {
   bindTo: peerRules.bindTo,
   tcpKeepalive: peerRules.tcpKeepalive,
   connectProxy: peerRules.connectProxy,
+  proxyProtocol: peerRules.proxyProtocol,
   ...peerTlsRules,
 }
 
@@ -68,9 +74,14 @@ function make(place: string, options: TcpPeerOptions): HttpPeer {
     return new HttpPeer(place, options)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    const problems = error.problems.map((problem) =>
-      problem.path === 'address' ? { ...problem, allowed: ALLOWED } : problem,
-    )
+    const inOurWords: Record<string, string> = {
+      address: ALLOWED,
+      tls: 'what tcp:// or tls:// says, or nothing',
+    }
+    const problems = error.problems.map((problem) => ({
+      ...problem,
+      allowed: inOurWords[problem.path] ?? problem.allowed,
+    }))
     throw invalidOptions('TcpPeer', problems)
   }
 }

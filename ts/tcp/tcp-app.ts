@@ -77,13 +77,13 @@ export class TcpApp extends Service {
   /** @internal */
   override addTo({ native, environment, log }: Host): number {
     this.#log = log
-    environment.crossing.streams.set(this.#id, (stream, text) => this.#accept(stream, text))
+    environment.crossing.streams.add(this.#id, (stream, text) => this.#accept(stream, text))
     return native.addTcpApp(environment.native, this.#id, this.#checked.maxQueued, this.#native)
   }
 
   /** @internal */
   override stopped(crossing: Crossing): void {
-    crossing.streams.delete(this.#id)
+    crossing.streams.remove(this.#id)
   }
 
   #accept(stream: NativeStream, text: string): void {

@@ -291,7 +291,7 @@ class Run {
     this.#upstream.close()
     await this.#injection.close()
     const { crossing } = this.#environment
-    for (const entry of this.#recorder.entries) crossing.retireProxy(entry, LAST_WORDS_MS)
+    for (const entry of this.#recorder.entries) crossing.proxies.retire(entry, LAST_WORDS_MS)
     crossing.logs.retire(this.#id, LAST_WORDS_MS)
   }
 }

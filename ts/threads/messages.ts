@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { LogRecord } from '../logger.js'
+import type { Reason } from '../modules/reason.js'
 import type { NativeMatch } from '../native.js'
 import type { PeerRecipe } from '../peer.js'
 
@@ -14,8 +15,8 @@ export interface Task {
   /** Whether it is to be a batch thread. */
   readonly batch: boolean
   readonly port: MessagePort
-  /** Two integers: the latest question whether it lives, and the latest answer. */
-  readonly beat: SharedArrayBuffer
+  /** Of its `Board`. */
+  readonly board: SharedArrayBuffer
 }
 
 /** The place of a thread among those that run the same module. */
@@ -49,10 +50,7 @@ export interface WayRecipe {
 }
 
 /** What went wrong with a module. */
-export interface Failure {
-  readonly name: string
-  readonly message: string
-  readonly stack: string | undefined
+export interface Failure extends Reason {
   /** What was thrown, if it can be cloned. */
   readonly cause: unknown
 }

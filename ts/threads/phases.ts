@@ -1,6 +1,6 @@
-import { types } from 'node:util'
 import { type Composition, composed } from '../composition.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
+import { nameOf } from '../modules/reason.js'
 import { HttpPeer } from '../peer.js'
 import type { AnyPart } from '../phases.js'
 import type { Summary, ThreadPlace } from './messages.js'
@@ -15,7 +15,7 @@ export async function loadPhases(module: string, place: ThreadPlace): Promise<Co
   const problems: OptionProblem[] = []
   // Whether a peer is needed is decided where the routes are known.
   const composition = composed(made as AnyPart, problems, false)
-  if (problems.length > 0) throw invalidOptions(`the phases of ${module}`, problems)
+  if (problems.length > 0) throw invalidOptions(`the phases of ${nameOf(new URL(module))}`, problems)
   return composition
 }
 
@@ -69,10 +69,4 @@ export const UNKNOWN: Composition = {
   single: undefined,
   order: [],
   scopes: [],
-}
-
-/** An error as it goes to another thread. */
-export function failureOf(thrown: unknown) {
-  const error = types.isNativeError(thrown) ? thrown : new Error(String(thrown))
-  return { name: error.name, message: error.message, stack: error.stack, cause: thrown }
 }

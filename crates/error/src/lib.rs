@@ -135,6 +135,27 @@ impl Error {
         &self.inner.message
     }
 
+    /// What happened and what caused it, as far as that is known.
+    pub fn reason(&self) -> String {
+        let mut reason = self.message().to_owned();
+        let mut cause = self.cause().map(|cause| cause as &dyn std::error::Error);
+        while let Some(error) = cause {
+            reason.push_str(": ");
+            reason.push_str(&error.to_string());
+            cause = error.source();
+        }
+        reason
+    }
+
+    /// The same error for somebody else. Its causes are part of its message.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Inner { code, source, can_retry, phase, status, .. } = *self.inner;
+        let message = self.reason().into();
+        let inner = Inner { code, source, can_retry, phase, status, message, cause: None };
+        Error { inner: Box::new(inner) }
+    }
+
     /// What caused it.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
         self.inner.cause.as_deref()
@@ -143,14 +164,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { code, source, message, .. } = &*self.inner;
-        write!(f, "{} ({}): {message}", code.as_str(), source.as_str())?;
-        let mut cause = self.cause().map(|cause| cause as &dyn std::error::Error);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        write!(f, "{} ({}): {}", self.code().as_str(), self.source().as_str(), self.reason())
     }
 }
 

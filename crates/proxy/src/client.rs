@@ -54,7 +54,7 @@ impl HttpClient {
             tls: None,
             counters: Arc::default(),
         };
-        let connection = Arc::new(ClientConnection::new(&info, &options.forwarding));
+        let connection = Arc::new(ClientConnection::own(&info));
         let proxy = Arc::new(HttpProxy::new(Nowhere, options, 1, Arc::new(NoLog)));
         {
             let _on = runtime.enter();

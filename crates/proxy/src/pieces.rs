@@ -8,7 +8,6 @@ use millrace_error::{Code, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::request_body::again;
 use crate::{Body, Downstream};
 
 /// The body of one request as it comes. Nothing is read ahead: the client is asked for as much as is
@@ -37,7 +36,7 @@ impl Over {
     fn outcome(&self) -> Result<Option<Bytes>> {
         match self {
             Over::End => Ok(None),
-            Over::Failed(error) => Err(again(error)),
+            Over::Failed(error) => Err(error.again()),
         }
     }
 }
@@ -143,7 +142,7 @@ impl RequestPieces {
                 Ok(Body::Trailers(_)) => {}
                 Ok(Body::End) => self.end(Over::End),
                 Err(error) => {
-                    self.end(Over::Failed(again(&error)));
+                    self.end(Over::Failed(error.again()));
                     return Poll::Ready(error);
                 }
             }

@@ -85,7 +85,7 @@ impl RequestBody {
         } else if state.read.is_whole {
             return Poll::Ready(Ok(state.read.data.clone()));
         } else if let Some(failed) = &state.read.failed {
-            again(failed)
+            failed.again()
         } else if state.is_closed {
             Error::new(Code::Internal, "the body is on its way upstream")
         } else {
@@ -253,9 +253,4 @@ impl Drop for RequestBody {
             pieces.close();
         }
     }
-}
-
-/// The same error once more.
-pub(crate) fn again(error: &Error) -> Error {
-    Error::new(error.code(), error.message().to_owned()).from_source(error.source())
 }

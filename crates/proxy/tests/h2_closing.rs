@@ -77,6 +77,31 @@ fn a_server_that_drains_closes_idle_connections_at_once() {
 }
 
 #[test]
+fn an_answer_that_is_cut_off_with_the_server_is_not_taken_for_whole() {
+    let origin = Origin::new(move |_, mut wire| {
+        wire.head();
+        wire.send("HTTP/1.1 200 OK\r\n\r\nsome");
+        wire.ended();
+    });
+    for streams in [1, 2] {
+        let proxy = Proxy::to(origin.address);
+        let mut client = Frames::connect(proxy.address);
+        for stream in 0..streams {
+            client.get(2 * stream + 1, "/", &[]);
+            client.until(Frames::DATA);
+        }
+        let closed = proxy.server.close(millis(20));
+        assert_eq!((closed.requests.finished, closed.requests.cut), (0, u64::from(streams)));
+        let rest = client.rest();
+        assert!(rest.iter().all(|frame| frame.kind != Frames::DATA));
+        assert_eq!(rest.last().map(Frame::code), Some(Frames::INTERNAL_ERROR));
+        for _ in 0..streams {
+            assert_eq!(proxy.logged().code, Some(Code::ServerClosed));
+        }
+    }
+}
+
+#[test]
 fn requests_that_are_cut_off_with_the_server_are_logged() {
     let (began, has_begun) = channel();
     let mut phases = TestPhases::with(Vec::new());

@@ -192,9 +192,12 @@ fn a_replacement_that_dies_too_is_an_error() {
 
 #[test]
 fn a_connection_that_the_origin_closed_is_noticed_before_a_post_goes_out() {
-    let origin = Origin::new(|_, mut wire| {
+    let (tell, told) = channel();
+    let origin = Origin::new(move |_, mut wire| {
         wire.request();
         wire.send(OK);
+        drop(wire);
+        let _ = tell.send(());
     });
     let proxy = Proxy::to(origin.address);
     let mut client = proxy.client();
@@ -203,8 +206,8 @@ fn a_connection_that_the_origin_closed_is_noticed_before_a_post_goes_out() {
         let logged = proxy.logged();
         assert_eq!((logged.code, logged.attempt, logged.reused), (None, 1, false));
         assert_eq!(origin.connections(), number);
-        // Its FIN may still be on its way.
-        std::thread::sleep(millis(2));
+        // Its FIN is there: the system delivers it on the loopback before `close` returns.
+        told.recv_timeout(PATIENCE).unwrap();
     }
 }
 

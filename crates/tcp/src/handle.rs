@@ -28,6 +28,7 @@ pub(crate) struct Asked {
     pub(crate) held: usize,
     pub(crate) room: Option<Then<()>>,
     pub(crate) end: Option<Then<()>>,
+    pub(crate) ended: Option<Then<()>>,
     pub(crate) draining: Option<Box<dyn FnOnce(bool) + Send>>,
     pub(crate) closing: Option<Closing>,
     /// Of the task that has the stream.
@@ -58,6 +59,15 @@ pub(crate) struct Over {
 }
 
 impl Over {
+    /// Both sides have ended theirs, or the program did not want it any more.
+    pub(crate) fn as_wanted(why: &str) -> Self {
+        Over { code: Code::Internal, message: why.to_owned() }
+    }
+
+    fn is_failure(&self) -> bool {
+        self.code != Code::Internal
+    }
+
     fn error(&self) -> Error {
         Error::new(self.code, self.message.clone())
     }
@@ -92,6 +102,12 @@ impl StreamHandle {
     /// Ends this side of the connection, after what was written; the other goes on.
     pub fn end(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
         self.ask(|asked| &mut asked.end, Box::new(then));
+    }
+
+    /// Calls back when the connection is over: with an error where that was not the program's doing, and
+    /// it has not ended on both sides.
+    pub fn when_ended(&self, then: impl FnOnce(Result<()>) + Send + 'static) {
+        self.ask(|asked| &mut asked.ended, Box::new(then));
     }
 
     /// Calls `then` with true when the server begins to close, at once if it has; with false when the
@@ -154,7 +170,7 @@ impl StreamHandle {
 
     /// Nothing can be asked for any more; tells all who wait.
     pub(crate) fn close(&self, over: Over) {
-        let (read, room, end, draining) = {
+        let (read, room, end, draining, ended) = {
             let mut asked = self.0.lock();
             if asked.over.is_some() {
                 return;
@@ -162,9 +178,12 @@ impl StreamHandle {
             asked.over = Some(over.clone());
             asked.waker = None;
             asked.output = BytesMut::new();
-            let Asked { read, room, end, draining, .. } = &mut *asked;
-            (read.take(), room.take(), end.take(), draining.take())
+            let Asked { read, room, end, draining, ended, .. } = &mut *asked;
+            (read.take(), room.take(), end.take(), draining.take(), ended.take())
         };
+        if let Some(then) = ended {
+            then(if over.is_failure() { Err(over.error()) } else { Ok(()) });
+        }
         if let Some(then) = draining {
             then(false);
         }

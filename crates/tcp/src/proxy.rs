@@ -10,8 +10,8 @@ use crate::relay::{Broken, Relayed, relay};
 use crate::{TcpOptions, Traffic};
 
 /// Passes the bytes of each connection on to a peer, on a connection of its own, until both sides
-/// have ended theirs. Of the peer's options those of connecting, TLS and its own keep-alive hold;
-/// what is said of HTTP does not come into it. Where there is no connection to the peer, or one of the
+/// have ended theirs. Of the peer's options those of connecting, the PROXY protocol, TLS and its own
+/// keep-alive hold; what is said of HTTP does not come into it. Where there is no connection to the peer, or one of the
 /// two fails, the other is reset.
 pub struct TcpProxy {
     peer: Arc<Peer>,
@@ -65,8 +65,10 @@ impl ServerApp for TcpProxy {
     ) -> Option<Stream> {
         let start = Instant::now();
         let _ = stream.set_nodelay(true);
+        let told = self.peer.for_client(&conn.remote, &conn.local);
+        let peer = told.as_ref().unwrap_or(&self.peer);
         // Boxed: a connection that is relayed does not carry what it took to make it.
-        let connection = match Box::pin(self.connector.open(conn.runtime, &self.peer)).await {
+        let connection = match Box::pin(self.connector.open(conn.runtime, peer)).await {
             Ok(connection) => connection,
             Err(error) => {
                 let _ = stream.reset_on_drop();

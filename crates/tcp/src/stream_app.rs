@@ -22,6 +22,8 @@ const MOST_PIECE: usize = 64 * 1024;
 /// How long a client may take nothing of what is left for it once its connection is closed.
 const LINGER: Duration = Duration::from_secs(30);
 
+const DESTROYED: &str = "the connection was destroyed";
+
 /// A program that is given connections.
 pub trait StreamApp: Send + Sync + 'static {
     /// A connection is there. The handle goes wherever the program likes; false refuses it, which
@@ -260,12 +262,9 @@ impl Driven<'_> {
     fn finish(&mut self, end: End) {
         self.is_over = true;
         let over = match end {
-            End::Whole => {
-                let message = "the connection has ended".to_owned();
-                return self.tell(Over { code: Code::Internal, message });
-            }
-            End::Closed => return self.tell(destroyed()),
-            End::Aborted => destroyed(),
+            End::Whole => return self.tell(Over::as_wanted("the connection has ended")),
+            End::Closed => return self.tell(Over::as_wanted(DESTROYED)),
+            End::Aborted => Over::as_wanted(DESTROYED),
             End::Failed(over) => over,
         };
         let _ = self.stream.reset_on_drop();
@@ -286,10 +285,6 @@ impl Drop for Driven<'_> {
             self.tell(Over { code: Code::ServerClosed, message });
         }
     }
-}
-
-fn destroyed() -> Over {
-    Over { code: Code::Internal, message: "the connection was destroyed".to_owned() }
 }
 
 fn failed(error: &io::Error) -> End {

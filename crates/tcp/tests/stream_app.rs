@@ -101,9 +101,16 @@ fn aborted_or_idle_it_is_reset_and_those_who_wait_are_told() {
     let (mut client, handle) = running.connect();
     assert_eq!(read(&handle).unwrap_err().code(), Code::ReadTimeout);
     assert!(client.read(&mut [0]).is_err());
+    // Nor has anybody to read for that.
+    let (_client, handle) = running.connect();
+    let ended = wait(|give| handle.when_ended(move |outcome| give.send(outcome).unwrap()));
+    assert_eq!(ended.unwrap_err().code(), Code::ReadTimeout);
     let (mut client, handle) = running.connect();
+    let (give, given) = channel();
+    handle.when_ended(move |outcome| give.send(outcome).unwrap());
     handle.abort();
     assert!(client.read(&mut [0]).is_err());
+    given.recv_timeout(PATIENCE).unwrap().unwrap();
 }
 
 #[test]

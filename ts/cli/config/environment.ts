@@ -1,4 +1,5 @@
 import type { OptionProblem } from '../../errors.js'
+import { nearest } from '../../nearest.js'
 import type { Schema } from '../../options.js'
 import { Failure } from '../failure.js'
 import { sentence } from './file.js'
@@ -40,7 +41,8 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
     if (text === undefined || !/^MILLRACE_(?:SERVER|PROXY)_/.test(name)) continue
     const option = known.get(name)
     if (option === undefined) {
-      wrong.push(`${name}: there is no such option`)
+      const near = nearest(name, [...known.keys()])
+      wrong.push(`${name}: there is no such option${near === undefined ? '' : `; did you mean ${near}?`}`)
       continue
     }
     const problems: OptionProblem[] = []

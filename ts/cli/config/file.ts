@@ -3,7 +3,8 @@ import { dirname, resolve } from 'node:path'
 import { type Document, isMap, isPair, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import type { OptionProblem } from '../../errors.js'
 import { show } from '../../errors.js'
-import { Failure, shown } from '../failure.js'
+import { shown } from '../../modules/reason.js'
+import { Failure } from '../failure.js'
 import { type Config, checkConfig } from './rules.js'
 
 /** More than any configuration needs. */
@@ -35,12 +36,18 @@ export function readConfig(name: string): ConfigFile {
     const place = aliasIn(document)
     throw new Failure((place === undefined ? `${name}: ` : at(place)) + (error as Error).message)
   }
-  const atPath = (path: string) => at(offsetOf(document.contents, partsOf(path)))
+  const offset = (path: string) => offsetOf(document.contents, partsOf(path))
+  const atPath = (path: string) => at(offset(path))
   resolvePaths(given, dirname(resolve(name)))
   const problems: OptionProblem[] = []
   checkConfig(given, problems)
   if (problems.length > 0)
-    throw new Failure(problems.map((one) => atPath(one.path) + sentence(one)).join('\n'))
+    throw new Failure(
+      problems
+        .toSorted((one, other) => offset(one.path) - offset(other.path))
+        .map((one) => atPath(one.path) + sentence(one))
+        .join('\n'),
+    )
   return { config: given as Config, at: atPath }
 }
 

@@ -15,6 +15,7 @@ import { proxyRules } from '../../proxy.js'
 import { serverRules } from '../../server.js'
 import { socketRules, unixRules } from '../../socket-options.js'
 import { tlsRules } from '../../tls/options.js'
+import { fitsUnix, unixLength } from '../../unix-path.js'
 
 /** Where a service is to listen. */
 export interface Listen {
@@ -32,13 +33,26 @@ export interface Config {
 }
 
 const ADDRESS = 'an IP address and a port (127.0.0.1:8080 or [::1]:8080), or unix: and a path'
-const isAddress = (given: string) => splitAddress(given) !== undefined || isUnix(given)
 
 /** Whether an address is that of a Unix socket. */
 export const isUnix = (given: unknown): given is `unix:${string}` =>
   typeof given === 'string' && /^unix:(?:\/|@.)[^\0\n]*$/.test(given)
 
-const address = required(text<string | undefined>(undefined, ADDRESS, isAddress))
+/** What is wrong with an address. */
+function addressProblem(given: string): string | undefined {
+  if (splitAddress(given) !== undefined) return undefined
+  if (!isUnix(given)) return ADDRESS
+  return fitsUnix(given.slice('unix:'.length)) ? undefined : `unix: and a path of ${unixLength()}`
+}
+
+const address: Rule<string> = {
+  ...required(text<string | undefined>(undefined, ADDRESS, () => true)),
+  check(value, path, problems) {
+    const allowed = typeof value === 'string' ? addressProblem(value) : ADDRESS
+    if (allowed !== undefined) problems.push({ path, found: value, allowed })
+    return value as string
+  },
+}
 const pathRules = { address, ...writable(unixRules) }
 const endpointRules = {
   address,
@@ -70,7 +84,8 @@ function checkEndpoint(given: unknown, path: string, problems: OptionProblem[]):
     const rules = isUnix((given as { address?: unknown } | null)?.address) ? pathRules : endpointRules
     return void checkInto(rules, given ?? null, problems, path)
   }
-  if (!isAddress(given)) problems.push({ path, found: given, allowed: ADDRESS })
+  const allowed = addressProblem(given)
+  if (allowed !== undefined) problems.push({ path, found: given, allowed })
 }
 
 /** One for each name. */

@@ -64,6 +64,8 @@ pub struct ClientConnection {
     /// The socket's address as text; none of a Unix socket.
     address: Option<Box<str>>,
     is_trusted: bool,
+    /// There is no client: requests of our own.
+    is_own: bool,
     /// What the phases keep of it, until it and its last request are over.
     pub kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -74,9 +76,23 @@ impl ClientConnection {
         ClientConnection {
             address: info.remote.ip().map(|ip| ip.to_canonical().to_string().into()),
             is_trusted: options.trusted.contains(&info.remote),
+            is_own: false,
             info: info.clone(),
             kept: OnceLock::new(),
         }
+    }
+
+    /// That of requests of our own.
+    pub(crate) fn own(info: &ConnInfo) -> Self {
+        ClientConnection {
+            is_own: true,
+            ..ClientConnection::new(info, &ForwardingOptions::default())
+        }
+    }
+
+    /// Whether there is a client.
+    pub(crate) fn has_client(&self) -> bool {
+        !self.is_own
     }
 
     /// The scheme by which its requests come.

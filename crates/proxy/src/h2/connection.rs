@@ -153,6 +153,11 @@ impl<A: HttpServerApp> H2Connection<A> {
         if self.closing.is_none() && !self.is_final && draining.poll(cx).is_ready() {
             self.go_away(h2);
         }
+        if self.shutdown.is_cut() && !self.is_final && !self.is_idle(h2) {
+            // There is one poll left. Without a fault a client might take what it has for the whole.
+            self.shared.cut();
+            self.end(h2, Reason::INTERNAL_ERROR);
+        }
         loop {
             while let Poll::Ready(Some(ended)) = self.streams.poll_join_next(cx) {
                 if let Some(payload) = ended.err().and_then(|error| error.try_into_panic().ok()) {

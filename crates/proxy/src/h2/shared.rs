@@ -19,6 +19,8 @@ pub(super) struct Shared {
     pub(super) frames: Mutex<Frames>,
     /// No more requests are taken: those that are served are the last.
     is_closing: AtomicBool,
+    /// The server has stopped: whatever is open ends.
+    is_cut: AtomicBool,
     /// The client has reset more streams than it may.
     is_abused: AtomicBool,
     resets: Mutex<Resets>,
@@ -41,6 +43,7 @@ impl Shared {
         Arc::new(Shared {
             frames: Mutex::new(frames),
             is_closing: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             is_abused: AtomicBool::new(false),
             resets: Mutex::new(Resets { bucket, connection: None }),
             input_ended: AtomicBool::new(false),
@@ -54,6 +57,14 @@ impl Shared {
 
     pub(super) fn close(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
     }
 
     /// A stream ended before its time, by the client's doing.

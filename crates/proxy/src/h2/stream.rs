@@ -128,6 +128,9 @@ impl H2Stream {
         };
         let reset = ready!(reset);
         self.outgoing.ended = true;
+        if self.shared.is_cut() {
+            return Poll::Ready(stopped());
+        }
         Poll::Ready(match reset {
             Ok(reason) => match self.poll_why(cx) {
                 Some(error) => self.failed(error),
@@ -155,6 +158,9 @@ impl H2Stream {
 
     /// What a failed call of `h2` means: the client left, or has broken the rules.
     pub(super) fn failed(&mut self, error: h2::Error) -> Error {
+        if self.shared.is_cut() {
+            return stopped();
+        }
         if error.is_reset() {
             self.count_reset();
             if error.is_library() {
@@ -207,6 +213,10 @@ impl Drop for H2Stream {
         self.reset();
         self.shared.frames.lock().done(self.id);
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Code::ServerClosed, "the server stopped")
 }
 
 fn left(error: h2::Error) -> Error {

@@ -100,6 +100,7 @@ impl Frames {
 
     pub const NO_ERROR: u32 = 0;
     pub const PROTOCOL_ERROR: u32 = 1;
+    pub const INTERNAL_ERROR: u32 = 2;
     pub const SETTINGS_TIMEOUT: u32 = 4;
     pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;

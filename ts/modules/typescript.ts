@@ -1,6 +1,6 @@
 import Module from 'node:module'
 import { join } from 'node:path'
-import { folder, inDist } from './dist.js'
+import { folder, inDist } from '../addon/dist.js'
 
 /** What removes types, on Nodes that do not do it themselves: the same that does it in the others. */
 interface Amaro {

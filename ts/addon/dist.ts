@@ -1,6 +1,6 @@
 import { dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { here } from '../addon/here.js'
+import { here } from './here.js'
 
 const base = here.find((place) => place !== undefined)!
 const file = base.startsWith('file:') ? fileURLToPath(base) : base
