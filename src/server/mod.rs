@@ -98,8 +98,9 @@ impl NativeServer {
                 // JavaScript closes it as well, unless it hangs, for which it may be replaced.
                 // On a thread of its own: the one that calls this is waited for by whoever closes first.
                 if let Some(server) = this.get().and_then(Weak::upgrade) {
-                    let closing =
-                        in_background("millrace-close", move || drop(server.close(grace)));
+                    let closing = in_background("millrace-close", move || {
+                        server.close(grace);
+                    });
                     drop(closing);
                 }
             })),
