@@ -102,7 +102,7 @@ export class BackgroundService extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = false
+  protected override readonly speaks = 'http/1.1'
   /** @internal */
   protected override readonly listens = false
 

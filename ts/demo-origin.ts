@@ -50,7 +50,7 @@ export class DemoOrigin extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = false
+  protected override readonly speaks = 'http/1.1'
 
   /** @internal */
   override addTo({ native }: Host): number {

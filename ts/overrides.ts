@@ -43,6 +43,8 @@ export const loading = {
     isLoading = false
     return refused
   },
+  /** What was thrown where the module has told a server to start or to run. */
+  refused: (): UsageError | undefined => refused,
 }
 
 /** They hold for what is made from now on, in this thread. They are checked already. */

@@ -310,7 +310,7 @@ export class HttpProxy extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = true
+  protected override readonly speaks = 'h2'
 
   /** @internal */
   override prepare(log: AnyLog, batch: boolean): Promise<void> | void {

@@ -9,7 +9,7 @@ import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
 import type { ThreadStats } from './stats.js'
 import { type EndpointTls, makeTls } from './tls/endpoint-tls.js'
-import type { TlsOptions } from './tls/options.js'
+import type { Speaks, TlsOptions } from './tls/options.js'
 
 /** @internal What a server offers to a service that it starts. */
 export interface Host {
@@ -50,8 +50,8 @@ export abstract class Service {
     return this.#state
   }
 
-  /** @internal Whether it can be offered by ALPN. */
-  protected abstract readonly speaksH2: boolean
+  /** @internal What it can offer by ALPN. */
+  protected abstract readonly speaks: Speaks
 
   /** @internal Whether it can have endpoints. */
   protected readonly listens: boolean = true
@@ -79,7 +79,7 @@ export abstract class Service {
    * @throws as `addTcp` does
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
-    return this.#addTls(address, options, (problems) => makeTls(tls, this.speaksH2, problems))
+    return this.#addTls(address, options, (problems) => makeTls(tls, this.speaks, problems))
   }
 
   #addTls(

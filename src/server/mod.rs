@@ -96,8 +96,12 @@ impl NativeServer {
             on_handed_over: Some(Arc::new(move || {
                 on_handed_over.settle(true);
                 // JavaScript closes it as well, unless it hangs, for which it may be replaced.
+                // On a thread of its own: the one that calls this is waited for by whoever closes first.
                 if let Some(server) = this.get().and_then(Weak::upgrade) {
-                    server.close(grace);
+                    let closing = in_background("millrace-close", move || {
+                        server.close(grace);
+                    });
+                    drop(closing);
                 }
             })),
             ..UpgradeOptions::at(options.upgrade_socket)
@@ -313,6 +317,14 @@ impl NativeServer {
             deferred.resolve(move |_| Ok(NativeStarted::from(started)));
         })?;
         Ok(promise)
+    }
+
+    /// Whether it could start, as far as can be told without binding or starting anything: a failure is in
+    /// the result. It is not to be started afterwards.
+    #[napi(catch_unwind)]
+    pub fn check(&self) -> NativeStarted {
+        let checked = self.add_all().and_then(|()| self.server.check());
+        NativeStarted::from(checked.map(|()| Vec::new()))
     }
 
     /// Ends every service after a delay; settles when all has ended.

@@ -74,7 +74,7 @@ export class HttpApp extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = true
+  protected override readonly speaks = 'h2'
 
   /** @internal */
   override addTo({ native, environment, log }: Host): number {

@@ -50,7 +50,7 @@ export class TcpProxy extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = false
+  protected override readonly speaks = 'anything'
 
   /** @internal */
   protected override readonly scheme = 'tcp'

@@ -3,7 +3,14 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import { type NativeCertificate, NativeTls } from '../native.js'
 import { type Checked, checkOptions, list } from '../options.js'
-import { type Certificate, certificateRules, checkTls, pemRules, type TlsOptions } from './options.js'
+import {
+  type Certificate,
+  certificateRules,
+  checkTls,
+  pemRules,
+  type Speaks,
+  type TlsOptions,
+} from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
 
@@ -19,13 +26,9 @@ export interface EndpointTls {
 }
 
 /** Checks the options of an endpoint and reads its certificates; adds what is wrong to `problems`. */
-export function makeTls(
-  given: unknown,
-  speaksH2: boolean,
-  problems: OptionProblem[],
-): EndpointTls | undefined {
+export function makeTls(given: unknown, speaks: Speaks, problems: OptionProblem[]): EndpointTls | undefined {
   const before = problems.length
-  const options = checkTls(given, speaksH2, problems)
+  const options = checkTls(given, speaks, problems)
   if (problems.length > before) return undefined
   const { cert, key, clientAuth, sniCallback, handshakeTimeoutMs } = options
   const isSingle = cert !== undefined && key !== undefined
