@@ -149,6 +149,10 @@ describe('an endpoint that something else is said in place of', () => {
     const conf = (tls: string) => ({ 'c.yaml': `listen:\n  - address: 127.0.0.1:0\n    tls: ${tls}\n` })
     const other = await start(code, ['--config', 'c.yaml'], conf(EXAMPLE))
     expect(await shown(other.urls[0]!, 'a.example')).toContain('example')
+    // Certificates that it was given meanwhile stay too.
+    const renewed = code.replace('false })', `false }).updateCertificates(${EXAMPLE})`)
+    const kept = await start(renewed, ['--config', 'c.yaml'], conf('{ minVersion: TLSv1.3 }'))
+    expect(await shown(kept.urls[0]!)).toContain('example')
     const same = await start(code, ['--config', 'c.yaml'], conf('{ minVersion: TLSv1.3, alpn: [h2] }'))
     const { port } = new URL(same.urls[0]!)
     const socket = await shake(

@@ -90,7 +90,7 @@ export const proxyRules = {
   name: serviceName('proxy'),
   tryTimeoutMs: ms(0),
   jsThreads: integer<number | undefined>(undefined, 1, 256),
-  jsBlockedTimeoutMs: blockedTimeout(),
+  jsBlockedTimeoutMs: blockedTimeout(undefined),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
@@ -104,9 +104,9 @@ export const proxyRules = {
   ...valueRules,
 }
 
-/** Absent unless given, as it may not be given without a module. */
-function blockedTimeout(): Rule<number | undefined> {
-  const plain = ms<number | undefined>(undefined, 'for ever')
+/** Its default is filled in later, as it may not be given without a module. */
+function blockedTimeout(fallback: undefined): Rule<number | undefined> {
+  const plain = ms<number | undefined>(fallback, 'for ever')
   return { ...plain, schema: { ...plain.schema, default: BLOCKED_MS } }
 }
 

@@ -3,7 +3,14 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import { type NativeCertificate, NativeTls } from '../native.js'
 import { type Checked, checkOptions, list } from '../options.js'
-import { type Certificate, certificateRules, checkTls, pemRules, type Speaks } from './options.js'
+import {
+  type Certificate,
+  certificateRules,
+  checkTls,
+  pemRules,
+  type Speaks,
+  type TlsOptions,
+} from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
 
@@ -76,6 +83,9 @@ export function updateTls(
   const checked = checkOptions('updateCertificates', rules, given).certificates!
   try {
     tls?.native.updateCertificates(listed(checked))
+    if (tls?.given === undefined) return
+    const { cert: _, key: __, ...rest } = tls.given as TlsOptions
+    tls.given = { ...rest, ...given }
   } catch (error) {
     throw invalidOptions('updateCertificates', [problemWith(error, pemRules, given)])
   }
