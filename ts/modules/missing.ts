@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { allImportsIn, fileOf, filesFrom, type Import, importsIn, sourceOf } from './imports.js'
+import { isOurs } from './place.js'
 import type { Place } from './reason.js'
 import { isTypeScript, stripsTypes } from './typescript.js'
 
@@ -88,6 +89,9 @@ export function wrongImport(entry: string, message: string): Wrong | undefined {
     const match = pattern.exec(plain)
     if (match === null) continue
     const from = base?.startsWith('file:') ? fileURLToPath(base) : base
+    // Imported by this package, which is what loads it: it is the module itself.
+    if (from !== undefined && isOurs(from) && !existsSync(entry))
+      return { place: { file: entry }, message: 'there is no such file' }
     const found = findImport(from === undefined ? filesFrom(entry) : [from], (one) => is(one, match))
     if (found !== undefined) return { place: found.place, message: says?.(found, match) ?? plain }
     const [, end, path] = /^Unknown file extension "(.*?)" for (.+)$/.exec(plain) ?? []

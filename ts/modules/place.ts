@@ -42,4 +42,5 @@ function pathOf(given: string): string {
 }
 
 const ours = dist === undefined ? [] : [dist, join(dirname(dist), 'bin')]
-const isOurs = (file: string) => ours.some((folder) => file.startsWith(folder + sep))
+/** Whether a file is one of this package. */
+export const isOurs = (file: string) => ours.some((folder) => file.startsWith(folder + sep))
