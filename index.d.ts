@@ -199,8 +199,8 @@ export declare class NativeThread {
   constructor()
   /** Its number, by which the thread finds it. */
   get number(): number
-  /** Requests whose phases are in it, or wait for it. */
-  requests(): number
+  /** Counters of the way to it. */
+  stats(): CrossingStats
   /** The thread has ended, or is given up: whoever waits for it is told, and no request comes to it. */
   close(): void
 }
@@ -500,6 +500,8 @@ export interface NativePeerTlsOptions {
   verifyCert: boolean
   verifyHostname: boolean
   alternativeName?: string
+  /** What is offered in the place of HTTP. */
+  alpn?: Array<string>
 }
 
 /** What a proxy does with requests: the phases of each route and those of all others, in threads. */

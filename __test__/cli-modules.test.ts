@@ -163,7 +163,8 @@ describe('TypeScript', () => {
   test.runIf(stripsTypes)('that is CommonJS stays that', async () => {
     const files = {
       'inner/package.json': '{ "type": "commonjs" }',
-      'inner/gateway.ts': `${HEAD.replace(/import (.*) from 'millrace'/, "const $1 = require('millrace')")}module.exports = phases as object`,
+      'inner/gateway.ts': `${HEAD.replace(/import (.*) from 'millrace'/, "const $1 = require('../millrace.cjs')")}module.exports = phases as object`,
+      'millrace.cjs': "module.exports = require('millrace')",
     }
     expect(await status(files, 'inner/gateway.ts')).toBe(418)
   })
@@ -267,6 +268,8 @@ describe('a module that is wrong', () => {
     expect(await wrong({}, 'gateway.js')).toBe('gateway.js: there is no such file')
     const typed = await wrong({ 'gateway.ts': '' }, 'gateway.js')
     expect(typed).toBe('gateway.js: there is no such file; there is gateway.ts')
+    const options = await wrong({ 'conf.yaml': '' }, 'conf.yaml')
+    expect(options).toBe('conf.yaml: it is no module: a file of options is for --config')
     const bare = await wrong({ 'lib/index.ts': '' }, 'lib')
     expect(bare).toBe('lib: it is a directory: the module is a file')
     const code = "import './lib.js'\nexport default {}"

@@ -48,6 +48,48 @@ test('what changes two imports deep takes effect, and what is wrong leaves the o
   expect(await started.ended).toMatchObject({ code: 0, err: '' })
 })
 
+test('what the program writes beside its module is no change of it', async () => {
+  const folder = new Folder(FILES)
+  const started = folder.start(ARGS)
+  const [url] = await started.urls()
+  // As a log in the same folder does, all the time.
+  let lines = 0
+  const log = () =>
+    [`line ${lines++}`, 'lib/line'].map((text, at) => folder.write({ [at ? 'lib/x.log' : 'x.log']: text }))
+  const writing = setInterval(log, 10)
+  try {
+    folder.write({ 'lib/deep/b.ts': "export const word: string = 'second'\n" })
+    await printed(started, 'proxy: loaded anew\n')
+    expect(await (await fetch(url!)).text()).toBe('second')
+  } finally {
+    clearInterval(writing)
+  }
+  expect(started.printed.out.split('loaded anew\n')).toHaveLength(2)
+})
+
+test('serves on where nobody reads what it prints any more', async () => {
+  // It cannot connect, which is logged on stderr; what is loaded anew is told on stdout.
+  const gateway = (word: string) => `import { HttpPeer } from 'millrace'
+export default {
+  upstreamPeer: new HttpPeer('http://127.0.0.1:1'),
+  failToProxy: () => ({ status: 502, body: '${word}' }),
+}`
+  const folder = new Folder({ 'gateway.ts': gateway('first') })
+  const started = folder.start(ARGS)
+  const [url] = await started.urls()
+  started.child.stdout!.destroy()
+  started.child.stderr!.destroy()
+  for (const word of ['first', 'second', 'third']) {
+    folder.write({ 'gateway.ts': gateway(word) })
+    await vi.waitFor(async () => expect(await (await fetch(url!)).text()).toBe(word), {
+      timeout: 20_000,
+      interval: 20,
+    })
+  }
+  started.child.kill('SIGTERM')
+  expect((await started.ended).code).toBe(0)
+})
+
 test('a server with a proxy of a module is watched by it', async () => {
   const folder = new Folder({
     'server.js': `import { HttpProxy, Server } from 'millrace'

@@ -23,7 +23,9 @@ describe('the arguments', () => {
 
   test.each([
     [['fly'], "there is no command 'fly'"],
+    [['gateway.ts'], "there is no command 'gateway.ts': millrace run gateway.ts"],
     [['run'], 'run: the module is missing'],
+    [['run', ''], 'run: the module is missing'],
     [['run', 'a.js', 'b.js'], "run: one module, and not also 'b.js'"],
     [['run', 'a.js', '--thread', '2'], "Unknown option '--thread'"],
     [['run', 'a.js', '--config'], "Option '--config <value>' argument missing"],
@@ -123,6 +125,40 @@ describe('run', () => {
     })
     const { code, out } = await folder.run(['run', 'gateway.js', '--test'])
     expect([code, out]).toEqual([0, '["run","gateway.js","--test"]\n'])
+  })
+})
+
+describe('a module that has a server of its own', () => {
+  const server = `import { DemoOrigin, Server } from 'millrace'
+const server = new Server()
+server.addService(new DemoOrigin()).addTcp('127.0.0.1:0')
+`
+
+  test.each([
+    ['await server.run()', 4, 14],
+    ['server.run()\nexport default server', 4, 8],
+    ['export default () => {\n  server.run()\n  return server\n}', 5, 10],
+  ])('and runs it itself is told to leave that to the command: %j', async (code, line, column) => {
+    const folder = new Folder({ 'gateway.js': server + code })
+    for (const args of [[], ['--test'], LISTEN])
+      expect(await folder.run(['run', 'gateway.js', ...args])).toEqual({
+        code: 1,
+        out: '',
+        err: `millrace: gateway.js:${line}:${column}: millrace run runs the server: export it as default, without a call of run()\n`,
+      })
+  })
+
+  test('may start it, but then nobody says any more where it listens', async () => {
+    const folder = new Folder({ 'gateway.js': `${server}await server.start()\nexport default server` })
+    const started = folder.start(['run', 'gateway.js'])
+    await started.urls()
+    started.child.kill('SIGTERM')
+    expect(await started.ended).toMatchObject({ code: 0, err: '' })
+    const { code, err } = await folder.run(['run', 'gateway.js', ...LISTEN])
+    expect([code, err]).toEqual([
+      1,
+      'millrace: --listen: gateway.js has started its server already, where it said: leave start() to the command\n',
+    ])
   })
 })
 

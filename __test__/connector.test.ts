@@ -274,3 +274,49 @@ test('a program that has used one ends by itself, closed or not', async () => {
   expect(await line()).toBe('hello')
   expect(await ended).toMatchObject({ code: 0, signal: null })
 })
+
+test('a body that is refused with its request is given back', async () => {
+  const stuck = await origin(() => undefined)
+  const [closed, full] = [make(), make({ maxConcurrentRequests: 1 })]
+  await closed.close()
+  void full.fetch(stuck).catch(() => undefined)
+  const signal = AbortSignal.abort()
+  const cases: [Connector, object, string][] = [
+    [make(), { headers: { 'a b': 'c' } }, 'INVALID_HEADER'],
+    [make(), { headers: { host: 'a' } }, 'INVALID_HEADER'],
+    [make(), { target: 'x' }, 'INVALID_OPTIONS'],
+    [make(), { signal }, 'AbortError'],
+    [closed, {}, 'SERVER_CLOSED'],
+    [full, {}, 'OVERLOADED'],
+  ]
+  for (const [connector, options, code] of cases) {
+    let freed = 0
+    const cancel = () => void freed++
+    const readable = new Readable({ read() {} })
+    const bodies = [readable, new ReadableStream({ cancel })]
+    for (const body of bodies) {
+      const request = { method: 'POST', body, ...options } as never
+      const error = await connector.fetch(stuck, request).catch((error) => error)
+      expect(error.code === 20 ? error.name : error.code).toBe(code)
+    }
+    await until(() => readable.destroyed && freed === 1)
+  }
+  let freed = 0
+  const request = (signal?: AbortSignal) =>
+    new Request('http://a/', {
+      method: 'POST',
+      body: new ReadableStream({ cancel: () => void freed++ }),
+      duplex: 'half',
+      ...(signal === undefined ? {} : { signal }),
+    } as RequestInit)
+  await expect(full.fetch(stuck, request())).rejects.toMatchObject({ code: 'OVERLOADED' })
+  await expect(make().fetch('a peer' as never, request())).rejects.toMatchObject({ code: 'INVALID_OPTIONS' })
+  await expect(make().fetch(stuck, request(signal))).rejects.toMatchObject({ name: 'AbortError' })
+  await until(() => freed === 3)
+  // One that somebody reads already is left alone.
+  const taken = new ReadableStream({ cancel: () => void freed++ })
+  const reader = taken.getReader()
+  await expect(full.fetch(stuck, { body: taken })).rejects.toMatchObject({ code: 'OVERLOADED' })
+  await reader.cancel()
+  expect(freed).toBe(4)
+})

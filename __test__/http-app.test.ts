@@ -1,14 +1,18 @@
 // Apps: what a handler gets of a request, and what becomes of what it gives.
 import { once as onceOf } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, request as httpRequest } from 'node:http'
 import { connect as connectH2 } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Handler, type HandlerInfo, HttpApp, ProxyError, Server, selfSigned } from '../ts/index.js'
 import { startApp } from './support/app.js'
 import { Client, get, once, post } from './support/client.js'
+import { text as whole } from './support/connections.js'
 import { deferred, until } from './support/proxy.js'
 import { wrongPaths } from './support/refusals.js'
 
@@ -149,6 +153,81 @@ test('requests in absolute form, without a host, and OPTIONS * have URLs too', a
   expect((await once(to, 'GET /old HTTP/1.0\r\n\r\n')).body).toBe(`http://127.0.0.1:${to.port}/old`)
 })
 
+test('without a host on a Unix socket a URL is of localhost, whoever says what the socket is', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const { service } = await startApp((request) => text(request.url))
+  const path = join(folder, 'app.sock')
+  service.addUnix(path)
+  const proxied = join(folder, 'proxied.sock')
+  service.addUnix(proxied, { proxyProtocol: { from: ['unix'] } })
+  // The PROXY protocol, version 2, of a connection between Unix sockets.
+  const header = Buffer.concat([
+    Buffer.from('0d0a0d0a000d0a515549540a213100d8', 'hex'),
+    Buffer.alloc(108, '/client.sock\0'),
+    Buffer.alloc(108, '/server.sock\0'),
+  ])
+  for (const [socket, before] of [
+    [path, Buffer.alloc(0)],
+    [proxied, header],
+  ] as const)
+    for (const [host, url] of [
+      ['', 'http://localhost/hello?x'],
+      ['Host: a.example:81\r\n', 'http://a.example:81/hello?x'],
+    ]) {
+      const client = connect(socket)
+      onTestFinished(() => void client.destroy())
+      client.write(Buffer.concat([before, Buffer.from(`GET /hello?x HTTP/1.0\r\n${host}\r\n`)]))
+      expect((await whole(client)).split('\r\n\r\n')[1]).toBe(url)
+    }
+})
+
+test('what concerns the connection alone is not in the Request, which can be sent on as it is', async () => {
+  const origin = createServer((request, response) => {
+    let body = ''
+    request.setEncoding('utf8').on('data', (piece) => {
+      body += piece
+    })
+    request.on('end', () => response.end(JSON.stringify([request.headers['x-kept'], body])))
+  }).listen(0, '127.0.0.1')
+  await onceOf(origin, 'listening')
+  onTestFinished(() => {
+    origin.closeAllConnections()
+    origin.close()
+  })
+  const names: string[][] = []
+  const { to } = await startApp((request) => {
+    names.push([...request.headers.keys()])
+    return fetch(`http://127.0.0.1:${(origin.address() as AddressInfo).port}/`, request)
+  })
+  const fields = {
+    connection: 'X-Named, Upgrade, Host, content-length',
+    'x-named': 'gone',
+    'x-kept': 'kept',
+    te: 'trailers',
+    'keep-alive': 'timeout=5',
+    'proxy-connection': 'keep-alive',
+    upgrade: 'h2c',
+    expect: '100-continue',
+  }
+  const body = '4\r\nbody\r\n0\r\n\r\n'
+  const asked = async (request: string) => {
+    const client = await Client.connect(to)
+    expect((await client.ask(request)).status).toBe(100)
+    const reply = (await client.reply())!
+    await client.end()
+    return reply
+  }
+  const chunked = await asked(get('/', { ...fields, 'transfer-encoding': 'chunked' }, 'POST') + body)
+  expect([chunked.status, chunked.body]).toEqual([200, '["kept","body"]'])
+  const sized = await asked(post('/', 'body', fields))
+  expect([sized.status, sized.body]).toEqual([200, '["kept","body"]'])
+  expect(names).toEqual([
+    ['host', 'x-kept'],
+    ['content-length', 'host', 'x-kept'],
+  ])
+})
+
 test('methods that no Request has are refused, and the handler does not hear of them', async () => {
   let calls = 0
   const { to } = await startApp(() => {
@@ -271,6 +350,67 @@ test('a fetch of the request, and copies of it, are aborted with it', async () =
   await client.end()
   for (const { promise } of Object.values(seen))
     expect(await promise).toMatchObject({ code: 'CLIENT_ABORTED' })
+})
+
+test('a Request has every field that was sent, whatever its method', async () => {
+  const { to } = await startApp((request) =>
+    Response.json([
+      request.method,
+      [...request.headers],
+      request.headers.get('X-Tag'),
+      request.body === null,
+    ]),
+  )
+  const fields =
+    'Host: a.example\r\nX-Tag: one\r\nAccept:  */* \r\nx-tag: two\r\nCookie: a=1; b=2\r\nX-Empty:\r\n'
+  for (const method of ['GET', 'HEAD', 'DELETE', 'PROPFIND', 'get']) {
+    const reply = await once(to, `${method} / HTTP/1.1\r\n${fields}\r\n`)
+    expect(reply.status).toBe(200)
+    if (method === 'HEAD') continue
+    expect(JSON.parse(reply.body)).toEqual([
+      method.toUpperCase(),
+      [
+        ['accept', '*/*'],
+        ['cookie', 'a=1; b=2'],
+        ['host', 'a.example'],
+        ['x-empty', ''],
+        ['x-tag', 'one, two'],
+      ],
+      'one, two',
+      true,
+    ])
+  }
+})
+
+test('a copy, a clone and a fetch of the request have its method, fields and body', async () => {
+  const origin = createServer((request, response) => {
+    request.setEncoding('utf8').on('data', (data) => response.write(data))
+    request.on('end', () => response.end(` ${request.method} ${request.headers['x-tag']}`))
+  }).listen(0, '127.0.0.1')
+  await onceOf(origin, 'listening')
+  onTestFinished(() => {
+    origin.closeAllConnections()
+    origin.close()
+  })
+  const { port } = origin.address() as AddressInfo
+  const ways: Record<string, (request: Request) => Promise<string>> = {
+    '/copy': (request) => said(new Request(request)),
+    '/clone': (request) => said(request.clone()),
+    '/changed': (request) => said(new Request(request, { headers: { 'x-tag': 'mine' } })),
+    '/fetch': async (request) => {
+      const there = new Request(`http://127.0.0.1:${port}/`, request)
+      there.headers.delete('host')
+      return (await fetch(there)).text()
+    },
+  }
+  const said = async (copy: Request) => `${await copy.text()} ${copy.method} ${copy.headers.get('x-tag')}`
+  const { to } = await startApp(async (request) => text(await ways[new URL(request.url).pathname]!(request)))
+  const reply = async (path: string, asked: string) => [path, (await once(to, asked)).body]
+  for (const path of Object.keys(ways)) {
+    const tag = path === '/changed' ? 'mine' : 'one'
+    expect(await reply(path, post(path, 'body', { 'x-tag': 'one' }))).toEqual([path, `body POST ${tag}`])
+    expect(await reply(path, get(path, { 'x-tag': 'one' }))).toEqual([path, ` GET ${tag}`])
+  }
 })
 
 test('sendEarlyHints goes before the response', async () => {

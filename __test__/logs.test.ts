@@ -1,7 +1,7 @@
 // The log as data: records, batches, levels, and which logger gets what.
 import { Console } from 'node:console'
 import { Writable } from 'node:stream'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
   type AnyPart,
   BackgroundService,
@@ -12,6 +12,7 @@ import {
   type ServerOptions,
 } from '../ts/index.js'
 import { leastLevel, makeLog } from '../ts/logger.js'
+import { toStderr } from '../ts/stderr.js'
 import { program } from './support/child.js'
 import { get, once } from './support/client.js'
 import { DEAD } from './support/origin.js'
@@ -275,4 +276,54 @@ test('a logger that throws for one record gets the next', () => {
   const record = (message: string): LogRecord => ({ time: 1, level: 'warn', message, fields: {} })
   take([record('a'), record('b')])
   expect(lines).toEqual(['a', 'b'])
+})
+
+describe('stderr', () => {
+  /** A server that fails as many requests as it is told to by signals, and says so. */
+  const failing = `
+    const server = new Server()
+    const proxy = new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:1') })
+    const endpoint = server.addService(proxy).addTcp('127.0.0.1:0')
+    await server.start()
+    process.on('SIGUSR2', async () => {
+      for (let i = 0; i < 20; i++) await (await fetch(endpoint.url)).text()
+      console.log('failed', server.stats().requests.statuses['5xx'])
+    })
+    process.on('SIGTERM', () => server.close())
+    console.log(endpoint.url)
+  `
+
+  test.skipIf(process.platform === 'win32')('that is closed ends no process', async () => {
+    const { child, line, ended } = program(failing)
+    await line()
+    child.stderr!.destroy()
+    for (const count of [20, 40]) {
+      child.kill('SIGUSR2')
+      expect(await line()).toBe(`failed ${count}`)
+    }
+    child.kill('SIGTERM')
+    expect(await ended).toMatchObject({ code: 0 })
+  })
+
+  test('that nobody reads holds 1 MiB, and then lines are dropped and counted', () => {
+    const written: string[] = []
+    const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      written.push(String(text))
+      return true
+    })
+    let waiting = 0
+    Object.defineProperty(process.stderr, 'writableLength', { get: () => waiting, configurable: true })
+    onTestFinished(() => {
+      write.mockRestore()
+      delete (process.stderr as { writableLength?: number }).writableLength
+    })
+    toStderr('warn', 'first')
+    waiting = 1_048_577
+    for (let i = 0; i < 3; i++) toStderr('warn', 'lost')
+    waiting = 0
+    toStderr('error', 'last')
+    expect(written.join('').replace(/^\S+ /gm, '')).toBe(
+      'warn millrace: first\nerror millrace: 3 lines were dropped, as nobody read stderr\nerror millrace: last\n',
+    )
+  })
 })

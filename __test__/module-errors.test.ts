@@ -164,6 +164,42 @@ export default server`,
   }
 })
 
+test.each([
+  ['that is not there', {}, 'phases.js: Cannot find module: there is no such file'],
+  [
+    'of another ending',
+    { 'phases.ts': '' },
+    'phases.js: Cannot find module: there is no such file; there is phases.ts',
+  ],
+  ['that ends', { 'phases.js': 'process.exit(4)' }, 'phases.js: it ended with exit code 4'],
+  [
+    'that leaves a rejection alone',
+    { 'phases.js': "Promise.reject(new TypeError('no'))\nawait new Promise(() => {})" },
+    'phases.js:1:16: TypeError: no',
+  ],
+  [
+    'without a default export',
+    { 'phases.js': 'export const a = 1' },
+    'phases.js: invalid options of the module:\n  export default: found undefined, allowed: phases, or a function or class that makes them',
+  ],
+  [
+    'with phases that are none',
+    { 'phases.js': `${WELL}`.replace('upstreamPeer', 'upstreamPear') },
+    /^phases\.js: invalid options of the phases of phases\.js:\n {2}upstreamPear: /,
+  ],
+] as [string, Record<string, string>, string | RegExp][])(
+  'a module %s is told by its name',
+  async (_what, files, said) => {
+    const server = `import { HttpProxy, Server } from 'millrace'
+const server = new Server()
+server.addService(new HttpProxy(new URL('./phases.js', import.meta.url))).addTcp('127.0.0.1:0')
+export default server`
+    const { code, err } = await new Folder({ ...files, 'server.js': server }).run(['run', 'server.js'])
+    expect(code).toBe(1)
+    expect(err.replaceAll(/^millrace: /gm, '').trimEnd()).toMatch(expected(said, 'phases.js'))
+  },
+)
+
 test.each(cases.filter(({ end }) => end === 'mjs'))(
   '$what is told by reload() too, and what was before goes on',
   async ({ code, files, said }) => {

@@ -1,27 +1,12 @@
 // One process takes over from another: under load, no request fails and no connection is refused.
 import { spawn, spawnSync } from 'node:child_process'
-import { once as event } from 'node:events'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import { type ClientHttp2Session, connect, constants } from 'node:http2'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { statSync, writeFileSync } from 'node:fs'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { WebSocket, WebSocketServer } from 'ws'
 import { Server } from '../ts/index.js'
-import { type Program, program } from './support/child.js'
-import { Client, get, once, type Target } from './support/client.js'
+import { program } from './support/child.js'
+import { Client, get, once } from './support/client.js'
 import { until } from './support/proxy.js'
-
-const HOST = '127.0.0.1'
-
-/** A path for an upgrade socket, in a folder that is gone with the test. */
-function socketPath(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'millrace-'))
-  onTestFinished(() => rmSync(folder, { recursive: true }))
-  return join(folder, 'upgrade.sock')
-}
+import { endOf, LONG, Load, next, socketPath, startOrigin, startProcess } from './support/upgrading.js'
 
 /** Prints what is sent to the socket of a service manager, a line for each datagram. */
 const LISTENER = `
@@ -30,219 +15,6 @@ s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind(sys.argv[1])
 print('bound')
 while True: print(s.recv(4096).decode().replace('\\n', ' '))`
-
-const PIECES = 20
-const PIECE = 'x'.repeat(16 * 1024)
-
-/** An origin that echoes messages, takes a second for `/long`, and says `hi` otherwise. */
-async function startOrigin(): Promise<string> {
-  const http = createServer((req, res) => {
-    if (req.url !== '/long') return void res.end('hi')
-    let left = PIECES
-    const timer = setInterval(() => {
-      if (left-- === 0) {
-        clearInterval(timer)
-        res.end()
-      } else res.write(PIECE)
-    }, 50)
-    res.on('close', () => clearInterval(timer))
-  })
-  const sockets = new WebSocketServer({ server: http })
-  sockets.on('connection', (socket) => {
-    socket.on('error', () => {})
-    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }))
-  })
-  http.listen(0, HOST)
-  await event(http, 'listening')
-  onTestFinished(() => {
-    for (const client of sockets.clients) client.terminate()
-    http.closeAllConnections()
-    http.close()
-  })
-  return `${HOST}:${(http.address() as AddressInfo).port}`
-}
-
-interface Process extends Program {
-  to: Target
-  /** The port of HTTP/2 in the clear. */
-  h2: Target
-}
-
-/** A process of a proxy that runs, and says in each response which one it is. */
-async function startProcess(
-  socket: string,
-  origin: string,
-  name: string,
-  options = '',
-  first = '',
-): Promise<Process> {
-  const running = program(
-    `
-    ${first}
-    const server = new Server({ upgradeSocket: ${JSON.stringify(socket)}, upgrade: true, graceMs: 60_000,
-      logger: { debug() {}, info() {}, warn: (line) => console.log('log', line), error: console.log }, ${options} })
-    const proxy = server.addService(new HttpProxy({
-      upstreamPeer: new HttpPeer(${JSON.stringify(origin)}),
-      responseFilter(_session, response) { response.headers.set('x-process', ${JSON.stringify(name)}) },
-    }, { threads: 2, h2c: true, tunnelIdleTimeoutMs: 5_000 }))
-    const http = proxy.addTcp('127.0.0.1:0')
-    const h2 = proxy.addTcp('127.0.0.1:0')
-    const ended = server.run()
-    await server.start()
-    console.log('ports', http.address.port, h2.address.port)
-    await ended
-    console.log('ended', JSON.stringify((await server.close()).requests))`,
-    120_000,
-  )
-  const [, http, h2] = (await next(running, 'ports')).split(' ')
-  return {
-    ...running,
-    to: { host: HOST, port: Number(http) },
-    h2: { host: HOST, port: Number(h2) },
-  }
-}
-
-/** The next line that begins with `word`. */
-async function next({ line }: Program, word: string): Promise<string> {
-  for (;;) {
-    const text = await line()
-    if (text.startsWith(word)) return text
-  }
-}
-
-/** Waits for the end of a process that has nothing left: how its requests ended. */
-async function endOf(process: Process): Promise<{ finished: number; cut: number }> {
-  const report = JSON.parse((await next(process, 'ended')).slice('ended '.length))
-  expect(await process.ended).toEqual({ code: 0, signal: null, stderr: '' })
-  return report
-}
-
-/** Clients of every kind, until they are told to stop. What failed is noted. */
-class Load {
-  readonly failures: string[] = []
-  readonly #counts = new Map<string, number>()
-  #stopped = false
-  readonly #clients: Promise<void>[] = []
-
-  constructor(to: Target, h2: Target) {
-    const kinds: [string, number, () => () => Promise<void>][] = [
-      ['new', 3, () => () => fresh(to)],
-      ['kept', 3, () => kept(to)],
-      ['h2', 2, () => session(h2)],
-      ['long', 2, () => () => long(to)],
-      ['socket', 2, () => () => echo(to)],
-    ]
-    for (const [kind, clients, make] of kinds)
-      for (let client = 0; client < clients; client++) this.#clients.push(this.#repeat(kind, make()))
-  }
-
-  async #repeat(kind: string, once: () => Promise<void>): Promise<void> {
-    while (!this.#stopped) {
-      try {
-        await once()
-      } catch (error) {
-        this.failures.push(`${kind}: ${error}`)
-      }
-      this.#counts.set(kind, this.count(kind) + 1)
-    }
-  }
-
-  /** How many there were of a kind. */
-  count(kind: string): number {
-    return this.#counts.get(kind) ?? 0
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true
-    await Promise.all(this.#clients)
-  }
-}
-
-function demand(is: boolean, what: string): void {
-  if (!is) throw new Error(what)
-}
-
-/** A request on a connection of its own. */
-async function fresh(to: Target): Promise<void> {
-  const reply = await once(to, get('/'))
-  demand(reply.status === 200 && reply.body === 'hi', `${reply.status} ${reply.body}`)
-}
-
-/** Requests on one connection, until that is to be closed. */
-function kept(to: Target): () => Promise<void> {
-  let client: Client | undefined
-  return async () => {
-    client ??= await Client.connect(to)
-    const { status, body, header } = await client.ask(get('/'))
-    demand(status === 200 && body === 'hi', `${status} ${body}`)
-    if (header('connection') !== 'close') return
-    await client.end()
-    client = undefined
-  }
-}
-
-/** Requests on one session, until the server says that it goes away. */
-function session(to: Target): () => Promise<void> {
-  let current: ClientHttp2Session | undefined
-  const open = () => {
-    const opened = connect(`http://${to.host}:${to.port}`)
-    const leave = () => {
-      if (current === opened) current = undefined
-    }
-    opened.on('error', leave).on('goaway', leave).on('close', leave)
-    current = opened
-    return opened
-  }
-  return async () => {
-    for (;;) {
-      const body = await ask(current ?? open())
-      if (body !== undefined) return demand(body === 'hi', `body: ${body}`)
-    }
-  }
-}
-
-/**
- * The body of an answer; nothing if the request never left: Node.js takes requests before it sends
- * them, and refuses by itself what it still has when it hears that the server goes away. Clients send
- * that elsewhere (RFC 9113 8.7).
- */
-async function ask(session: ClientHttp2Session): Promise<string | undefined> {
-  const stream = session.request({ ':path': '/' })
-  stream.setEncoding('utf8')
-  let body = ''
-  stream.on('data', (text) => {
-    body += text
-  })
-  try {
-    await event(stream, 'end')
-    return body
-  } catch (error) {
-    if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM) return undefined
-    throw error
-  }
-}
-
-/** A download of a second. */
-async function long(to: Target): Promise<void> {
-  const response = await fetch(`http://${to.host}:${to.port}/long`)
-  const text = await response.text()
-  demand(text === PIECE.repeat(PIECES), `${text.length} bytes`)
-}
-
-/** A WebSocket that lives for half a second. */
-async function echo(to: Target): Promise<void> {
-  const socket = new WebSocket(`ws://${to.host}:${to.port}/`)
-  await event(socket, 'open')
-  for (let message = 0; message < 10; message++) {
-    socket.send(String(message))
-    const [data] = await event(socket, 'message')
-    demand(String(data) === String(message), `message ${data}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  socket.close(1000)
-  const [code] = await event(socket, 'close')
-  demand(code === 1000, `closed with ${code}`)
-}
 
 describe.skipIf(process.platform === 'win32')('an upgrade', () => {
   test('ten under load: no request fails, and no connection is refused', { timeout: 120_000 }, async () => {
@@ -267,6 +39,27 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     ends.push(endOf(running))
     for (const { cut } of await Promise.all(ends)) expect(cut).toBe(0)
     expect(() => statSync(socket)).toThrow(/ENOENT/)
+  })
+
+  test('to other endpoints: the one that stays loses nothing, one goes and one comes', async () => {
+    const [socket, origin] = [socketPath(), await startOrigin()]
+    const old = await startProcess(socket, origin, 'old')
+    const [kept, dropped] = [old.to, old.h2]
+    const load = new Load(kept, kept)
+    // What is at work where nobody listens any more ends well.
+    const client = await Client.connect(dropped)
+    client.write(get('/long'))
+    await until(() => client.socket.bytesRead > 1_000)
+    const good = await startProcess(socket, origin, 'good', { at: [kept, { host: '127.0.0.2', port: 0 }] })
+    expect(good.to).toEqual(kept)
+    expect((await client.reply())?.body).toHaveLength(LONG)
+    await client.end()
+    expect((await endOf(old)).cut).toBe(0)
+    await expect(once(dropped, get('/'))).rejects.toThrow(/ECONNREFUSED/)
+    expect((await once(good.h2, get('/'))).header('x-process')).toBe('good')
+    await until(() => load.count('socket') > 3)
+    await load.stop()
+    expect(load.failures).toEqual([])
   })
 
   test('a new process that fails or dies leaves the old one as it was', async () => {
@@ -296,7 +89,7 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
 
   test('SIGQUIT waits for a new process, and goes on where none comes', async () => {
     const [socket, origin] = [socketPath(), await startOrigin()]
-    const old = await startProcess(socket, origin, 'old', 'upgradeTimeoutMs: 300')
+    const old = await startProcess(socket, origin, 'old', { options: 'upgradeTimeoutMs: 300' })
     expect(statSync(socket).mode & 0o777).toBe(0o600)
     old.child.kill('SIGQUIT')
     expect(await next(old, 'log SIGQUIT')).toContain(`for 300 ms a new process is awaited at ${socket}`)
@@ -313,7 +106,7 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     good.child.kill('SIGQUIT')
     await next(good, 'log SIGQUIT')
     good.child.kill('SIGTERM')
-    expect((await client.reply())?.body).toHaveLength(PIECE.length * PIECES)
+    expect((await client.reply())?.body).toHaveLength(LONG)
     expect(await endOf(good)).toEqual({ finished: 1, cut: 0 })
   })
 
@@ -336,9 +129,9 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
       }
       expect(await next()).toBe('bound')
       const env = `process.env.NOTIFY_SOCKET = ${JSON.stringify(manager)}`
-      const old = await startProcess(socket, origin, 'old', '', env)
+      const old = await startProcess(socket, origin, 'old', { first: env })
       expect(await next()).toBe('READY=1')
-      const good = await startProcess(socket, origin, 'good', '', env)
+      const good = await startProcess(socket, origin, 'good', { first: env })
       await endOf(old)
       expect(await next()).toBe(`MAINPID=${good.child.pid} READY=1`)
       good.child.kill('SIGTERM')
@@ -361,9 +154,12 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     )
   })
 
-  test('without upgrade, a server at the socket is an error that says so', async () => {
+  test('without upgrade, a server at the socket is an error that says so, and which it hears nothing of', async () => {
     const upgradeSocket = socketPath()
-    const servers = [0, 1].map(() => new Server({ upgradeSocket, logger: false }))
+    const lines: string[] = []
+    const note = (line: string) => void lines.push(line)
+    const logger = { debug() {}, info: note, warn: note, error: note }
+    const servers = [0, 1].map(() => new Server({ upgradeSocket, logger }))
     onTestFinished(async () => {
       for (const server of servers) await server.close({ graceMs: 0 })
     })
@@ -373,6 +169,7 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
       message: `a server is running at ${upgradeSocket}, and was not to be taken over`,
     })
     await servers[0]!.close()
+    expect(lines).toEqual([])
     await servers[1]!.start()
   })
 

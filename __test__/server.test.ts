@@ -293,6 +293,19 @@ describe('a process', () => {
     },
   )
 
+  test('a signal that comes while it starts ends the start, and run() resolves', async () => {
+    const { line, ended, child } = program(`
+      const server = new Server({ logger: false })
+      const wait = ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve))
+      server.addService(new BackgroundService('slow', { start(context) { console.log('starting'); return wait(context) } }))
+      await server.run()
+      console.log('stopped')`)
+    expect(await line()).toBe('starting')
+    child.kill('SIGTERM')
+    expect(await line()).toBe('stopped')
+    expect(await ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
   test('run() lets requests end at the first signal, and cuts them at the second', async () => {
     const { line, ended, child } = program(
       script(

@@ -194,12 +194,16 @@ test('the thread of JavaScript: crossings, what waits for it, and how late its l
   await client.reply()
   await client.end()
   await until(() => server.stats().javascript.sessions === before.sessions)
-  // A loop that is held up shows, once the second is over. It has to have been seen free before.
-  await sleep(100)
-  const end = performance.now() + 300
-  while (performance.now() < end);
+  // A loop that is held up shows at once, and also where it was looked at just before. It has to have been
+  // seen free before.
   await sleep(1_100)
-  expect(server.stats().javascript.loopDelayMs.max).toBeGreaterThan(100)
+  for (let i = 0; i < 3; i++) {
+    server.stats()
+    const end = performance.now() + 300
+    while (performance.now() < end);
+    await sleep(100)
+    expect(server.stats().javascript.loopDelayMs.max).toBeGreaterThan(100)
+  }
   expect(during).toMatchObject({ queued: 0, droppedLogs: expect.any(Number), late: expect.any(Number) })
 })
 

@@ -216,6 +216,60 @@ test('with one thread, requests wait for the one that takes its place', async ()
   expect(index).toBe('0')
 })
 
+test('requests that begin before anybody has noticed that the thread has ended wait as well', async () => {
+  const module = gateway(WRONG)
+  const { line, child } = program(
+    PROGRAM(
+      module,
+      `console.log(http.address.port)
+      process.on('SIGUSR2', () => {
+        console.log('held up')
+        const end = performance.now() + 500
+        while (performance.now() < end);
+      })`,
+      1,
+    ),
+  )
+  const to = { host: '127.0.0.1', port: Number(await line()) }
+  const [lost, other] = (await connections(to, 2)) as [Client, Client]
+  for (let i = 0; i < 3; i++) {
+    child.kill('SIGUSR2')
+    expect(await line()).toBe('held up')
+    expect((await lost.ask(get('/exit'))).status).toBe(503)
+    expect((await other.ask(get('/'))).status).toBe(200)
+  }
+  await Promise.all([lost.end(), other.end()])
+})
+
+test('stats() has the figures of each thread', async () => {
+  const { to, server } = await startThreads(gateway(COUNTING), { jsThreads: 2 })
+  const clients = await connections(to, 4)
+  const threads = () => server.stats().services[0]!.threads!
+  expect(threads()).toHaveLength(2)
+  for (const { items, crossings } of threads()) expect([items >= 2, crossings >= 2]).toEqual([true, true])
+  await until(() => threads().every(({ sessions, queued }) => sessions + queued === 0))
+  await until(() => threads().every(({ loopDelayMs }) => loopDelayMs.max > 0))
+  await Promise.all(clients.map((client) => client.end()))
+})
+
+test('options of V8 and of the process do not keep threads from starting', async () => {
+  const module = gateway('export default { upstreamPeer: dead, requestFilter: () => 204 }')
+  const options = [
+    '--max-old-space-size=200',
+    '--expose-gc',
+    '--title=x',
+    '--stack-size=900',
+    '--trace-uncaught',
+  ]
+  const { line, ended } = program(
+    PROGRAM(module, 'console.log((await fetch(http.url)).status); await server.close()'),
+    15_000,
+    options,
+  )
+  expect(await line()).toBe('204')
+  expect(await ended).toEqual({ code: 0, signal: null, stderr: '' })
+})
+
 test('threads that end again and again are replaced ever more slowly', async () => {
   const words = heard('threads-loop')
   const source = `
@@ -350,9 +404,9 @@ test('close waits for the last phases, and its threads end with it', async () =>
   await until(() => words.length === 8)
 })
 
-const PROGRAM = (module: URL, rest: string) => `
+const PROGRAM = (module: URL, rest: string, jsThreads = 2) => `
   const server = new Server({ logger: false })
-  const proxy = server.addService(new HttpProxy(new URL(${JSON.stringify(module.href)}), { threads: 2, jsThreads: 2 }))
+  const proxy = server.addService(new HttpProxy(new URL(${JSON.stringify(module.href)}), { threads: 2, jsThreads: ${jsThreads} }))
   const http = proxy.addTcp('127.0.0.1:0')
   await server.start()
   ${rest}`

@@ -113,6 +113,7 @@ import {
   type TcpProxyOptions,
   type TcpServiceOptions,
   type ThreadPlace,
+  type ThreadStats,
   type Timings,
   type TlsEndpoint,
   type TlsOptions,
@@ -175,6 +176,7 @@ test('server and services', () => {
   expectTypeOf<Server['stats']>().returns.toEqualTypeOf<ServerStats>()
   expectTypeOf<ServerStats['services']>().toEqualTypeOf<readonly ServiceStats[]>()
   expectTypeOf<ServerStats['javascript']>().toEqualTypeOf<JavaScriptStats>()
+  expectTypeOf<ServiceStats['threads']>().toEqualTypeOf<readonly ThreadStats[] | undefined>()
   expectTypeOf<ServerStats>().toExtend<ConnectionStats>()
   expectTypeOf<ServiceStats['requests']>().toEqualTypeOf<RequestStats>()
   expectTypeOf<ServiceStats['pool']>().toEqualTypeOf<PoolStats>()
@@ -413,7 +415,14 @@ test('apps', () => {
     new HttpApp({ fetch: () => new Response('') })
     new TcpProxy('a:1')
     new TcpProxy(new TcpPeer('a:1'))
-    new TcpApp((connection) => void connection.pipe(connection))
+    new TcpApp((connection) => connection.pipe(connection))
+    new TcpApp(async (connection) => void connection.resume())
+    definePhases({ scope: (run, session) => (session.id === '' ? undefined : run()), upstreamPeer: peer })
+    new TcpApp((connection) => connection.end('x'))
+    new TcpApp(async (connection) => connection.end('x'))
+    new TcpApp(() => {})
+    // @ts-expect-error a connection, and no socket
+    new TcpApp((connection: string) => connection)
     // @ts-expect-error an app has no upstream
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP

@@ -10,7 +10,7 @@ use napi::bindgen_prelude::{Error, Result};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, CrossingStats};
 use crate::subrequests::Proxies;
 
 /// The ways to threads, by their numbers, for as long as their handles are there.
@@ -60,10 +60,10 @@ impl NativeThread {
         self.number
     }
 
-    /// Requests whose phases are in it, or wait for it.
+    /// Counters of the way to it.
     #[napi(catch_unwind)]
-    pub fn requests(&self) -> u32 {
-        self.wiring.crossing.load().1 as u32
+    pub fn stats(&self) -> CrossingStats {
+        CrossingStats::of(&self.wiring.crossing, 0)
     }
 
     /// The thread has ended, or is given up: whoever waits for it is told, and no request comes to it.

@@ -165,6 +165,8 @@ pub struct NativePeerTlsOptions {
     pub verify_cert: bool,
     pub verify_hostname: bool,
     pub alternative_name: Option<String>,
+    /// What is offered in the place of HTTP.
+    pub alpn: Option<Vec<String>>,
 }
 
 /// The TLS of a peer. What is wrong with it is thrown as `field\nwhat is wrong`.
@@ -186,7 +188,7 @@ impl NativePeerTls {
             verify_cert: options.verify_cert,
             verify_hostname: options.verify_hostname,
             alternative_name: options.alternative_name,
-            alpn: None,
+            alpn: options.alpn.map(|names| names.into_iter().map(String::into_bytes).collect()),
         });
         Ok(NativePeerTls { tls: tls.map_err(thrown)? })
     }

@@ -29,11 +29,37 @@ export class CheckedAnswer {
   reading: Promise<void> | null = null
   /** What makes the body piece by piece. */
   source: SourceStage | null = null
+  /** Gives up what is still being read. */
+  stop: (() => void) | null = null
 
   constructor(status: number, fields: string, body: string | Uint8Array) {
     this.status = status
     this.fields = fields
     this.body = body
+  }
+
+  /** What makes its body, for who reads it from now on. */
+  takeSource(): SourceStage | null {
+    const { source } = this
+    this.source = null
+    this.stop = null
+    return source
+  }
+
+  /** It is not sent: nobody reads its body. */
+  cancel(): void {
+    this.stop?.()
+    this.takeSource()?.cancel()
+  }
+}
+
+/** What was given to answer with is not used: whatever makes its body hears so. Never throws. */
+export function discard(given: unknown): void {
+  if (typeof given !== 'object' || given === null) return
+  try {
+    SourceStage.discard((given as { body?: unknown }).body ?? given)
+  } catch {
+    // A getter of the caller's.
   }
 }
 
@@ -90,12 +116,16 @@ function fromSource(
   status: number,
   headers: ReturnType<typeof splitLength>,
 ): CheckedAnswer {
-  const { length } = headers
+  const length = headers.length === undefined ? '' : lengthField(checkLength(headers.length))
+  const source = SourceStage.of(body)
+  if (!hasBody(status)) {
+    source.cancel()
+    // Only a 304 may say what there would be (RFC 9110 §8.6).
+    return new CheckedAnswer(status, status === 304 ? headers.fields + length : headers.fields, '')
+  }
   // The length that was promised is checked when all has been sent.
-  const fields = length === undefined ? headers.fields : headers.fields + lengthField(checkLength(length))
-  const answer = new CheckedAnswer(status, fields, '')
-  answer.source = SourceStage.of(body)
-  if (!hasBody(status)) answer.source.cancel()
+  const answer = new CheckedAnswer(status, headers.fields + length, '')
+  answer.source = source
   return answer
 }
 
@@ -142,10 +172,11 @@ function fromResponse(response: Response, status: number, method: string): Check
   if (isNone && length !== undefined) {
     // It says what there would be.
     answer.fields += lengthField(length)
-    response.body?.cancel().catch(() => {})
+    SourceStage.discard(response.body)
     return answer
   }
   if (response.body !== null && hasBody(status)) answer.reading = readResponse(response.body, answer, length)
+  else if (response.body !== null) SourceStage.discard(response.body)
   else if (hasBody(status) && length !== undefined && length !== '0')
     throw invalid(`content-length is ${length}, but there is no body`)
   return answer
@@ -178,6 +209,7 @@ async function readResponse(
   promised: string | undefined,
 ): Promise<void> {
   const reader = body.getReader()
+  answer.stop = () => void reader.cancel().catch(() => undefined)
   const pieces: Uint8Array[] = []
   const reads: Promise<IteratorResult<unknown>>[] = []
   for (let length = 0; length < AT_ONCE; ) {

@@ -1,3 +1,4 @@
+import { discard } from './answer.js'
 import { type BodySource, SourceStage } from './bodies/source.js'
 import { numberOf } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
@@ -111,6 +112,16 @@ export class Connector {
    * with a UsageError INVALID_OPTIONS, INVALID_HEADER, SERVER_CLOSED (after `close()`).
    */
   async fetch(peer: HttpPeer, request: Request | ConnectorRequest = {}): Promise<Response> {
+    try {
+      const { run, method } = this.#start(peer, request)
+      return respond(run, method, Number.POSITIVE_INFINITY)
+    } catch (error) {
+      discard(request)
+      throw error
+    }
+  }
+
+  #start(peer: HttpPeer, request: Request | ConnectorRequest): { run: Running; method: string } {
     if (!(peer instanceof HttpPeer))
       throw invalidOptions('fetch', [{ path: 'peer', found: peer, allowed: 'an HttpPeer' }])
     const asked = request instanceof Request ? ofRequest(request) : ofObject(request)
@@ -122,11 +133,17 @@ export class Connector {
     const isWhole = body === undefined || typeof body === 'string' || body instanceof Uint8Array
     const source = isWhole ? undefined : SourceStage.of(body)
     const feed = source === undefined ? undefined : new NativeFeed()
-    const given = { peer: numberOf(peer), method, target, host, fields }
-    const native = isWhole
-      ? this.#native.request(body === undefined ? given : { ...given, body: Buffer.from(body as string) })
-      : this.#native.request(given, feed)
-    const run = new Running(native, () => undefined, 0)
+    let run: Running
+    try {
+      const given = { peer: numberOf(peer), method, target, host, fields }
+      const native = isWhole
+        ? this.#native.request(body === undefined ? given : { ...given, body: Buffer.from(body as string) })
+        : this.#native.request(given, feed)
+      run = new Running(native, () => undefined, 0)
+    } catch (error) {
+      source?.cancel()
+      throw error
+    }
     this.#running.add(run)
     const aborted = () => run.cancel(signal!.reason)
     signal?.addEventListener('abort', aborted, { once: true })
@@ -136,7 +153,7 @@ export class Connector {
       source?.cancel()
     })
     if (source !== undefined) void pump(source, feed!, run)
-    return respond(run, method, Number.POSITIVE_INFINITY)
+    return { run, method }
   }
 
   /** Its connections to peers. */

@@ -133,6 +133,29 @@ export function allValues(text: string, start: number, needle: string): string[]
   return values
 }
 
+/** They end with the client's connection, or are answered already; beside those that Connection names. */
+const OF_CONNECTION = new Set([
+  'connection', 'content_length', 'expect', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding',
+  'transfer_encoding', 'upgrade',
+]) // biome-ignore format: one list
+
+/** Every field but those that concern the connection alone (RFC 9110 §7.6.1), in order. */
+export function* endToEndFields(text: string, start: number): Generator<[string, string]> {
+  const options = joinedValue(text, start, '\nconnection:')
+  const named = options === undefined ? undefined : namedBy(options)
+  for (const field of allFields(text, start))
+    if (!OF_CONNECTION.has(field[0]) && !named?.has(field[0])) yield field
+}
+
+/** What Connection names; host and length are not its to remove. */
+function namedBy(options: string): Set<string> | undefined {
+  if (options === 'close' || options === 'keep-alive') return undefined
+  const names = new Set(options.split(',').map((name) => name.trim().toLowerCase()))
+  names.delete('host')
+  names.delete('content-length')
+  return names
+}
+
 /** Every field, in order. */
 export function* allFields(text: string, start: number): Generator<[string, string]> {
   for (let at = start + 1; at < text.length; ) {

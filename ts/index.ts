@@ -90,6 +90,7 @@ export type {
   RequestStats,
   ServerStats,
   ServiceStats,
+  ThreadStats,
   TrafficStats,
 } from './stats.js'
 export type { SubrequestOptions } from './subrequest.js'

@@ -1,4 +1,5 @@
 import { disown } from './crossing/promise.js'
+import { toStderr } from './stderr.js'
 
 /** How much a line of the log matters. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -119,17 +120,6 @@ function safely(log: () => unknown): void {
     disown(log())
   } catch {
     // There is nobody to tell.
-  }
-}
-
-function toStderr(level: string, line: string): void {
-  const { stderr } = process
-  // As console does: a closed stderr is not to end the process.
-  stderr.once('error', nothing)
-  try {
-    stderr.write(`${new Date().toISOString()} ${level} millrace: ${line.replace(/[\r\n]+/g, ' ')}\n`)
-  } finally {
-    stderr.removeListener('error', nothing)
   }
 }
 

@@ -1,7 +1,7 @@
-/** The one of these names that is the same but for case and underscores, or one edit away. */
+/** The one of some names that is the same but for case and underscores, or one edit away: what was meant, probably. */
 export function nearest(name: string, names: readonly string[]): string | undefined {
   const plain = bare(name)
-  return names.find((known) => isOneEdit(plain, bare(known)))
+  return names.find((one) => bare(one) === plain) ?? names.find((one) => isOneEdit(plain, bare(one)))
 }
 
 function bare(name: string): string {

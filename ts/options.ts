@@ -1,4 +1,5 @@
 import { invalidOptions, type OptionProblem } from './errors.js'
+import { nearest } from './nearest.js'
 import { type Feature, has, unsupported } from './platform.js'
 
 /** How one option is checked: its value, or `WRONG`; and its default. */
@@ -16,7 +17,11 @@ export interface Rule<T> {
 
 /** A JSON Schema, as far as rules need it. */
 export interface Schema {
+  readonly $ref?: string
+  readonly definitions?: Readonly<Record<string, Schema>>
+  readonly title?: string
   readonly type?: string
+  readonly pattern?: string
   readonly description?: string
   readonly default?: unknown
   readonly enum?: readonly unknown[]
@@ -27,6 +32,7 @@ export interface Schema {
   readonly anyOf?: readonly Schema[]
   readonly properties?: Readonly<Record<string, Schema>>
   readonly required?: readonly string[]
+  readonly dependencies?: Readonly<Record<string, readonly string[]>>
   readonly additionalProperties?: boolean | Schema
 }
 
@@ -244,11 +250,13 @@ function walk<R extends Rules>(
   const options = given as Record<string, unknown>
   for (const key of Reflect.ownKeys(options)) {
     if (typeof key === 'string' && Object.hasOwn(rules, key)) continue
-    const names = Object.keys(rules).join(', ') || 'none'
+    const names = Object.keys(rules)
+    const near = nearest(String(key), names)
+    const hint = near === undefined ? `there are: ${names.join(', ') || 'none'}` : `did you mean ${near}?`
     problems.push({
       path: prefix + String(key),
       found: options[key as string],
-      allowed: `no such option; there are: ${names}`,
+      allowed: `no such option; ${hint}`,
     })
   }
   for (const name of Object.keys(rules)) {

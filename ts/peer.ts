@@ -113,7 +113,10 @@ export class HttpPeer {
    * @param address `http://host[:port]`, `https://host[:port]`, `host:port`, `[IPv6]:port` or `unix:/path`
    * @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`unix:/path`)
    */
-  constructor(address: string, options: HttpPeerOptions = {}) {
+  constructor(address: string, options?: HttpPeerOptions)
+  /** @internal With the protocols that a peer of no HTTP is offered. */
+  constructor(address: string, options: HttpPeerOptions, alpn: readonly string[] | undefined)
+  constructor(address: string, options: HttpPeerOptions = {}, alpn?: readonly string[]) {
     const problems: OptionProblem[] = []
     const { scheme, place } = parseAddress(address, problems)
     const { plain, secret } = apart(checkInto({ ...rules, ...peerTlsRules }, options, problems))
@@ -133,7 +136,7 @@ export class HttpPeer {
         if (found !== undefined) problems.push({ path, found, allowed: "nothing with protocol 'h1'" })
     const placeOf = (address: string) => parseAddress(address, problems, 'connectProxy.address', PLAIN)
     const proxy = nativeProxy(connectProxy, placeOf, place, problems)
-    this.#tls = makePeerTls(secret, scheme, options, problems)
+    this.#tls = makePeerTls(secret, scheme, options, problems, alpn)
     if (problems.length > 0) throw invalidOptions('HttpPeer', problems)
     this.address = place
     this.#given = { address, options }

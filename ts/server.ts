@@ -22,6 +22,7 @@ import { has } from './platform.js'
 import { Service, type ServiceState } from './service.js'
 import { onSignals } from './signals.js'
 import { loopDelay, type ServerStats, serverStats } from './stats.js'
+import { droppedByThreads } from './threads/lines.js'
 import { type Upgrade, type UpgradeOptions, upgradeProblems, upgradeRules } from './upgrade.js'
 
 /** How a server stops, is replaced, and where it logs. */
@@ -123,9 +124,6 @@ const LAST_WORDS_MS = 1000
 
 let servers = 0
 
-/** Why a server did not start that was told to in a check. */
-let refused: UsageError | undefined
-
 /** Servers that run, so that one whose variable is gone is not collected while it serves. */
 const running = new Set<Server>()
 
@@ -160,12 +158,13 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super()
-    options = overridden.server(options)
-    const checked = checkOptions('Server', rules, options)
+    const given = overridden.server(options)
+    const problems: OptionProblem[] = []
+    const checked = checkInto(rules, given, problems)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
-    const problems = upgradeProblems(upgrade, upgradeSocket)
-    if (problems.length > 0) throw invalidOptions('Server', problems)
+    if (problems.length === 0) problems.push(...upgradeProblems(upgrade, upgradeSocket))
+    if (problems.length > 0) throw overridden.refusal('Server', problems, given)
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
     this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
@@ -206,11 +205,6 @@ export class Server extends EventEmitter<ServerEvents> {
     return typeof server === 'object' && server !== null && #services in server ? server.#services : undefined
   }
 
-  /** @internal Of a check: what was thrown where a program has told a server to start. */
-  static refused(): UsageError | undefined {
-    return refused
-  }
-
   /** Where it is in its life. It emits `state` when that changes. */
   get state(): ServerState {
     return this.#state
@@ -226,10 +220,8 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   start(): Promise<void> {
     if (this.#closing) return Promise.reject(closed())
-    if (overridden.isCheck()) {
-      refused = new UsageError('START_FAILED', 'this is a check, in which no server starts')
-      return Promise.reject(refused)
-    }
+    const refused = overridden.startRefused()
+    if (refused !== undefined) return Promise.reject(refused)
     this.#starting ??= this.#start()
     return this.#starting
   }
@@ -442,12 +434,16 @@ export class Server extends EventEmitter<ServerEvents> {
    * and with the server's grace; at SIGINT, and at a second signal, at once. With `upgradeSocket`,
    * SIGQUIT waits for another process to take over. Where systemd has set `NOTIFY_SOCKET` it is told
    * when the server is ready and when it stops. Resolves when stopped, also by `close()` or
-   * because another process has taken over.
+   * because another process has taken over; also where a signal has ended the start.
    *
    * @throws as `start()` does (rejects); UsageError SERVICE_FAILED when it has stopped as a service failed (rejects)
    */
   async run(): Promise<void> {
+    const refused = overridden.runRefused()
+    if (refused !== undefined) throw refused
+    let isAsked = false
     const stop = (how: { graceMs?: number; delayMs?: number }) => {
+      isAsked = true
       tellManager('STOPPING=1', this.#log)
       void this.close(how)
     }
@@ -457,10 +453,15 @@ export class Server extends EventEmitter<ServerEvents> {
       ...(this.#upgrade.upgradeSocket !== '' && { quit: () => this.#awaitSuccessor() }),
     })
     try {
-      await this.start()
-      // Known as the main process from now on, whichever one the service manager has started.
-      const isNew = this.#native?.hasSucceeded() ?? false
-      tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
+      await this.start().catch((error) => {
+        // A signal has ended the start.
+        if (!isAsked || error.code !== 'SERVER_CLOSED') throw error
+      })
+      if (!this.#closing) {
+        // Known as the main process from now on, whichever one the service manager has started.
+        const isNew = this.#native?.hasSucceeded() ?? false
+        tellManager(isNew ? `MAINPID=${process.pid}\nREADY=1` : 'READY=1', this.#log)
+      }
       await this.#stopped
       if (this.#failure !== undefined) throw this.#failure
     } finally {
@@ -490,11 +491,16 @@ export class Server extends EventEmitter<ServerEvents> {
       crossings: batches,
       items,
       late: late + crossing.late,
-      droppedLogs: droppedRecords,
+      droppedLogs: droppedRecords + droppedByThreads(),
       loopDelayMs: loopDelay.read(),
     }
     const told = this.#native?.stats() ?? []
-    return serverStats(told, (at) => this.#services[at]?.state ?? 'new', javascript)
+    const of = (at: number) => {
+      const service = this.#services[at]
+      const threads = service?.threadStats()
+      return { state: service?.state ?? 'new', ...(threads && { threads }) }
+    }
+    return serverStats(told, of, javascript)
   }
 
   /** `close({ graceMs: 0 })`. */

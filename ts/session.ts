@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { type Answer, checkAnswer } from './answer.js'
+import { type Answer, checkAnswer, discard } from './answer.js'
 import type { Connection, RequestState } from './crossing/state.js'
 import { show, UsageError } from './errors.js'
 import type { Head } from './head.js'
@@ -49,7 +49,10 @@ export interface TlsView {
   readonly version: 'TLSv1.2' | 'TLSv1.3'
   /** The cipher suite, by its IANA name. */
   readonly cipher: string
-  /** The protocol agreed on by ALPN: `h2` or `http/1.1`; undefined if the client asked for none. */
+  /**
+   * The protocol agreed on by ALPN: `h2` or `http/1.1`, or with a `TcpApp` one of its endpoint's `alpn`; undefined
+   * if none was.
+   */
   readonly alpn: string | undefined
   /** The name the client asked for (SNI), in lower case. */
   readonly serverName: string | undefined
@@ -282,6 +285,15 @@ export class LiveSession implements Session {
   }
 
   respond(answer: Answer): void {
+    try {
+      this.#respond(answer)
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+  }
+
+  #respond(answer: Answer): void {
     const state = live(this.#state)
     if (state.answer !== null) throw new UsageError('ALREADY_ANSWERED', 'this request has its answer already')
     if (state.responseStarted)

@@ -69,10 +69,12 @@ export interface ServiceStats extends ConnectionStats {
   readonly pool: PoolStats
   /** Bytes passed on by all connections so far; of a TcpProxy and a TcpApp. */
   readonly traffic?: TrafficStats
+  /** Of each thread of its own that runs its phases (`jsThreads`); absent where the program's thread does. */
+  readonly threads?: readonly ThreadStats[]
 }
 
-/** What concerns the thread of JavaScript, which all servers on it share. */
-export interface JavaScriptStats {
+/** What concerns one thread of JavaScript. */
+export interface ThreadStats {
   /** Items that wait for it: requests in phases, pieces of bodies. */
   readonly queued: number
   /** Requests that it knows of. */
@@ -83,13 +85,17 @@ export interface JavaScriptStats {
   readonly items: number
   /** Answers that came too late. */
   readonly late: number
-  /** Log records that were dropped as it did not take them. */
-  readonly droppedLogs: number
   /**
-   * How late its event loop was, in milliseconds, in the last second or since the last look, whichever is
-   * longer; 0 where the runtime does not say.
+   * How late its event loop was, in milliseconds, since the last look but one: in the last two seconds where
+   * it is looked at each second or more often. 0 where the runtime does not say.
    */
   readonly loopDelayMs: Readonly<Record<'mean' | 'p99' | 'max', number>>
+}
+
+/** What concerns the program's thread of JavaScript, which all servers on it share. */
+export interface JavaScriptStats extends ThreadStats {
+  /** Log records that were dropped as it did not take them. */
+  readonly droppedLogs: number
 }
 
 /** Numbers of a server at one moment. Counts go up from the start on; they are never reset. */
@@ -138,7 +144,7 @@ function requestStats(counts: Float64Array): RequestStats {
 /** The numbers of a server, of those of its services. */
 export function serverStats(
   told: readonly NativeServiceStats[],
-  stateOf: (service: number) => ServiceState,
+  of: (service: number) => { state: ServiceState; threads?: readonly ThreadStats[] },
   javascript: JavaScriptStats,
 ): ServerStats {
   const all = Float64Array.from(NONE)
@@ -148,7 +154,7 @@ export function serverStats(
     for (let i = 0; i < all.length; i++) all[i]! += requests[i]!
     for (const name of Object.keys(pool) as (keyof PoolStats)[]) pool[name] += rest.pool[name]
     for (const name of Object.keys(connections) as (keyof ConnectionStats)[]) connections[name] += rest[name]
-    return { ...rest, state: stateOf(at), requests: requestStats(requests) }
+    return { ...rest, ...of(at), requests: requestStats(requests) }
   })
   return { ...connections, requests: requestStats(all), pool, javascript, services }
 }
@@ -157,45 +163,57 @@ const WINDOW_MS = 1_000
 const RESOLUTION_MS = 20
 const PUNCTUAL = { mean: 0, p99: 0, max: 0 }
 
-/** Watches how late the event loop is, for as long as a server runs. All share it: one takes 100 KiB. */
+/**
+ * Watches how late the event loop is, for as long as a server runs. All share it. Two histograms take turns, as one
+ * that begins anew does not see what is under way; each takes 100 KiB.
+ */
 class LoopDelay {
-  #histogram: IntervalHistogram | undefined
+  #older: IntervalHistogram | undefined
+  #younger: IntervalHistogram | undefined
   #watchers = 0
   #since = 0
-  #last = PUNCTUAL
 
   /** Another server runs: what is called when it does not any more. */
   watch(): () => void {
     if (this.#watchers++ === 0) {
       try {
-        this.#histogram ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS })
-        this.#histogram.enable()
+        this.#older ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+        this.#younger ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS })
       } catch {
         // Not all runtimes have it.
       }
-      this.#histogram?.reset()
+      for (const histogram of this.#both()) {
+        histogram.enable()
+        histogram.reset()
+      }
       this.#since = performance.now()
-      this.#last = PUNCTUAL
     }
     return () => {
-      if (--this.#watchers === 0) this.#histogram?.disable()
+      if (--this.#watchers === 0) for (const histogram of this.#both()) histogram.disable()
     }
   }
 
-  /** In the last second or since the last look, whichever is longer. */
+  /** Since the last look but one, where looks are a second apart; of one second at least. */
   read(): JavaScriptStats['loopDelayMs'] {
-    const histogram = this.#histogram
     const now = performance.now()
-    if (histogram === undefined || this.#watchers === 0 || now - this.#since < WINDOW_MS) return this.#last
-    this.#since = now
+    const [older, younger] = this.#both()
+    if (older === undefined || younger === undefined || this.#watchers === 0) return PUNCTUAL
+    const { mean, max } = older
     // It measures the time from one of its timers to the next.
     const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS)
-    const { mean, max } = histogram
     // Of nothing there is no mean.
-    this.#last =
-      mean > 0 ? { mean: late(mean), p99: late(histogram.percentile(99)), max: late(max) } : PUNCTUAL
-    histogram.reset()
-    return this.#last
+    const read = mean > 0 ? { mean: late(mean), p99: late(older.percentile(99)), max: late(max) } : PUNCTUAL
+    if (now - this.#since >= WINDOW_MS) {
+      this.#since = now
+      older.reset()
+      this.#older = younger
+      this.#younger = older
+    }
+    return read
+  }
+
+  #both(): IntervalHistogram[] {
+    return [this.#older, this.#younger].filter((histogram) => histogram !== undefined)
   }
 }
 

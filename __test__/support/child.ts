@@ -14,12 +14,12 @@ export interface Program {
 
 /**
  * Runs `source` as a module with what millrace exports in scope. It is killed with the test; one
- * that does not end by itself in `limit` ms is an error.
+ * that does not end by itself in `limit` ms is an error. `options` are of Node.js.
  */
-export function program(source: string, limit = 15_000): Program {
+export function program(source: string, limit = 15_000, options: readonly string[] = []): Program {
   const dist = new URL('dist/index.js', root).href
   const prelude = `import { BackgroundService, Server, HttpProxy, HttpPeer, definePhases } from ${JSON.stringify(dist)}\n`
-  const child = spawn(process.execPath, ['--input-type=module', '-e', prelude + source], {
+  const child = spawn(process.execPath, [...options, '--input-type=module', '-e', prelude + source], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const lines: string[] = []

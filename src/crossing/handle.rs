@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -166,17 +167,21 @@ impl NativeCrossing {
     /// Counters.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> CrossingStats {
-        let (queued, slots) = self.inner.load();
-        let count = |counter: &std::sync::atomic::AtomicU64| {
-            counter.load(std::sync::atomic::Ordering::Relaxed) as f64
-        };
+        CrossingStats::of(&self.inner, self.log.dropped())
+    }
+}
+
+impl CrossingStats {
+    pub(crate) fn of(crossing: &Crossing, dropped_records: u64) -> Self {
+        let (queued, slots) = crossing.load();
+        let count = |counter: &AtomicU64| counter.load(Relaxed) as f64;
         CrossingStats {
             queued: queued as u32,
             slots: slots as u32,
-            batches: count(&self.inner.batches),
-            items: count(&self.inner.items),
-            late: count(&self.inner.late),
-            dropped_records: self.log.dropped() as f64,
+            batches: count(&crossing.batches),
+            items: count(&crossing.items),
+            late: count(&crossing.late),
+            dropped_records: dropped_records as f64,
         }
     }
 }

@@ -12,7 +12,7 @@ mod router;
 mod text;
 
 pub(crate) use cell::{Client, Flight, Lease};
-pub(crate) use handle::NativeCrossing;
+pub(crate) use handle::{CrossingStats, NativeCrossing};
 pub(crate) use item::{Item, Kind};
 pub(crate) use millrace_records::{Outcome, Reply};
 pub(crate) use queue::{Crossing, Full};

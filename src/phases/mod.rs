@@ -96,6 +96,9 @@ pub(crate) struct JsPhases {
     seats: Arc<Seats>,
 }
 
+/// How long a request waits for a thread in the place of one that has ended, where phases may take for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long JavaScript may take, and how much may wait for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -211,6 +214,17 @@ impl JsCtx {
 
 impl ProxyHttp for JsPhases {
     type Ctx = JsCtx;
+
+    /// The threads that have them have ended, and nothing goes on without.
+    fn are_lost(&self) -> Option<Duration> {
+        let is_lost = |dispatcher: &Arc<Dispatcher>| {
+            let crossing = &dispatcher.wiring.crossing;
+            crossing.may_end && crossing.is_closed()
+        };
+        let needs = |set: &PhaseSet| set.mask != 0;
+        let are_lost = self.all().all(is_lost) && self.first.sets.iter().all(needs);
+        are_lost.then(|| self.limits.phase.unwrap_or(PATIENCE))
+    }
 
     fn new_ctx(&self, ex: &Exchange) -> JsCtx {
         let Some(mask) = self.first.set(ex).map(|set| set.mask(ex)) else {

@@ -2,7 +2,7 @@ mod outcome;
 mod planned;
 mod stats;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_demo_origin::DemoOrigin;
 use millrace_listeners::{ConnectionCheck, Endpoint};
@@ -88,11 +88,18 @@ impl NativeServer {
         }
         let grace = length(options.grace_ms);
         let succession = Succession::default();
-        let on_handed_over = succession.clone();
+        let (on_handed_over, own) = (succession.clone(), Arc::new(OnceLock::<Weak<Server>>::new()));
+        let this = own.clone();
         let upgrade = (!options.upgrade_socket.is_empty()).then(|| UpgradeOptions {
             take_over: options.upgrade,
             timeout: length(options.upgrade_timeout_ms),
-            on_handed_over: Some(Arc::new(move || on_handed_over.settle(true))),
+            on_handed_over: Some(Arc::new(move || {
+                on_handed_over.settle(true);
+                // JavaScript closes it as well, unless it hangs, for which it may be replaced.
+                if let Some(server) = this.get().and_then(Weak::upgrade) {
+                    server.close(grace);
+                }
+            })),
             ..UpgradeOptions::at(options.upgrade_socket)
         });
         let (id, events) = (options.server_id, crossing.events.clone());
@@ -100,6 +107,7 @@ impl NativeServer {
         let observer = Some(observer);
         let settings = ServerOptions { grace, log: log.clone(), observer, upgrade };
         let server = Arc::new(Server::new(settings));
+        let _ = own.set(Arc::downgrade(&server));
         crossing.watch(&server);
         Ok(NativeServer {
             server,

@@ -10,6 +10,9 @@ export type BodySource =
   | AsyncIterable<Uint8Array | string>
   | Iterable<Uint8Array | string>
 
+/** What somebody reads already, or has read. */
+const taken = new WeakSet<object>()
+
 /** Reads a body that is made piece by piece. */
 export class SourceStage implements BodyStage {
   readonly #next: () => Promise<IteratorResult<unknown>>
@@ -31,9 +34,10 @@ export class SourceStage implements BodyStage {
   /** @throws UsageError INVALID_ANSWER */
   static of(source: unknown, chunk = chunkOf): SourceStage {
     if (source instanceof Readable) {
-      if (source.destroyed || source.readableEnded) throw invalid('the stream of the body has ended already')
       // Without a listener an error ends the process, whoever else looks at the stream.
       source.on('error', () => undefined)
+      if (source.destroyed || source.readableEnded) throw invalid('the stream of the body has ended already')
+      taken.add(source)
       const iterator = source.iterator({ destroyOnReturn: true })
       return new SourceStage(
         () => iterator.next(),
@@ -53,11 +57,25 @@ export class SourceStage implements BodyStage {
     const iterator = iteratorOf(source)
     if (iterator === undefined)
       throw invalid(`the body is ${show(source)}, not a string, bytes, a stream or an iterable of them`)
+    taken.add(source as object)
     return new SourceStage(
       async () => iterator.next(),
       async () => iterator.return?.(),
       chunk,
     )
+  }
+
+  /** Nobody reads this after all: what makes it hears so, unless somebody has taken it before. Never throws. */
+  static discard(source: unknown): void {
+    if (typeof source !== 'object' || source === null || taken.has(source)) return
+    try {
+      if (source instanceof Readable) {
+        source.on('error', () => undefined)
+        source.destroy()
+      } else SourceStage.of(source).cancel()
+    } catch {
+      // It is locked, or makes nothing.
+    }
   }
 
   async next(): Promise<Output> {

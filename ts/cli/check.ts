@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { loading } from '../overrides.js'
 import { Server } from '../server.js'
 import type { Runnable } from './exported.js'
 import { Failure } from './failure.js'
@@ -7,7 +8,7 @@ import { told } from './load.js'
 /** Looks for what would keep a server from starting, and for one that was told to start by the module. */
 export async function check({ server }: Runnable): Promise<void> {
   const isRefused = () => {
-    const refused = Server.refused()
+    const refused = loading.refused()
     if (refused !== undefined) throw refused
   }
   isRefused()

@@ -8,6 +8,7 @@ import { explain } from '../modules/explain.js'
 import { nearBy } from '../modules/missing.js'
 import { lineOf, moduleFile, type Place, realOf } from '../modules/reason.js'
 import { stripsTypes } from '../modules/typescript.js'
+import { refusalOf } from '../overrides.js'
 import { useWorkerOptions, workerOptions } from '../threads/options.js'
 import { EXPORTS } from './exported.js'
 import { Failure } from './failure.js'
@@ -21,6 +22,8 @@ export async function loadModule(given: string): Promise<unknown> {
     const near = nearBy(given, file)
     throw new Failure(`${given}: there is no such file${near === undefined ? '' : `; there is ${near}`}`)
   }
+  if (/\.(?:json|ya?ml)$/.test(file))
+    throw new Failure(`${given}: it is no module: a file of options is for --config`)
   if (found.isDirectory()) throw new Failure(`${given}: it is a directory: the module is a file`)
   if (!stripsTypes) removeTypes()
   else if (packageOf(realOf(file))?.type === 'commonjs') seeModules()
@@ -74,6 +77,11 @@ function hook(name: string, here: (href: string) => void, inThread: (href: strin
 
 /** Why a module was not loaded, or failed: where, and what, in a line where that is enough. */
 export async function told(given: string, error: unknown): Promise<string> {
+  const refusal = refusalOf(error)
+  if (refusal !== undefined) {
+    const rest = refusal.rest === undefined ? [] : [await told(given, refusal.rest)]
+    return [...refusal.told, ...rest].join('\n')
+  }
   const module = pathToFileURL(realOf(resolve(given)))
   const reason = await explain(error, {
     module,

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { UsageError } from '../errors.js'
-import { setOverrides } from '../overrides.js'
+import { loading, setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
 import { onSignals } from '../signals.js'
 import type { RunArgs } from './args.js'
@@ -28,10 +28,13 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   const early = onSignals({ graceful: stop, fast: stop })
   const hasLoaded = whileLoading(module)
   const load = async () => {
+    loading.begin()
     try {
       const exported = await loadModule(module)
       const url = pathToFileURL(realpathSync(resolve(module)))
       const made = await runnable(exported, module, url, watch)
+      const refused = loading.end()
+      if (refused !== undefined) throw refused
       listen(made.services, settings, module)
       const watching = watch ? watchable(made.services, module) : undefined
       if (test) await check(made)
@@ -57,7 +60,8 @@ function whileLoading(module: string): () => void {
         ? 'it ended the process, or what it awaits never settles'
         : `it ended the process with ${code}`
     writeSync(2, `millrace: ${module}: it did not load: ${how}\n`)
-    process.exitCode = 1
+    // At once, or Node.js says of what does not settle that it is in the file of the command.
+    process.exit(1)
   }
   process.on('exit', ended)
   return () => process.off('exit', ended)
@@ -79,9 +83,10 @@ async function serve(
   ended.catch(() => undefined)
   try {
     await server.start()
+    // Who reads where it listens may change the module from then on.
+    watching?.begin(say)
     for (const { name, endpoints } of services)
       for (const { url } of endpoints) say(`${name}: listening on ${url}`)
-    watching?.begin(say)
     await ended
   } catch (error) {
     // One that was told to stop before it had started has not failed.

@@ -1,7 +1,8 @@
 import { type FSWatcher, watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { filesFrom } from '../modules/imports.js'
+import { realOf } from '../modules/reason.js'
 import { HttpProxy } from '../proxy.js'
 import type { Service } from '../service.js'
 import { Failure } from './failure.js'
@@ -24,16 +25,22 @@ export class Watching {
   begin(say: (line: string) => void): void {
     if (this.#hasEnded) return
     const files = new Set(
-      this.#services.flatMap((service) => [...filesFrom(fileURLToPath(HttpProxy.moduleOf(service)!))]),
+      this.#services.flatMap((service) => {
+        const file = fileURLToPath(HttpProxy.moduleOf(service)!)
+        return [file, ...filesFrom(realOf(file))]
+      }),
     )
-    // Folders, as many editors put another file in the place of the one.
+    // Folders, as many editors put another file in the place of the one; what else changes in them is nothing.
     const folders = new Set([...files].map((file) => dirname(file)))
-    this.#watchers = [...folders].flatMap((folder) => this.#watch(folder, () => this.#changed(say)))
+    const changed = (folder: string, name: string | null) => {
+      if (name === null || files.has(join(folder, name))) this.#changed(say)
+    }
+    this.#watchers = [...folders].flatMap((folder) => this.#watch(folder, (name) => changed(folder, name)))
   }
 
-  #watch(folder: string, changed: () => void): FSWatcher[] {
+  #watch(folder: string, changed: (name: string | null) => void): FSWatcher[] {
     try {
-      const watcher = watch(folder, changed)
+      const watcher = watch(folder, (_event, name) => changed(name))
       watcher.on('error', () => watcher.close())
       return [watcher]
     } catch {

@@ -1,3 +1,4 @@
+import { discard } from '../answer.js'
 import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
@@ -334,8 +335,13 @@ export class Crossing {
   /** Takes a phase's value in and says whether the crossing is over, or waits. */
   #settled(state: RequestState, phase: number, value: unknown): boolean {
     if (state.answer === null) {
-      if (state.scope === undefined) acceptResult(state, phase, value)
-      else state.inScope(acceptResult, state, phase, value)
+      try {
+        if (state.scope === undefined) acceptResult(state, phase, value)
+        else state.inScope(acceptResult, state, phase, value)
+      } catch (error) {
+        discard(value)
+        throw error
+      }
     } else if (value !== undefined) state.session.respond(value as number)
     const { answer } = state
     if (answer !== null) {
@@ -364,6 +370,7 @@ export class Crossing {
   #resume(state: RequestState, wait: number, phase: number, failed: boolean, value: unknown): void {
     if (!state.live || state.wait !== wait) {
       this.late++
+      if (!failed) discard(value)
       return
     }
     this.#flushSoon()
@@ -399,7 +406,8 @@ export class Crossing {
   }
 
   #answered(state: RequestState, phase: number): void {
-    const { status, fields, body, source } = state.answer!
+    const { status, fields, body } = state.answer!
+    const source = state.answer!.takeSource()
     const { slot, seq } = state
     if (source !== null) state.sourceFrom(source)
     this.#rest(state)
@@ -409,6 +417,7 @@ export class Crossing {
 
   #failed(state: RequestState, thrown: unknown): void {
     const { slot, seq, phase } = state
+    state.answer?.cancel()
     state.answer = null
     this.#rest(state)
     reportFailure(this.#records, slot, seq, phase, state, thrown)
@@ -435,6 +444,7 @@ export class Crossing {
     if (state.seq === seq) {
       this.#rest(state)
       state.seq = -1
+      state.answer?.cancel()
     }
     state.fire(state.aborted)
     if (state.ending) this.#forget(state)

@@ -388,7 +388,8 @@ export class RequestState {
 
   /** Nobody wants what its bodies were to be changed with, or made by. */
   #cancelStages(): void {
-    const { change, source } = this
+    const { change, source, answer } = this
+    answer?.cancel()
     if (change === undefined && source === undefined) return
     this.inScope(() => {
       change?.cancel()

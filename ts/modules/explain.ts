@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { types } from 'node:util'
 import { outsideOfModule, saysItIsAModule } from './common.js'
 import { filesFrom } from './imports.js'
-import { findImport, wrongImport } from './missing.js'
+import { findImport, nearBy, wrongImport } from './missing.js'
 import { placeByParsing } from './parsed.js'
 import { isOfNode, placeAbove, placeInStack } from './place.js'
 import { moduleFile, type Reason, reasonOf } from './reason.js'
@@ -25,6 +26,11 @@ export async function explain(thrown: unknown, loading: Loading): Promise<Reason
   const stack = String(thrown.stack ?? '')
   const message = String(thrown.message)
   const { code } = thrown as { code?: unknown }
+  if (code === 'ERR_MODULE_NOT_FOUND' && file !== undefined && !existsSync(file)) {
+    const near = nearBy(basename(file), file)
+    const there = near === undefined ? '' : `; there is ${near}`
+    return { place, message: `Cannot find module: there is no such file${there}` }
+  }
   if (nameOf(thrown) === 'SyntaxError' && isOfNode(stack)) return syntax(message, stack, code, loading)
   const isImport = typeof code === 'string' && code.startsWith('ERR_') && file !== undefined
   const wrong = isImport ? wrongImport(file, message) : undefined

@@ -83,14 +83,12 @@ const COMPLAINTS: readonly Complaint[] = [
 
 /** The import that Node.js complains of, which it names but for its place. Undefined where it is of none. */
 export function wrongImport(entry: string, message: string): Wrong | undefined {
-  const [, base] = / imported from (.+?)$/m.exec(message) ?? []
+  const from = importerOf(message)
   const plain = message.replace(/(?: resolving ES modules)? imported from [\s\S]*$/, '').split('\n')[0]!
   for (const { pattern, is, says } of COMPLAINTS) {
     const match = pattern.exec(plain)
     if (match === null) continue
-    const from = base?.startsWith('file:') ? fileURLToPath(base) : base
-    // Imported by this package, which is what loads it: it is the module itself.
-    if (from !== undefined && isOurs(from) && !existsSync(entry))
+    if (from === undefined && !existsSync(entry))
       return { place: { file: entry }, message: 'there is no such file' }
     const found = findImport(from === undefined ? filesFrom(entry) : [from], (one) => is(one, match))
     if (found !== undefined) return { place: found.place, message: says?.(found, match) ?? plain }
@@ -99,6 +97,13 @@ export function wrongImport(entry: string, message: string): Wrong | undefined {
     return { place: { file: from ?? entry }, message: plain }
   }
   return undefined
+}
+
+/** The file that Node.js says the import is in; where that is this code, the module itself is what is imported. */
+function importerOf(message: string): string | undefined {
+  const [, base] = / imported from (.+?)$/m.exec(message) ?? []
+  const file = base?.startsWith('file:') ? fileURLToPath(base) : base
+  return file === undefined || isOurs(file) ? undefined : file
 }
 
 /** The first import of some files that is looked for. */

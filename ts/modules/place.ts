@@ -42,5 +42,5 @@ function pathOf(given: string): string {
 }
 
 const ours = dist === undefined ? [] : [dist, join(dirname(dist), 'bin')]
-/** Whether a file is one of this package. */
+/** Whether a file is one of millrace itself. */
 export const isOurs = (file: string) => ours.some((folder) => file.startsWith(folder + sep))

@@ -52,3 +52,8 @@ export function realOf(file: string): string {
     return file
   }
 }
+
+/** How a module is called where there is little room. */
+export function nameOf(module: URL): string {
+  return module.pathname.split('/').pop()?.slice(0, 64) || 'module'
+}

@@ -2,6 +2,7 @@ import type { ConnectProxy } from '../connect-proxy.js'
 import { invalidOptions, type OptionProblem, UsageError } from '../errors.js'
 import { checkInto } from '../options.js'
 import { HttpPeer, peerRules, type TcpKeepalive } from '../peer.js'
+import { alpnRule } from '../tls/options.js'
 import { type PeerTlsOptions, peerTlsRules } from '../tls/peer-tls.js'
 
 /** How a peer of a `TcpProxy` is connected to. Times are in milliseconds; 0 is off. */
@@ -21,6 +22,11 @@ export interface TcpPeerOptions extends PeerTlsOptions {
    * Over TLS that is in front of the handshake. Default: it is not.
    */
   proxyProtocol?: 'v1' | 'v2'
+  /**
+   * The protocols that it is offered over TLS (ALPN, RFC 7301), the best first; one that knows none of them may
+   * refuse the connection. Default: none.
+   */
+  alpn?: readonly string[]
 }
 
 const tcpPeerRules = {
@@ -30,6 +36,7 @@ const tcpPeerRules = {
   tcpKeepalive: peerRules.tcpKeepalive,
   connectProxy: peerRules.connectProxy,
   proxyProtocol: peerRules.proxyProtocol,
+  alpn: alpnRule,
   ...peerTlsRules,
 }
 
@@ -69,9 +76,9 @@ function placeOf(address: unknown): string | undefined {
   return scheme === undefined ? place : `${scheme === 'tls' ? 'https' : 'http'}://${place}`
 }
 
-function make(place: string, options: TcpPeerOptions): HttpPeer {
+function make(place: string, { alpn, ...options }: TcpPeerOptions): HttpPeer {
   try {
-    return new HttpPeer(place, options)
+    return new HttpPeer(place, options, alpn)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const inOurWords: Record<string, string> = {

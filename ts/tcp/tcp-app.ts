@@ -1,22 +1,22 @@
 import type { Crossing } from '../crossing/crossing.js'
 import { describe } from '../crossing/failure.js'
 import { isThenable, whenSettled } from '../crossing/promise.js'
-import { invalidOptions, type OptionProblem } from '../errors.js'
+import type { OptionProblem } from '../errors.js'
 import { nativeListening } from '../listening.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
 import { type Checked, checkInto, flag, integer, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
-import type { Awaitable } from '../phases.js'
 import { type Host, Service } from '../service.js'
 import { TcpConnection } from './connection.js'
 import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 
 /**
  * What serves the connections of an app. What it throws, or what its promise rejects with, resets its
- * connection, with a line in the log, and no other. The connection goes on when it has returned.
+ * connection, with a line in the log, and no other. The connection goes on when it has returned; what it returns, or
+ * its promise gives, means nothing.
  */
-export type ConnectionHandler = (connection: TcpConnection) => Awaitable<void>
+export type ConnectionHandler = (connection: TcpConnection) => unknown
 
 /** How an app of connections runs. Times are in milliseconds; 0 is off. */
 export interface TcpAppOptions extends TcpServiceOptions {
@@ -31,7 +31,8 @@ export interface TcpAppOptions extends TcpServiceOptions {
   maxQueued?: number
 }
 
-const tcpAppRules = {
+/** @internal The rules of {@link TcpAppOptions}. */
+export const tcpAppRules = {
   ...tcpServiceRules,
   name: serviceName('tcp-app'),
   halfClose: flag(false),
@@ -55,10 +56,11 @@ export class TcpApp extends Service {
   constructor(handler: ConnectionHandler, options: TcpAppOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    this.#checked = checkInto(tcpAppRules, overridden.service(options, 'tcp-app', tcpAppRules), problems)
+    const given = overridden.service(options, 'tcp-app')
+    this.#checked = checkInto(tcpAppRules, given, problems)
     if (typeof handler !== 'function')
       problems.push({ path: 'handler', found: handler, allowed: 'a function of a connection' })
-    if (problems.length > 0) throw invalidOptions('TcpApp', problems)
+    if (problems.length > 0) throw overridden.refusal('TcpApp', problems, given)
     this.#handler = handler
     this.#native = nativeListening(this.#checked)
   }
@@ -69,7 +71,7 @@ export class TcpApp extends Service {
   }
 
   /** @internal */
-  protected override readonly speaksH2 = false
+  protected override readonly speaks = 'anything'
 
   /** @internal */
   protected override readonly scheme = 'tcp'

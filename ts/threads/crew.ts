@@ -1,8 +1,10 @@
 import type { Composition } from '../composition.js'
 import { UsageError } from '../errors.js'
+import { nameOf } from '../modules/reason.js'
+import type { ThreadStats } from '../stats.js'
 import type { Summary, WayRecipe } from './messages.js'
 import { compositionOf } from './phases.js'
-import { nameOf, Thread, type ThreadPlan } from './thread.js'
+import { Thread, type ThreadPlan } from './thread.js'
 
 /** A thread that lives so long has its failures before forgiven. */
 const FORGIVEN_MS = 60_000
@@ -53,6 +55,11 @@ export class Crew {
   /** The numbers of its threads in the addon. */
   get numbers(): number[] {
     return this.#places.map(({ thread }) => thread.number)
+  }
+
+  /** Of each of its threads. */
+  stats(): ThreadStats[] {
+    return this.#places.map(({ thread }) => thread.stats())
   }
 
   /** They take the requests of these ways. */

@@ -3,6 +3,17 @@ import type { AnyLog, LogFields, LogLevel, LogRecord } from '../logger.js'
 /** Records that wait at most; further ones are counted and dropped. */
 const MOST = 1_024
 
+/** How many lines of threads were dropped, as far as that has been told here. */
+let droppedLines = 0
+
+export const droppedByThreads = (): number => droppedLines
+
+/** Takes lines of a thread: what says that some were dropped is counted. */
+export function takeLines(records: readonly LogRecord[], log: AnyLog): void {
+  for (const { fields } of records) if (typeof fields.dropped === 'number') droppedLines += fields.dropped
+  log.take(records)
+}
+
 /** Sends what is logged on in batches, one at a time, so that little waits where nobody takes it. */
 export class Lines {
   readonly #send: (records: LogRecord[]) => void
@@ -45,8 +56,9 @@ export class Lines {
     this.#isUnderWay = true
     const records = this.#waiting
     this.#waiting = []
-    if (this.#dropped > 0)
-      records.push(recordOf('warn', `${this.#dropped} log lines of a thread were dropped`, {}))
+    const dropped = this.#dropped
+    if (dropped > 0)
+      records.push(recordOf('warn', `${dropped} log lines of a thread were dropped`, { dropped }))
     this.#dropped = 0
     this.#send(records)
   }

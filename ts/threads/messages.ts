@@ -15,8 +15,8 @@ export interface Task {
   /** Whether it is to be a batch thread. */
   readonly batch: boolean
   readonly port: MessagePort
-  /** Two integers: the latest question whether it lives, and the latest answer. */
-  readonly beat: SharedArrayBuffer
+  /** Of its `Board`. */
+  readonly board: SharedArrayBuffer
 }
 
 /** The place of a thread among those that run the same module. */

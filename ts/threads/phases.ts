@@ -1,5 +1,6 @@
 import { type Composition, composed } from '../composition.js'
 import { invalidOptions, type OptionProblem } from '../errors.js'
+import { nameOf } from '../modules/reason.js'
 import { HttpPeer } from '../peer.js'
 import type { AnyPart } from '../phases.js'
 import { madeOf } from './made.js'
@@ -15,7 +16,7 @@ export async function loadPhases(module: string, place: ThreadPlace): Promise<Co
   const problems: OptionProblem[] = []
   // Whether a peer is needed is decided where the routes are known.
   const composition = composed(made as AnyPart, problems, false)
-  if (problems.length > 0) throw invalidOptions(`the phases of ${module}`, problems)
+  if (problems.length > 0) throw invalidOptions(`the phases of ${nameOf(new URL(module))}`, problems)
   return composition
 }
 

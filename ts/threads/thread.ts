@@ -1,8 +1,12 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads'
 import { UsageError } from '../errors.js'
 import type { AnyLog } from '../logger.js'
-import { lineOf, moduleFile, type Reason, withReason } from '../modules/reason.js'
+import { placeInStack } from '../modules/place.js'
+import { lineOf, moduleFile, nameOf, type Reason, withReason } from '../modules/reason.js'
 import { NativeThread } from '../native.js'
+import type { ThreadStats } from '../stats.js'
+import { Board } from './board.js'
+import { takeLines } from './lines.js'
 import type { Failure, Order, Report, Summary, Task, ThreadPlace, WayRecipe } from './messages.js'
 import { workerFile, workerOptions } from './options.js'
 
@@ -31,12 +35,14 @@ export class Thread {
   readonly #plan: ThreadPlan
   readonly #port: MessagePort
   readonly #worker: Worker
-  readonly #beats = new Int32Array(new SharedArrayBuffer(8))
+  readonly #board = new Board()
   #whenLoaded!: (summary: Summary) => void
   #whenServing!: () => void
   #fail!: (error: Error) => void
   #failServing!: (error: Error) => void
   #reason: string | undefined
+  /** What was thrown outside of its phases, or by its module. */
+  #thrown: Reason | undefined
   #isAsked = false
   #isOver = false
   #watch: NodeJS.Timeout | undefined
@@ -63,9 +69,9 @@ export class Thread {
       thread: this.#native.number,
       batch: plan.batch,
       port: port2,
-      beat: this.#beats.buffer as SharedArrayBuffer,
+      board: this.#board.memory,
     }
-    const worker = new Worker(workerFile(), {
+    const worker = makeWorker(workerFile(), {
       ...workerOptions(plan.module),
       name: `${nameOf(plan.module)} ${index}`,
       workerData: { millrace: task },
@@ -73,8 +79,11 @@ export class Thread {
     })
     this.#worker = worker
     this.ended = new Promise((resolve) => worker.once('exit', (code) => resolve(this.#exited(code))))
-    worker.on('error', (error) => {
-      this.#reason = told(error)
+    worker.on('error', (error: unknown) => {
+      const stack = error instanceof Error ? error.stack : undefined
+      this.#reason = stack ?? String(error)
+      if (stack !== undefined)
+        this.#thrown = { place: placeInStack(stack), message: stack.split('\n    at ')[0]! }
     })
     port1.on('message', (message: Report) => this.#take(message))
     port1.unref()
@@ -86,6 +95,13 @@ export class Thread {
   /** Its number in the addon. */
   get number(): number {
     return this.#native.number
+  }
+
+  /** What it does and has done; what it says of itself is a second old at most. */
+  stats(): ThreadStats {
+    const { queued, slots, batches, items, late } = this.#native.stats()
+    const own = this.#board.read()
+    return { queued, sessions: slots, crossings: batches, items, ...own, late: late + own.late }
   }
 
   /** It takes the requests of these ways, once it is loaded. */
@@ -113,7 +129,7 @@ export class Thread {
 
   #take(message: Report): void {
     if (message.kind === 'log') {
-      this.#plan.log.take(message.records)
+      takeLines(message.records, this.#plan.log)
       this.#send({ kind: 'logged' })
     } else if (message.kind === 'over') {
       this.#isOver = true
@@ -145,9 +161,9 @@ export class Thread {
       // Where this thread, or the whole process, has stood still, that one may have too.
       const stood = now - looked > 2 * every
       looked = now
-      if (Atomics.load(this.#beats, 0) === Atomics.load(this.#beats, 1)) {
+      if (Atomics.load(this.#board.beats, 0) === Atomics.load(this.#board.beats, 1)) {
         asked = now
-        Atomics.add(this.#beats, 0, 1)
+        Atomics.add(this.#board.beats, 0, 1)
         this.#send({ kind: 'beat' })
       } else if (stood) asked = now
       else if (now - asked > blockedMs) this.lose(`its event loop was blocked for ${blockedMs} ms`)
@@ -173,16 +189,24 @@ export class Thread {
     this.#native.close()
     this.#port.close()
     const reason = this.#reason ?? `it ended with exit code ${code}`
-    const error = failed(this.#plan.module, { place: undefined, message: reason }, undefined)
+    const error = failed(this.#plan.module, this.#thrown ?? { place: undefined, message: reason }, undefined)
     this.#fail(error)
     this.#failServing(error)
     return this.#isAsked ? undefined : reason
   }
 }
 
-/** How a module is called where there is little room. */
-export function nameOf(module: URL): string {
-  return module.pathname.split('/').pop()?.slice(0, 64) || 'module'
+/** Node.js takes no options of V8 or of the process here, which hold for all threads anyway. */
+function makeWorker(file: string, options: WorkerOptions): Worker {
+  try {
+    return new Worker(file, options)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const wrong = /: (.*)$/s.exec(message)?.[1]?.split(', ')
+    if (code !== 'ERR_WORKER_INVALID_EXEC_ARGV' || wrong === undefined) throw error
+    const execArgv = options.execArgv?.filter((one) => !wrong.includes(one)) ?? []
+    return new Worker(file, { ...options, execArgv })
+  }
 }
 
 function failed(module: URL, reason: Reason, cause: unknown): UsageError {
@@ -192,8 +216,4 @@ function failed(module: URL, reason: Reason, cause: unknown): UsageError {
   const why = place?.line === undefined && place?.file === file ? message : lineOf(reason)
   const text = `the module ${file ?? module.href.slice(0, 80)} could not be loaded: ${why}`
   return withReason(new UsageError('MODULE_FAILED', text, { cause }), { place, message })
-}
-
-function told(error: unknown): string {
-  return (error instanceof Error && error.stack) || String(error)
 }

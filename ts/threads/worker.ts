@@ -6,15 +6,20 @@ import { entryOf } from '../entry.js'
 import { explain } from '../modules/explain.js'
 import { batchThread } from '../native.js'
 import { HttpPeer } from '../peer.js'
+import { loopDelay } from '../stats.js'
+import { Board } from './board.js'
 import { Lines } from './lines.js'
 import type { Order, Report, Task, WayRecipe } from './messages.js'
 import { loadPhases, summaryOf } from './phases.js'
 
 /** How often it is looked for the end of the last requests. */
 const LOOK_MS = 5
+/** How often it shows how it does. */
+const SHOW_MS = 1_000
 
-const { module, place, thread, batch, port, beat } = (workerData as { millrace: Task }).millrace
-const beats = new Int32Array(beat)
+const { module, place, thread, batch, port, board: memory } = (workerData as { millrace: Task }).millrace
+const board = new Board(memory)
+const { beats } = board
 const lines = new Lines((records) => report({ kind: 'log', records }))
 const log = lines.log()
 let composition: Composition | undefined
@@ -32,6 +37,11 @@ port.on('message', (order: Order) => {
 })
 
 if (batch) batchThread()
+loopDelay.watch()
+setInterval(
+  () => board.show({ loopDelayMs: loopDelay.read(), late: environment?.crossing.late ?? 0 }),
+  SHOW_MS,
+).unref()
 void load()
 
 async function load(): Promise<void> {

@@ -3,12 +3,14 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import { type NativeCertificate, NativeTls } from '../native.js'
 import { type Checked, checkOptions, list } from '../options.js'
-import { type Certificate, certificateRules, checkTls, pemRules } from './options.js'
+import { type Certificate, certificateRules, checkTls, pemRules, type Speaks } from './options.js'
 import { problemWith } from './pem.js'
 import { askFor } from './sni.js'
 
 /** The TLS of an endpoint. */
 export interface EndpointTls {
+  /** As it was given, until the endpoint is bound. */
+  given: object | undefined
   readonly native: NativeTls
   /** The server's, once it has started. */
   log: AnyLog
@@ -17,13 +19,9 @@ export interface EndpointTls {
 }
 
 /** Checks the options of an endpoint and reads its certificates; adds what is wrong to `problems`. */
-export function makeTls(
-  given: unknown,
-  speaksH2: boolean,
-  problems: OptionProblem[],
-): EndpointTls | undefined {
+export function makeTls(given: unknown, speaks: Speaks, problems: OptionProblem[]): EndpointTls | undefined {
   const before = problems.length
-  const options = checkTls(given, speaksH2, problems)
+  const options = checkTls(given, speaks, problems)
   if (problems.length > before) return undefined
   const { cert, key, clientAuth, sniCallback, handshakeTimeoutMs } = options
   const isSingle = cert !== undefined && key !== undefined
@@ -46,7 +44,12 @@ export function makeTls(
       },
       sniCallback === undefined ? undefined : ask,
     )
-    tls = { native, log: makeLog(undefined), complaints: new Complaints('sniCallback') }
+    tls = {
+      given: given as object,
+      native,
+      log: makeLog(undefined),
+      complaints: new Complaints('sniCallback'),
+    }
   } catch (error) {
     const asGiven = isSingle ? { certificates: [given], ...(given as object) } : given
     const problem = problemWith(error, pemRules, asGiven)
@@ -63,13 +66,16 @@ function listed(certificates: Checked<typeof certificateRules>[] = []): NativeCe
   return certificates.map((one) => ({ ...one, names: [...one.names] }))
 }
 
-/** Replaces the certificates of an endpoint. @throws UsageError INVALID_OPTIONS */
-export function updateTls(tls: EndpointTls, certificates: Certificate | readonly Certificate[]): void {
+/** Replaces the certificates of an endpoint; of one without TLS it only looks at them. @throws UsageError INVALID_OPTIONS */
+export function updateTls(
+  tls: EndpointTls | undefined,
+  certificates: Certificate | readonly Certificate[],
+): void {
   const given = { certificates: Array.isArray(certificates) ? certificates : [certificates] }
   const rules = { certificates: list(certificateRules) }
   const checked = checkOptions('updateCertificates', rules, given).certificates!
   try {
-    tls.native.updateCertificates(listed(checked))
+    tls?.native.updateCertificates(listed(checked))
   } catch (error) {
     throw invalidOptions('updateCertificates', [problemWith(error, pemRules, given)])
   }

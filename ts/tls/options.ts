@@ -46,10 +46,14 @@ export interface TlsOptions {
    * that is asked for. Default: none.
    */
   certificates?: readonly Certificate[]
-  /** Whether HTTP/2 is offered beside HTTP/1.1. Default: true, if the service speaks it. */
+  /** Whether HTTP/2 is offered beside HTTP/1.1; of services of HTTP. Default: true, if the service speaks it. */
   h2?: boolean
-  /** The protocols that are offered (ALPN), the best first, in place of `h2`. Default: as `h2` says. */
-  alpn?: readonly ('h2' | 'http/1.1')[]
+  /**
+   * The protocols that are offered (ALPN, RFC 7301), the best first: of a `TcpApp` or a `TcpProxy` whatever is
+   * spoken there, with a client that offers only others refused; of services of HTTP `h2` and `http/1.1`, in
+   * place of `h2`. Default: as `h2` says, and of a `TcpApp` or a `TcpProxy` none, which refuses nobody.
+   */
+  alpn?: readonly string[]
   /** The oldest version of TLS that is spoken: `TLSv1.2` or `TLSv1.3`. Default: `TLSv1.2`. */
   minVersion?: 'TLSv1.2' | 'TLSv1.3'
   /** Which certificates of clients are accepted. Default: none is asked for. */
@@ -72,12 +76,22 @@ export interface TlsOptions {
 }
 
 const NAME = 'a DNS name that the certificate is for, with or without *. before it'
-const PROTOCOL = "'h2' or 'http/1.1', once each"
+/** What a service can offer by ALPN: HTTP, with HTTP/2 or without, or what its owner says. */
+export type Speaks = 'h2' | 'http/1.1' | 'anything'
 
 // Clients never ask for an IP address by name (RFC 6066 §3).
 const isName = (name: string) => /^(\*\.)?[\w\-.]+$/.test(name) && isIP(name) === 0
-const isProtocol = (name: string, at: number, all: readonly unknown[]) =>
+
+const isOfHttp = (name: string, at: number, all: readonly unknown[]) =>
   (name === 'h2' || name === 'http/1.1') && all.indexOf(name) === at
+
+/** Protocols as ALPN names them, the best first (RFC 7301 §3.1). */
+export const alpnRule = each<readonly string[] | undefined>(
+  undefined,
+  'the name of a protocol, of 1 to 255 bytes, once each',
+  (name, at, all) => name !== '' && Buffer.byteLength(name) <= 255 && all.indexOf(name) === at,
+  1,
+)
 
 /** The rules of {@link Certificate}. */
 export const certificateRules = {
@@ -100,13 +114,19 @@ export const tlsRules = {
   key: pem(KEY),
   certificates: list(certificateRules),
   h2: flag<boolean | undefined>(undefined),
-  alpn: each<readonly string[] | undefined>(undefined, PROTOCOL, isProtocol, 1),
+  alpn: alpnRule,
   minVersion: oneOf('TLSv1.2', ['TLSv1.2', 'TLSv1.3']),
   clientAuth: group(clientAuthRules),
   sniCallback: value<TlsOptions['sniCallback']>(undefined, 'a function', (v) => typeof v === 'function'),
   sniCacheTtlMs: ms(3_600_000, 'once'),
   sessionTickets: flag(true),
   handshakeTimeoutMs: integer(10_000, 1, MAX_MS),
+}
+
+/** The same of services of HTTP. */
+const httpRules = {
+  ...tlsRules,
+  alpn: each<readonly string[] | undefined>(undefined, "'h2' or 'http/1.1', once each", isOfHttp, 1),
 }
 
 /** Every option that PEM can be wrong in, by its own name. */
@@ -119,14 +139,15 @@ export const pemRules = {
 /** Checks all but what PEM says; adds what is wrong to `problems`. */
 export function checkTls(
   given: unknown,
-  speaksH2: boolean,
+  speaks: Speaks,
   problems: OptionProblem[],
 ): Checked<typeof tlsRules> & { protocols: readonly string[] } {
   const before = problems.length
-  const options = checkInto(tlsRules, given, problems)
+  const options = checkInto(speaks === 'anything' ? tlsRules : httpRules, given, problems)
   const wrong = (path: string, found: unknown, allowed: string) => problems.push({ path, found, allowed })
   const { certificates, sniCallback, h2, alpn } = options
-  const protocols = alpn ?? ((h2 ?? speaksH2) ? ['h2', 'http/1.1'] : ['http/1.1'])
+  const ofHttp = (h2 ?? speaks === 'h2') ? ['h2', 'http/1.1'] : ['http/1.1']
+  const protocols = alpn ?? (speaks === 'anything' ? [] : ofHttp)
   if (problems.length === before) {
     if (certificates !== undefined) {
       for (const name of ['cert', 'key'] as const)
@@ -142,7 +163,9 @@ export function checkTls(
     if (sniCacheTtlMs !== undefined && sniCallback === undefined)
       wrong('sniCacheTtlMs', sniCacheTtlMs, 'nothing without a sniCallback')
     if (h2 !== undefined && alpn !== undefined) wrong('alpn', alpn, 'either h2 or alpn')
-    if (!speaksH2 && protocols.includes('h2'))
+    if (speaks === 'anything' && h2 !== undefined)
+      wrong('h2', h2, 'nothing: this service offers what alpn says')
+    if (speaks === 'http/1.1' && protocols.includes('h2'))
       wrong(
         alpn === undefined ? 'h2' : 'alpn',
         alpn ?? h2,

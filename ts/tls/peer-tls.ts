@@ -53,11 +53,12 @@ export function makePeerTls(
   scheme: 'http' | 'https' | undefined,
   given: unknown,
   problems: OptionProblem[],
+  alpn: readonly string[] | undefined,
 ): NativePeerTls | undefined {
   if (scheme !== undefined && tls !== undefined && tls !== (scheme === 'https'))
     problems.push({ path: 'tls', found: tls, allowed: `what ${scheme}:// says, or nothing` })
   if (!(tls ?? scheme === 'https')) {
-    meaningless(options, undefined, problems)
+    meaningless({ ...options, alpn }, undefined, problems)
     return undefined
   }
   const unchecked = { ca: options.ca, alternativeName: options.alternativeName }
@@ -68,7 +69,8 @@ export function makePeerTls(
   const { sni, ca, cert, key, verifyCert = true, verifyHostname = true, alternativeName } = options
   const present = Object.entries({ sni, ca, cert, key, alternativeName }).filter(([, v]) => v !== undefined)
   try {
-    return new NativePeerTls({ verifyCert, verifyHostname, ...Object.fromEntries(present) })
+    const offered = alpn === undefined ? {} : { alpn: [...alpn] }
+    return new NativePeerTls({ verifyCert, verifyHostname, ...Object.fromEntries(present), ...offered })
   } catch (error) {
     problems.push(problemWith(error, peerTlsRules, given))
     return undefined

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use millrace_tls::ServerTls;
 use millrace_transport::{Address, SocketOptions};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
 
 #[cfg(unix)]
 use crate::socket_file::SocketFile;
@@ -25,6 +26,8 @@ pub struct Bound {
     socket: Socket,
     /// Whether another process has the socket too.
     is_shared: Arc<AtomicBool>,
+    /// Whether it may accept; none: it may.
+    hold: Option<watch::Receiver<bool>>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
 }
@@ -41,28 +44,13 @@ impl Bound {
         Ok(bound)
     }
 
-    /// One whose socket has come from another process. What can still be set is set as for a new one.
-    /// It is shared until the other process lets go of it.
+    /// One whose socket has come from another process. It is shared until the other process lets go
+    /// of it, and as that one has it until [`settle`].
     pub(crate) fn adopt(endpoint: &Endpoint, found: ListeningSocket) -> io::Result<Self> {
         let (options, address, socket) = (endpoint.options.clone(), found.bound, found.socket);
-        if address.ip().is_some() {
-            apply_tcp(&socket, &options)?;
-        }
-        options.apply_buffers(&socket)?;
-        listen(&socket, &options)?;
-        if let (Address::Ip(_), Some(most)) = (&address, options.fast_open) {
-            fast_open(&socket, most)?;
-        }
         let is_shared = Arc::new(AtomicBool::new(true));
         #[cfg(unix)]
-        let file = match endpoint.address.path() {
-            Some(path) if endpoint.address.abstract_name().is_none() => {
-                let file = SocketFile::of(path, Arc::clone(&is_shared))?;
-                file.apply(endpoint.unix)?;
-                Some(file)
-            }
-            _ => None,
-        };
+        let file = file_of(endpoint, &is_shared)?;
         Ok(Bound {
             asked: endpoint.address.clone(),
             address: endpoint.address.path().map_or(address, |path| Address::Unix(path.into())),
@@ -71,6 +59,7 @@ impl Bound {
             admission: endpoint.admission.clone(),
             socket,
             is_shared,
+            hold: None,
             #[cfg(unix)]
             _file: file,
         })
@@ -104,6 +93,7 @@ impl Bound {
             admission: None,
             socket,
             is_shared: Arc::default(),
+            hold: None,
             #[cfg(unix)]
             _file: None,
         })
@@ -136,8 +126,14 @@ impl Bound {
             admission: None,
             socket,
             is_shared,
+            hold: None,
             _file: file,
         })
+    }
+
+    /// The same, of which nothing is accepted until this holds.
+    pub(crate) fn held(self, hold: watch::Receiver<bool>) -> Self {
+        Bound { hold: Some(hold), ..self }
     }
 
     /// The address it is bound to, with the port that the system chose.
@@ -177,8 +173,33 @@ impl Bound {
         };
         let stack = TransportStack::new(listener, self.address.clone(), self.options.keepalive);
         let stack = stack.with(self.tls.clone(), self.admission.clone());
-        Ok(stack.shared(self.is_shared.clone()))
+        Ok(stack.shared(self.is_shared.clone(), self.hold.clone()))
     }
+}
+
+/// Sets what can still be set of a socket that has come from another process, as for a new one.
+pub(crate) fn settle(endpoint: &Endpoint, socket: &Socket) -> io::Result<()> {
+    let options = &endpoint.options;
+    if endpoint.address.ip().is_some() {
+        apply_tcp(socket, options)?;
+    }
+    options.apply_buffers(socket)?;
+    listen(socket, options)?;
+    if let (Some(_), Some(most)) = (endpoint.address.ip(), options.fast_open) {
+        fast_open(socket, most)?;
+    }
+    #[cfg(unix)]
+    if let Some(file) = file_of(endpoint, &Arc::new(AtomicBool::new(true)))? {
+        file.apply(endpoint.unix)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn file_of(endpoint: &Endpoint, is_shared: &Arc<AtomicBool>) -> io::Result<Option<SocketFile>> {
+    let address = &endpoint.address;
+    let path = address.path().filter(|_| address.abstract_name().is_none());
+    path.map(|path| SocketFile::of(path, Arc::clone(is_shared))).transpose()
 }
 
 /// Linux hands these on to accepted connections, which saves calls for each of those.

@@ -70,7 +70,9 @@ impl Endpoint {
     /// The same, on a socket that another process has handed over if there is one for it.
     pub fn bind_or_inherit(&self, inherited: &Inherited) -> Result<Bound, BindError> {
         let bound = match inherited.take(self) {
-            Some(socket) => Bound::adopt(self, socket).inspect(|bound| inherited.adopted(bound)),
+            Some(socket) => {
+                Bound::adopt(self, socket).and_then(|bound| inherited.adopted(self, bound))
+            }
             None => Bound::new(self),
         };
         bound.map_err(|io| BindError { address: self.address.clone(), io })

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use millrace_transport::Address;
 use parking_lot::Mutex;
 use socket2::Socket;
+use tokio::sync::watch;
 
-use crate::{Bound, Endpoint};
+use crate::{BindError, Bound, Endpoint};
 
 /// A listening socket on its way from one process to another.
 #[derive(Debug)]
@@ -20,20 +21,25 @@ pub struct ListeningSocket {
     pub socket: Socket,
 }
 
-/// Listening sockets that another process has handed over, to be used in the place of new ones.
+/// Listening sockets that another process has handed over, to be used in the place of new ones. Nothing is
+/// accepted on them before they are this process's own: what is accepted and then lost with a start that fails
+/// would have been served by the other.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// None once it is taken.
     sockets: Mutex<Vec<Option<ListeningSocket>>>,
     /// Of those that are taken, what says that the other process has them too.
     sharing: Mutex<Vec<Arc<AtomicBool>>>,
+    /// What they are to become.
+    unsettled: Mutex<Vec<(Endpoint, Socket)>>,
+    is_own: watch::Sender<bool>,
 }
 
 impl Inherited {
     /// These sockets, for endpoints to take.
     pub fn new(sockets: Vec<ListeningSocket>) -> Self {
         let sockets = Mutex::new(sockets.into_iter().map(Some).collect());
-        Inherited { sockets, sharing: Mutex::default() }
+        Inherited { sockets, ..Inherited::default() }
     }
 
     /// The socket for an endpoint: one that is bound where it is to listen, however that was
@@ -47,19 +53,35 @@ impl Inherited {
         sockets.iter_mut().find(fits)?.take()
     }
 
-    /// An endpoint is bound to one of them.
-    pub(crate) fn adopted(&self, bound: &Bound) {
+    /// An endpoint is bound to one of them: it accepts when they are this process's own.
+    pub(crate) fn adopted(&self, endpoint: &Endpoint, bound: Bound) -> io::Result<Bound> {
         self.sharing.lock().push(bound.sharing());
+        self.unsettled.lock().push((endpoint.clone(), bound.share()?.socket));
+        Ok(bound.held(self.is_own.subscribe()))
     }
 
-    /// Closes those that no endpoint has taken.
-    pub fn close_the_rest(&self) {
+    /// Gives those that endpoints have taken what these ask of them, and closes the others. Not done
+    /// before all else is: until then the other process has them as it wants them.
+    pub fn settle(&self) -> Result<(), BindError> {
         self.sockets.lock().clear();
+        let mut unsettled = std::mem::take(&mut *self.unsettled.lock()).into_iter();
+        unsettled.try_for_each(|(endpoint, socket)| {
+            crate::bind::settle(&endpoint, &socket)
+                .map_err(|io| BindError { address: endpoint.address.clone(), io })
+        })
     }
 
-    /// The other process has let go of those that endpoints have taken.
+    /// Closes all that no endpoint has.
+    pub fn close(&self) {
+        self.sockets.lock().clear();
+        self.unsettled.lock().clear();
+    }
+
+    /// Those that endpoints have taken are this process's from now on, which accepts on them. May be called
+    /// again, and from several threads.
     pub fn own(&self) {
         self.sharing.lock().drain(..).for_each(|shared| shared.store(false, Ordering::SeqCst));
+        self.is_own.send_replace(true);
     }
 
     /// Which of the sockets, by the order in which they were given, endpoints have taken.

@@ -10,6 +10,7 @@ use millrace_tls::ServerTls;
 use millrace_transport::{Address, Keepalive, Stream};
 use socket2::{SockAddr, SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::Admission;
 use crate::backoff::Backoff;
@@ -49,6 +50,7 @@ pub struct TransportStack {
     backoff: Backoff,
     on_failure: Option<OnFailure>,
     is_shared: Arc<AtomicBool>,
+    hold: Option<watch::Receiver<bool>>,
 }
 
 impl TransportStack {
@@ -65,11 +67,16 @@ impl TransportStack {
             backoff,
             on_failure,
             is_shared,
+            hold: None,
         }
     }
 
-    pub(crate) fn shared(self, is_shared: Arc<AtomicBool>) -> Self {
-        TransportStack { is_shared, ..self }
+    pub(crate) fn shared(
+        self,
+        is_shared: Arc<AtomicBool>,
+        hold: Option<watch::Receiver<bool>>,
+    ) -> Self {
+        TransportStack { is_shared, hold, ..self }
     }
 
     pub(crate) fn with(self, tls: Option<ServerTls>, admission: Option<Arc<Admission>>) -> Self {
@@ -89,9 +96,14 @@ impl TransportStack {
         self
     }
 
-    /// The next connection. Failures are waited out in here and never end it. Dropping the
-    /// future loses no connection.
+    /// The next connection; on a socket that another process hands over, when it has. Failures are
+    /// waited out in here and never end it. Dropping the future loses no connection.
     pub async fn accept(&mut self) -> Accepted {
+        if let Some(hold) = &mut self.hold {
+            // Nobody is left to say so: nobody else is there to accept.
+            let _ = hold.wait_for(|may| *may).await;
+            self.hold = None;
+        }
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(accepted) => {

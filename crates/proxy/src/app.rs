@@ -8,6 +8,8 @@ use millrace_error::{Code, Error, Level, Log, Result};
 use millrace_message::RequestHead;
 use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::exchange::clipped;
 use crate::forwarding::{Chain, ClientConnection};
@@ -31,6 +33,8 @@ pub struct HttpProxy<P> {
     pub(crate) counting: Arc<Counting>,
     /// The one that serves new requests in its place.
     pub(crate) successor: ArcSwapOption<HttpProxy<P>>,
+    /// Told when that changes.
+    pub(crate) succeeded: Notify,
     pub(crate) serving: HttpServing,
 }
 
@@ -131,6 +135,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             connector: Arc::new(connector),
             log,
             successor: ArcSwapOption::empty(),
+            succeeded: Notify::new(),
             counting: Arc::default(),
         }
     }
@@ -148,9 +153,27 @@ impl<P: ProxyHttp> HttpProxy<P> {
             serving: self.serving.clone(),
             counting: self.counting.clone(),
             successor: ArcSwapOption::empty(),
+            succeeded: Notify::new(),
         });
         self.successor.store(Some(successor.clone()));
+        self.succeeded.notify_waiters();
         successor
+    }
+
+    /// What serves a request that begins now, where that is not this one. Where its phases are lost it
+    /// waits for those that take their place.
+    async fn current(&self) -> Option<Arc<HttpProxy<P>>> {
+        let mut deadline = None;
+        loop {
+            let succeeded = self.succeeded.notified();
+            let successor = self.successor.load_full();
+            let now = successor.as_deref().unwrap_or(self);
+            let Some(patience) = now.phases.are_lost() else { return successor };
+            let end = *deadline.get_or_insert_with(|| Instant::now() + patience);
+            if timeout_at(end, succeeded).await.is_err() {
+                return successor;
+            }
+        }
     }
 
     /// The connections to upstreams: their numbers can be read here.
@@ -317,7 +340,7 @@ impl<P: ProxyHttp> HttpServerApp for HttpProxy<P> {
 
     async fn process_request<D: Downstream>(&self, down: &mut D, arrival: Arrival) {
         // Held for as long as the request is under way.
-        let successor = self.successor.load_full();
+        let successor = self.current().await;
         let proxy = successor.as_deref().unwrap_or(self);
         proxy.serve_as(down, arrival, next_request()).await;
     }

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_connectors::Peer;
 use millrace_error::{Error, Result};
@@ -25,6 +26,12 @@ pub enum Decision {
 pub trait ProxyHttp: Send + Sync + 'static {
     /// What belongs to one request, made before its first phase.
     type Ctx: Send + Sync;
+
+    /// Whether there are no phases any more, and others are to take their place: how long a request
+    /// that begins may wait for them. Asked for each; must be quick. Default: they are there.
+    fn are_lost(&self) -> Option<Duration> {
+        None
+    }
 
     /// Makes the context of a request.
     fn new_ctx(&self, ex: &Exchange) -> Self::Ctx;

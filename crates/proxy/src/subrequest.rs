@@ -12,6 +12,7 @@ use millrace_error::{Code, Error, Result};
 use millrace_message::{Fields, Method, RequestHead, ResponseHead};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::app::Arrival;
 use crate::downstream::forbids_body;
@@ -198,6 +199,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             log: self.log.clone(),
             counting: self.counting.clone(),
             successor: ArcSwapOption::empty(),
+            succeeded: Notify::new(),
             serving: self.serving.clone(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_error::{Level, Log};
 use millrace_transport::Address;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::runtime::LAST_WORDS;
 use crate::slots::Slots;
@@ -38,6 +38,7 @@ pub(crate) struct Means {
     pub(crate) options: UpgradeOptions,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) bell: Bell,
     life: Arc<Mutex<Life>>,
     changed: Arc<Condvar>,
 }
@@ -131,18 +132,18 @@ impl Server {
     }
 
     fn bring_up(&self, slots: &mut Slots) -> Result<Vec<Vec<Address>>, StartError> {
-        let is_closing = || self.trigger.shutdown().is_draining();
         let mut upgrade = self.begin_upgrade()?;
         if let Some(upgrade) = &upgrade {
             slots.inherit(upgrade.inherited());
         }
         let started = slots.bind().and_then(|bound| {
             slots.launch(&self.log, &self.bell)?;
-            slots.accept(&self.bell, is_closing)?;
-            match upgrade.as_mut().map(Upgrade::ready) {
-                Some(Err(io)) => Err(self.upgrade_failed(io)),
-                _ => Ok(bound),
+            slots.accept(&self.bell, || self.reason_to_stop(upgrade.as_ref()))?;
+            if let Some(upgrade) = &mut upgrade {
+                upgrade.settle().map_err(StartError::Bind)?;
+                upgrade.ready().map_err(|io| self.upgrade_failed(io))?;
             }
+            Ok(bound)
         });
         if started.is_err() {
             slots.give_up(&self.bell);
@@ -158,12 +159,21 @@ impl Server {
         started
     }
 
+    /// Why a start is not to go on.
+    fn reason_to_stop(&self, upgrade: Option<&Upgrade>) -> Option<StartError> {
+        if self.trigger.shutdown().is_draining() {
+            return Some(StartError::Closed);
+        }
+        upgrade.and_then(Upgrade::refusal).map(|io| self.upgrade_failed(io))
+    }
+
     fn begin_upgrade(&self) -> Result<Option<Upgrade>, StartError> {
         let Some(options) = &self.upgrade_options else { return Ok(None) };
         let begun = Upgrade::begin(Means {
             options: options.clone(),
             log: self.log.clone(),
             shutdown: self.trigger.shutdown().clone(),
+            bell: self.bell.clone(),
             life: self.life.clone(),
             changed: self.changed.clone(),
         });
@@ -214,6 +224,7 @@ impl Server {
     /// The same after a delay, in which it serves as ever. The shortest delay wins, too.
     pub fn close_after(&self, delay: Duration, grace: Duration) -> CloseReport {
         self.bell.shorten(delay, grace);
+        let mut is_due = false;
         let mut life = self.life.lock();
         let slots = loop {
             match &mut *life {
@@ -226,6 +237,11 @@ impl Server {
                 Life::New(_) => {
                     self.trigger.cut();
                     *life = Life::Closed(CloseReport::default());
+                }
+                // Until then it may still be taken over from.
+                Life::Running(_) if !is_due => {
+                    MutexGuard::unlocked(&mut life, || self.bell.wait_for_delay());
+                    is_due = true;
                 }
                 Life::Running(slots) => break std::mem::take(slots),
             }
@@ -240,7 +256,6 @@ impl Server {
 
     fn bring_down(&self, mut slots: Slots) -> CloseReport {
         let (bell, counters) = (&self.bell, self.counters());
-        bell.wait_for_delay();
         self.trigger.drain();
         let upgrade = self.upgrade.lock().take();
         if let Some(upgrade) = upgrade {

@@ -98,11 +98,11 @@ impl Slots {
     }
 
     /// Has each service accept when those it depends on are ready, until all are, one of them fails or
-    /// the server closes.
+    /// there is another reason to stop.
     pub(crate) fn accept(
         &mut self,
         bell: &Bell,
-        is_closing: impl Fn() -> bool,
+        reason_to_stop: impl Fn() -> Option<StartError>,
     ) -> Result<(), StartError> {
         let mut waiting: Vec<usize> = (0..self.all.len()).collect();
         loop {
@@ -118,10 +118,10 @@ impl Slots {
             if waiting.is_empty() && states.iter().all(|&state| is_up(state)) {
                 return Ok(());
             }
-            if is_closing() {
-                return Err(StartError::Closed);
+            if let Some(reason) = reason_to_stop() {
+                return Err(reason);
             }
-            bell.wait_until(|| is_closing() || self.states() != states);
+            bell.wait_until(|| reason_to_stop().is_some() || self.states() != states);
         }
     }
 

@@ -9,110 +9,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use common::upgrading::*;
 use common::*;
 use millrace_listeners::Endpoint;
 use millrace_server::*;
-use millrace_transport::Address;
-
-/// A folder of a test's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("millrace-upgrade-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A server with an upgrade socket, as one process would have it.
-struct Process {
-    server: Arc<Server>,
-    lines: Arc<Lines>,
-    handed_over: Mutex<Receiver<()>>,
-    is_replaced: Arc<AtomicBool>,
-    endpoints: Endpoints,
-}
-
-impl Process {
-    fn new(socket: &Path, take_over: bool, endpoints: Vec<Endpoint>) -> Process {
-        Process::patient(socket, take_over, endpoints, Duration::from_secs(20))
-    }
-
-    fn patient(
-        socket: &Path,
-        take_over: bool,
-        endpoints: Vec<Endpoint>,
-        timeout: Duration,
-    ) -> Process {
-        let (tell, told) = channel();
-        let (tell, is_replaced) = (Mutex::new(tell), Arc::new(AtomicBool::new(false)));
-        let replaced = is_replaced.clone();
-        let on_handed_over: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-            replaced.store(true, Ordering::SeqCst);
-            tell.lock().unwrap().send(()).unwrap_or_default();
-        });
-        let upgrade = UpgradeOptions {
-            take_over,
-            timeout,
-            on_handed_over: Some(on_handed_over),
-            ..UpgradeOptions::at(socket)
-        };
-        let lines: Arc<Lines> = Arc::default();
-        let options = ServerOptions {
-            log: lines.clone(),
-            upgrade: Some(upgrade),
-            ..ServerOptions::default()
-        };
-        let server = Arc::new(Server::new(options));
-        // It leaves it to its clients when connections end.
-        let app = Arc::new(Echo { stubborn: true, ..Echo::default() });
-        let options = runtime(RuntimeKind::Stealing);
-        let service = ListeningService::new("echo", app, endpoints, options);
-        let endpoints = service.endpoints();
-        server.add_service(Box::new(service)).unwrap();
-        Process { server, lines, handed_over: Mutex::new(told), is_replaced, endpoints }
-    }
-
-    fn start(&self) -> Vec<Address> {
-        self.server.start().unwrap().remove(0)
-    }
-
-    /// Waits until another has taken over.
-    fn is_replaced(&self) {
-        self.handed_over.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
-    }
-
-    /// It was not replaced, and serves.
-    fn goes_on(&self, at: &Address) {
-        assert!(!self.is_replaced.load(Ordering::SeqCst));
-        assert_eq!(Client::to(at).ask("x"), "x");
-    }
-}
-
-fn at(address: &Address) -> Endpoint {
-    Endpoint::tcp(address.socket_addr().unwrap())
-}
 
 /// Asks again and again, on a new connection each, until told to stop. How many answers there were.
 fn hammer(address: SocketAddr, stop: &Arc<AtomicBool>) -> thread::JoinHandle<usize> {

@@ -1,8 +1,9 @@
 //! How one process takes over from another without losing a request.
 //!
 //! The running server, the predecessor, listens on its upgrade socket. A successor connects, gets
-//! all listening sockets, starts on them, and says so. Only then the predecessor drains. If the
-//! successor does not come so far, the predecessor goes on: it has accepted all the time.
+//! all listening sockets, starts, and says that it is ready. It accepts on them when it is told to, says
+//! so, and only then the predecessor drains. If the successor does not come so far, or dies on the way, the
+//! predecessor goes on: it has accepted all the time, and nobody else has.
 //!
 //! One thread for each server that has an upgrade socket plays both parts, one after the other.
 
@@ -11,19 +12,20 @@ mod socket;
 mod succeed;
 mod wire;
 
+use std::future::pending;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_error::Level;
-use millrace_listeners::Inherited;
+use millrace_listeners::{BindError, Inherited};
 use tokio::sync::oneshot;
 
 use self::offer::Offer;
 use self::socket::UpgradeSocket;
-use self::succeed::Predecessor;
+use self::succeed::{News, Predecessor};
 use crate::UpgradeOptions;
 use crate::server::Means;
 
@@ -33,10 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The part of a server that hands it over, or takes it over.
 pub(crate) struct Upgrade {
     inherited: Arc<Inherited>,
+    taken: Vec<usize>,
     ready: Option<oneshot::Sender<Vec<usize>>>,
     begun: Receiver<io::Result<()>>,
     thread: Option<JoinHandle<()>>,
     has_predecessor: bool,
+    refusal: Arc<OnceLock<String>>,
 }
 
 impl Upgrade {
@@ -45,13 +49,15 @@ impl Upgrade {
         let (tell, begun) = channel();
         let (ready, is_ready) = oneshot::channel();
         let (give, given) = channel();
+        let refusal = Arc::new(OnceLock::new());
+        let mut start = Start { give, is_ready, tell, refusal: refusal.clone() };
         let thread = std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
-                Err(error) => return drop(give.send(Err(error))),
+                Err(error) => return drop(start.give.send(Err(error))),
             };
-            if runtime.block_on(run(&means, &give, is_ready, &tell)) {
+            if runtime.block_on(run(&means, &mut start)) {
                 drop(runtime);
                 means.hand_over();
             }
@@ -59,11 +65,13 @@ impl Upgrade {
         let ended = |_| Err(io::Error::other("the thread for upgrades panicked"));
         let (inherited, has_predecessor) = given.recv().unwrap_or_else(ended)?;
         Ok(Upgrade {
-            inherited: Arc::new(inherited),
+            inherited,
+            taken: Vec::new(),
             ready: Some(ready),
             begun,
             thread: Some(thread),
             has_predecessor,
+            refusal,
         })
     }
 
@@ -72,27 +80,35 @@ impl Upgrade {
         self.has_predecessor
     }
 
+    /// Why the predecessor waits for this server no more, if it does not.
+    pub(crate) fn refusal(&self) -> Option<io::Error> {
+        self.refusal.get().map(|why| io::Error::other(why.clone()))
+    }
+
     /// The sockets of the predecessor.
     pub(crate) fn inherited(&self) -> &Arc<Inherited> {
         &self.inherited
     }
 
-    /// Tells the predecessor that this server serves, and waits for it to stop. What nobody has
-    /// taken is closed.
+    /// Makes the sockets what the endpoints ask of them, and closes those that nobody has taken.
+    pub(crate) fn settle(&mut self) -> Result<(), BindError> {
+        self.taken = self.inherited.taken();
+        self.inherited.settle()
+    }
+
+    /// Tells the predecessor that this server is ready, and waits until it accepts in its place.
     pub(crate) fn ready(&mut self) -> io::Result<()> {
-        let taken = self.inherited.taken();
-        self.inherited.close_the_rest();
+        let taken = std::mem::take(&mut self.taken);
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(taken);
         }
         let panicked = |_| Err(io::Error::other("the thread for upgrades panicked"));
-        self.begun.recv().unwrap_or_else(panicked)?;
-        self.inherited.own();
-        Ok(())
+        self.begun.recv().unwrap_or_else(panicked)
     }
 
     /// Waits for the thread, which ends when its server drains, or when it is not to begin.
     pub(crate) fn end(mut self) {
+        self.inherited.close();
         self.ready = None;
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
         if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
@@ -101,47 +117,83 @@ impl Upgrade {
     }
 }
 
-type Given = io::Result<(Inherited, bool)>;
+type Given = io::Result<(Arc<Inherited>, bool)>;
+
+/// The thread's ends of what it shares with the start of its server.
+struct Start {
+    give: Sender<Given>,
+    /// Which sockets it has taken. Dropped unsent, the server has not come up.
+    is_ready: oneshot::Receiver<Vec<usize>>,
+    tell: Sender<io::Result<()>>,
+    refusal: Arc<OnceLock<String>>,
+}
 
 /// Whether another process has taken over.
-async fn run(
-    means: &Means,
-    give: &Sender<Given>,
-    is_ready: oneshot::Receiver<Vec<usize>>,
-    tell: &Sender<io::Result<()>>,
-) -> bool {
-    let (socket, predecessor) = match begin(means).await {
-        Ok((socket, predecessor, inherited)) => {
-            let _ = give.send(Ok((inherited, predecessor.is_some())));
-            (socket, predecessor)
-        }
+async fn run(means: &Means, start: &mut Start) -> bool {
+    let (socket, mut predecessor, inherited) = match begin(means).await {
+        Ok(begun) => begun,
         Err(error) => {
-            let _ = give.send(Err(error));
+            let _ = start.give.send(Err(error));
             return false;
         }
     };
-    // Dropped unsent, the server has not come up. The predecessor finds out by the end of this.
-    let Ok(taken) = is_ready.await else { return false };
+    let _ = start.give.send(Ok((inherited.clone(), predecessor.is_some())));
+    let own = || {
+        socket.own();
+        inherited.own();
+    };
+    let taken = loop {
+        let news = async {
+            match &mut predecessor {
+                Some(predecessor) => predecessor.news().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            taken = &mut start.is_ready => break taken,
+            news = news => match news {
+                // From now on somebody has to serve, ready or not.
+                News::Gone => {
+                    if let Some(gone) = predecessor.take() {
+                        gone.has_ended(&*means.log);
+                    }
+                    own();
+                }
+                News::Refusal(error) => {
+                    let _ = start.refusal.set(error.to_string());
+                    means.bell.ring();
+                    let _ = (&mut start.is_ready).await;
+                    let _ = start.tell.send(Err(error));
+                    return false;
+                }
+            },
+        }
+    };
+    // The predecessor finds out by the end of this.
+    let Ok(taken) = taken else { return false };
     let begun = match predecessor {
-        Some(predecessor) => predecessor.replace(&taken, &*means.log).await,
-        None => Ok(()),
+        Some(predecessor) => predecessor.replace(&taken, &*means.log, own).await,
+        None => {
+            own();
+            Ok(())
+        }
     };
     let has_begun = begun.is_ok();
-    if has_begun {
-        socket.own();
-    }
-    let _ = tell.send(begun);
+    let _ = start.tell.send(begun);
     has_begun && Offer::new(means, socket).run().await
 }
 
-async fn begin(means: &Means) -> io::Result<(UpgradeSocket, Option<Predecessor>, Inherited)> {
+type Begun = (UpgradeSocket, Option<Predecessor>, Arc<Inherited>);
+
+async fn begin(means: &Means) -> io::Result<Begun> {
     let UpgradeOptions { socket, take_over, .. } = &means.options;
     if *take_over {
         if let Some((predecessor, socket, inherited)) = Predecessor::find(socket).await? {
-            return Ok((socket, Some(predecessor), inherited));
+            return Ok((socket, Some(predecessor), Arc::new(inherited)));
         }
         let line = format!("nobody to take over from at {}: a plain start", socket.display());
         means.log.log(Level::Warn, &line);
     }
-    Ok((UpgradeSocket::bind(socket)?, None, Inherited::default()))
+    Ok((UpgradeSocket::bind(socket)?, None, Arc::default()))
 }

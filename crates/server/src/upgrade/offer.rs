@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
 use super::socket::UpgradeSocket;
-use super::wire::{Channel, GO, HELLO, READY, REFUSED, VERSION, unexpected};
+use super::wire::{Channel, GO, HELLO, READY, REFUSED, SERVES, VERSION, unexpected};
 use crate::server::Means;
 
 /// Until a socket that could not be accepted is tried again.
@@ -61,7 +61,11 @@ impl<'a> Offer<'a> {
             };
             self.is_given.set(false);
             match offered {
-                Ok(()) => return true,
+                Ok(true) => return true,
+                // Whoever starts where this one runs looks whether it does, and says nothing.
+                Ok(false) => {
+                    self.log(Level::Debug, "somebody was at the upgrade socket, and asked nothing");
+                }
                 Err(error) => {
                     self.log(Level::Warn, &format!("an upgrade failed, going on: {error}"));
                 }
@@ -69,11 +73,19 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Makes the process at the other end the successor.
-    async fn offer(&self, stream: UnixStream) -> io::Result<()> {
-        let (mut channel, process) = Channel::over(stream)?;
+    /// Makes the process at the other end the successor, if it says that it wants to be.
+    async fn offer(&self, stream: UnixStream) -> io::Result<bool> {
+        let (mut channel, process) = match Channel::over(stream) {
+            // Some systems do not tell who it was that has left.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
+            other => other?,
+        };
         let process = process.map_or("?".to_owned(), |process| process.to_string());
-        let hello = timeout(PATIENCE, channel.receive()).await.map_err(late)??.ok_or_else(left)?;
+        let hello = match timeout(PATIENCE, channel.receive()).await {
+            Ok(Ok(Some(hello))) => hello,
+            Ok(Ok(None)) | Err(_) => return Ok(false),
+            Ok(Err(error)) => return Err(error),
+        };
         if hello.kind != HELLO || hello.payload != [VERSION] {
             refuse(&mut channel, "the running server is of another version").await;
             return Err(unexpected());
@@ -102,13 +114,31 @@ impl<'a> Offer<'a> {
         };
         shared.say(|place| taken.contains(&place));
         self.socket.disown();
-        if let Err(error) = channel.send(GO, &[], &[]).await {
-            shared.say(|_| false);
-            self.socket.own();
-            return Err(error);
+        // One that has lost its patience has left, and has said before that it serves.
+        let _ = channel.send(GO, &[], &[]).await;
+        match timeout(PATIENCE, channel.receive()).await {
+            Ok(Ok(Some(serves))) if serves.kind == SERVES => {
+                self.log(Level::Info, &format!("process {process} has taken over"));
+            }
+            // It may have the word, and accept whenever it comes to itself.
+            Err(_) => {
+                let line = format!("process {process} has taken over, but does not say so");
+                self.log(Level::Warn, &line);
+            }
+            Ok(other) => {
+                shared.say(|_| false);
+                self.socket.own();
+                let error = match other {
+                    Ok(Some(_)) => unexpected(),
+                    Ok(None) => {
+                        io::Error::new(io::ErrorKind::UnexpectedEof, "it died when it was ready")
+                    }
+                    Err(error) => error,
+                };
+                return Err(io::Error::new(error.kind(), format!("process {process}: {error}")));
+            }
         }
-        self.log(Level::Info, &format!("process {process} has taken over"));
-        Ok(())
+        Ok(true)
     }
 
     /// The upgrade socket and those of the services, if they run.

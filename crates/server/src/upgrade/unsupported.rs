@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use millrace_listeners::Inherited;
+use millrace_listeners::{BindError, Inherited};
 
 use crate::server::Means;
 
@@ -21,8 +21,16 @@ impl Upgrade {
         false
     }
 
+    pub(crate) fn refusal(&self) -> Option<io::Error> {
+        None
+    }
+
     pub(crate) fn inherited(&self) -> &Arc<Inherited> {
         &self.inherited
+    }
+
+    pub(crate) fn settle(&mut self) -> Result<(), BindError> {
+        Ok(())
     }
 
     pub(crate) fn ready(&mut self) -> io::Result<()> {

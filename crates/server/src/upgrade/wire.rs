@@ -18,14 +18,16 @@ pub(super) const HELLO: u8 = 1;
 pub(super) const SOCKETS: u8 = 2;
 /// Predecessor: these were all.
 pub(super) const COMPLETE: u8 = 3;
-/// Successor: it serves; which sockets it has taken.
+/// Successor: it is ready to serve; which sockets it has taken.
 pub(super) const READY: u8 = 4;
-/// Predecessor: it serves no more, and the upgrade socket is the successor's.
+/// Predecessor: the sockets are the successor's, the upgrade socket too.
 pub(super) const GO: u8 = 5;
 /// Predecessor: it goes on; why.
 pub(super) const REFUSED: u8 = 6;
+/// Successor: it accepts on them. Only now the predecessor may end.
+pub(super) const SERVES: u8 = 7;
 
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 const MAX_FRAME: usize = 64 * 1024;
 /// Sockets that one process hands over.
 const MAX_SOCKETS: usize = 4096;
