@@ -88,8 +88,6 @@ export function wrongImport(entry: string, message: string): Wrong | undefined {
   for (const { pattern, is, says } of COMPLAINTS) {
     const match = pattern.exec(plain)
     if (match === null) continue
-    if (from === undefined && !existsSync(entry))
-      return { place: { file: entry }, message: 'there is no such file' }
     const found = findImport(from === undefined ? filesFrom(entry) : [from], (one) => is(one, match))
     if (found !== undefined) return { place: found.place, message: says?.(found, match) ?? plain }
     const [, end, path] = /^Unknown file extension "(.*?)" for (.+)$/.exec(plain) ?? []
