@@ -82,7 +82,8 @@ describe('a default export', () => {
   test('of phases is loaded in as many threads as are asked for', async () => {
     const code = `export default ({ index, count }) => ({ upstreamPeer, requestFilter: () => 412 + 2 * count + 0 * index })`
     const files = { 'gateway.js': HEAD + code, 'own.yaml': 'proxy: { jsThreads: 3 }' }
-    expect(await status(files, 'gateway.js', [...LISTEN, '--config', 'own.yaml'])).toBe(418)
+    for (const also of [[], ['--watch']])
+      expect(await status(files, 'gateway.js', [...LISTEN, '--config', 'own.yaml', ...also])).toBe(418)
   })
 
   test.each(['a class', 'a promise'])('of threads may be %s that comes of a function', async (what) => {
