@@ -306,13 +306,14 @@ describe('the schema', () => {
     const listen = configSchema().definitions!.listen!.items!.anyOf!
     const [text, tcp, unix] = [listen[0], ...listen.slice(1).map(({ properties }) => properties!.address)]
     const fits = (schema: Schema | undefined, given: string) => new RegExp(schema!.pattern!).test(given)
-    const rights = ['127.0.0.1:80', '[::1]:0', '[fe80::1%lo]:443', 'unix:/run/a.sock', 'unix:@name']
+    const rights = ['127.0.0.1:80', '[::1]:0', '[fe80::1%1]:443', 'unix:/run/a.sock', 'unix:@name']
     const wrongs = [
       'localhost:80',
       ':80',
       '80',
       '127.0.0.1',
       '::1:80',
+      '[fe80::1%lo]:443',
       'x',
       '',
       'unix:a',

@@ -82,7 +82,8 @@ describe('a default export', () => {
   test('of phases is loaded in as many threads as are asked for', async () => {
     const code = `export default ({ index, count }) => ({ upstreamPeer, requestFilter: () => 412 + 2 * count + 0 * index })`
     const files = { 'gateway.js': HEAD + code, 'own.yaml': 'proxy: { jsThreads: 3 }' }
-    expect(await status(files, 'gateway.js', [...LISTEN, '--config', 'own.yaml'])).toBe(418)
+    for (const also of [[], ['--watch']])
+      expect(await status(files, 'gateway.js', [...LISTEN, '--config', 'own.yaml', ...also])).toBe(418)
   })
 
   test.each(['a class', 'a promise'])('of threads may be %s that comes of a function', async (what) => {
@@ -163,7 +164,8 @@ describe('TypeScript', () => {
   test.runIf(stripsTypes)('that is CommonJS stays that', async () => {
     const files = {
       'inner/package.json': '{ "type": "commonjs" }',
-      'inner/gateway.ts': `${HEAD.replace(/import (.*) from 'millrace'/, "const $1 = require('millrace')")}module.exports = phases as object`,
+      'inner/gateway.ts': `${HEAD.replace(/import (.*) from 'millrace'/, "const $1 = require('../millrace.cjs')")}module.exports = phases as object`,
+      'millrace.cjs': "module.exports = require('millrace')",
     }
     expect(await status(files, 'inner/gateway.ts')).toBe(418)
   })

@@ -35,6 +35,10 @@ describe('the arguments', () => {
       ['run', 'a.js', '--listen', 'localhost'],
       '--listen: found "localhost", allowed: an IP address and a port',
     ],
+    [
+      ['run', 'a.js', '--listen', '[fe80::1%lo]:0'],
+      '--listen: found "[fe80::1%lo]:0", allowed: an IP address and a port',
+    ],
     [['--test'], 'a command is missing'],
   ])('%j is wrong usage, which is 2', async (args, said) => {
     const { code, out, err } = await new Folder({}).run(args)

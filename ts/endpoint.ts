@@ -133,11 +133,21 @@ function partsOf(address: string): Address | undefined {
   return address.startsWith(UNIX) ? { host: address.slice(UNIX.length), port: 0 } : splitAddress(address)
 }
 
+/** The zone of an address, if it has one, is the number of an interface: names are not looked up. */
+function hasKnownZone(six: string): boolean {
+  const [, zone = '0'] = six.split('%')
+  return /^\d{1,10}$/.test(zone) && Number(zone) < 2 ** 32
+}
+
+/** What an address is to be, for errors. */
+export const IP_AND_PORT =
+  'an IP address and a port: 127.0.0.1:8080, [::1]:8080, or with the number of its interface [fe80::1%2]:8080'
+
 /** `1.2.3.4:80` or `[::1]:80`, in parts. */
 export function splitAddress(address: string): { host: string; port: number } | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
   if (match === null || Number(match[3]) > 65_535) return undefined
   const [, six, four, port] = match
-  if (six === undefined ? isIP(four!) !== 4 : isIP(six) !== 6) return undefined
+  if (six === undefined ? isIP(four!) !== 4 : isIP(six) !== 6 || !hasKnownZone(six)) return undefined
   return { host: (six ?? four)!, port: Number(port) }
 }

@@ -1,7 +1,7 @@
 import { normalize } from 'node:path'
 import type { Crossing } from './crossing/crossing.js'
 import type { Environment } from './crossing/environment.js'
-import { Endpoint, splitAddress, TlsEndpoint } from './endpoint.js'
+import { Endpoint, IP_AND_PORT, splitAddress, TlsEndpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import type { AnyLog } from './logger.js'
 import type { NativeServer } from './native.js'
@@ -119,8 +119,7 @@ export abstract class Service {
 
   #checkAddress(address: unknown, options: unknown, problems: OptionProblem[]): void {
     const wrong = (allowed: string) => problems.push({ path: 'address', found: address, allowed })
-    if (typeof address !== 'string' || splitAddress(address) === undefined)
-      wrong('an IP address and a port: 127.0.0.1:8080 or [::1]:8080')
+    if (typeof address !== 'string' || splitAddress(address) === undefined) wrong(IP_AND_PORT)
     else if (this.#isTakenAddress(address, (options as SocketOptions | null | undefined)?.reusePort === true))
       wrong(ONCE)
   }

@@ -61,6 +61,8 @@ function whileLoading(module: string): () => void {
         : `it ended the process with ${code}`
     writeSync(2, `millrace: ${module}: it did not load: ${how}\n`)
     process.exitCode = 1
+    // At once, or Node.js says of what does not settle that it is in the file of the command.
+    if (code === UNSETTLED) process.exit(1)
   }
   process.on('exit', ended)
   return () => process.off('exit', ended)

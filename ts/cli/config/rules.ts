@@ -37,7 +37,8 @@ export interface Config {
   services?: Record<string, { listen?: (string | Listen)[] } & object>
 }
 
-const ADDRESS = 'an IP address and a port (127.0.0.1:8080 or [::1]:8080), or unix: and a path'
+const ADDRESS =
+  'an IP address and a port (127.0.0.1:8080, [::1]:8080, or [fe80::1%2]:8080 with the number of its interface), or unix: and a path'
 
 /** Whether an address is that of a Unix socket. */
 export const isUnix = (given: unknown): given is `unix:${string}` =>
@@ -58,7 +59,7 @@ const address: Rule<string> = {
     return value as string
   },
 }
-const IP = '(?:\\d{1,3}(?:\\.\\d{1,3}){3}|\\[[^\\]]+\\]):\\d{1,5}'
+const IP = '(?:\\d{1,3}(?:\\.\\d{1,3}){3}|\\[[^\\]%]+(?:%\\d+)?\\]):\\d{1,5}'
 const UNIX = 'unix:(?:/|@.).*'
 /** An address as editors check it: not as well as the rule. */
 const addressAs = (pattern: string): Rule<string> => ({
