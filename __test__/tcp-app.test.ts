@@ -338,3 +338,24 @@ test('wrong options are refused', () => {
     wrongPaths(() => new TcpApp(5 as never, { workStealing: 1, maxQueued: 0, http2: {} } as never)),
   ).toEqual(['http2', 'workStealing', 'maxQueued', 'handler'])
 })
+
+test('connections beyond maxQueued are reset, counted as refused and logged', async () => {
+  const { server, to, lines } = await start((connection) => void connection.resume().end('taken'), {
+    maxQueued: 1,
+  })
+  const ends = Array.from({ length: 5 }, () => ending(opened(to)))
+  // They connect before anything else runs on this thread, which takes no connection meanwhile.
+  await new Promise<void>((resolve) => process.nextTick(resolve))
+  const refused = () => server.stats().services[0]!.refused
+  for (const limit = Date.now() + 10_000; refused() < 4 && Date.now() < limit; );
+  expect(refused()).toBe(4)
+  expect((await Promise.all(ends)).sort()).toEqual([
+    'ECONNRESET',
+    'ECONNRESET',
+    'ECONNRESET',
+    'ECONNRESET',
+    'end',
+  ])
+  const told = () => lines.filter((line) => /^warn .*was refused: too many connections wait/.test(line))
+  await until(() => told().length === 4)
+})
