@@ -161,6 +161,7 @@ impl JsPhases {
                 tls: ex.connection.tls.clone(),
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
+                ends: ex.ends,
                 pieces: (mask & bit(phase::HANDLER) != 0).then(|| ex.body.pieces()),
             };
             let lease = self.crossing(ctx).lease(router, bound, client);

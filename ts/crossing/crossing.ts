@@ -1,13 +1,12 @@
 import { discard } from '../answer.js'
-import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import type { NativeLogRecord, NativeServiceEvent } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
-import { acceptResult, callPhase } from './call.js'
-import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
+import { acceptResult, callPhase, wrongAnswer } from './call.js'
+import { describe, givenUp, isGivenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
 import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
@@ -382,7 +381,8 @@ export class Crossing {
     state.phase = phase
     state.resumed = true
     try {
-      if (failed) throw value
+      // Of a Response it is its body that has failed.
+      if (failed) throw state.answer?.stop ? wrongAnswer(phase, value) : value
       if (this.#settled(state, phase, value)) return
     } catch (error) {
       this.#failed(state, error)
@@ -436,10 +436,7 @@ export class Crossing {
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
     const name = phase < 0 ? 'a phase' : nameOf(phase)
-    state.aborted =
-      reason === TOO_SLOW
-        ? phaseTimeout(name)
-        : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
+    state.aborted = reason === TOO_SLOW ? phaseTimeout(name) : givenUp(reason)
     state.endReads(() => state.aborted)
     if (state.seq === seq) {
       this.#rest(state)
@@ -454,8 +451,8 @@ export class Crossing {
     if (lastOfConnection) state.dropConnection()
     state.ending = true
     state.wait++
-    if (state.error?.code === 'CLIENT_ABORTED' && state.aborted === undefined) {
-      // It left while no phase ran.
+    if (state.aborted === undefined && state.error !== undefined && isGivenUp(state.error)) {
+      // While no phase ran.
       state.aborted = state.error
       state.fire(state.aborted)
     }
