@@ -140,6 +140,11 @@ export declare class NativeServer {
   closeEndpoint(service: number, number: number): Promise<boolean>
   /** Binds every endpoint and starts every service. Never rejects: a failure is in the result. */
   start(): Promise<NativeStarted>
+  /**
+   * Whether it could start, as far as can be told without binding or starting anything: a failure is in
+   * the result. It is not to be started afterwards.
+   */
+  check(): NativeStarted
   /** Ends every service after a delay; settles when all has ended. */
   close(graceMs: number, delayMs: number): Promise<NativeClosed>
   /** Whether it has taken over from another process. */

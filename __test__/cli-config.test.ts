@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { HttpApp } from '../ts/app/http-app.js'
+import { BackgroundService } from '../ts/background.js'
 import { fromEnvironment, variables } from '../ts/cli/config/environment.js'
 import { readConfig } from '../ts/cli/config/file.js'
 import { configSchema } from '../ts/cli/config/rules.js'
-import type { UsageError } from '../ts/errors.js'
+import { DemoOrigin } from '../ts/demo-origin.js'
 import type { Schema } from '../ts/options.js'
-import { merged, type Overrides, setOverrides } from '../ts/overrides.js'
+import { merged, type Overrides, refusalOf, type Said, setOverrides } from '../ts/overrides.js'
 import { proxyRules } from '../ts/proxy.js'
 import { serverRules } from '../ts/server.js'
 import { TcpApp } from '../ts/tcp/tcp-app.js'
@@ -301,6 +302,57 @@ describe('the schema', () => {
     )
   })
 
+  test('refuses what a user would write by mistake, and nothing that is right', () => {
+    const listen = configSchema().definitions!.listen!.items!.anyOf!
+    const [text, tcp, unix] = [listen[0], ...listen.slice(1).map(({ properties }) => properties!.address)]
+    const fits = (schema: Schema | undefined, given: string) => new RegExp(schema!.pattern!).test(given)
+    const rights = ['127.0.0.1:80', '[::1]:0', '[fe80::1%lo]:443', 'unix:/run/a.sock', 'unix:@name']
+    const wrongs = [
+      'localhost:80',
+      ':80',
+      '80',
+      '127.0.0.1',
+      '::1:80',
+      'x',
+      '',
+      'unix:a',
+      'unix:',
+      'http://a:1',
+    ]
+    expect(rights.map((one) => [fits(text, one), fits(tcp, one), fits(unix, one)])).toEqual([
+      [true, true, false],
+      [true, true, false],
+      [true, true, false],
+      [true, false, true],
+      [true, false, true],
+    ])
+    for (const one of wrongs) expect([fits(text, one), fits(tcp, one), fits(unix, one)]).not.toContain(true)
+    expect(listen[1]!.properties!.tls!.anyOf![1]!.dependencies).toEqual({ cert: ['key'], key: ['cert'] })
+    const { server, proxy } = configSchema().properties!
+    expect(fits(server!.properties!.upgradeSocket, '')).toBe(false)
+    expect(proxy!.properties!.cpus!.anyOf![1]!.minItems).toBe(1)
+    expect(proxy!.properties!.jsBlockedTimeoutMs!.default).toBe(10_000)
+  })
+
+  test('has the options of each kind of service', () => {
+    const kinds = (configSchema().properties!.services!.additionalProperties as Schema).anyOf!
+    expect(kinds.map(({ title }) => title)).toEqual([
+      'HttpProxy',
+      'HttpApp',
+      'TcpProxy',
+      'TcpApp',
+      'DemoOrigin',
+      'BackgroundService',
+    ])
+    const having = (option: string) =>
+      kinds.filter(({ properties }) => option in properties!).map(({ title }) => title)
+    expect(having('maxRetries')).toEqual(['HttpProxy'])
+    expect(having('sourceTimeoutMs')).toEqual(['HttpApp'])
+    expect(having('idleTimeoutMs')).toEqual(['TcpProxy', 'TcpApp'])
+    expect(having('listen')).not.toContain('BackgroundService')
+    expect(having('name')).toEqual([])
+  })
+
   test('has each option that is not a function, and says what is allowed', () => {
     const { server, proxy } = configSchema().properties!
     const lacks = (schema: Schema, rules: object) =>
@@ -316,10 +368,11 @@ describe('the schema', () => {
       'respond',
     ])
     const walk = (schema: Schema, path: string): void => {
-      expect(schema.description ?? schema.properties ?? schema.type, path).toBeDefined()
+      expect(schema.description ?? schema.properties ?? schema.type ?? schema.$ref, path).toBeDefined()
       for (const [name, one] of Object.entries(schema.properties ?? {})) walk(one, `${path}.${name}`)
     }
     walk(configSchema(), '')
+    for (const one of Object.values(configSchema().definitions!)) walk(one, '')
   })
 })
 
@@ -338,22 +391,26 @@ test.each([
   ['app', (options: object) => new HttpApp(() => 200, options)],
   ['tcp-app', (options: object) => new TcpApp(() => {}, options)],
   ['tcp-proxy', (options: object) => new TcpProxy('127.0.0.1:1', options)],
-])('a %s takes what is said of it, and what it knows of what is said of all', (name, make) => {
+  ['demo-origin', (options: object) => new DemoOrigin(options)],
+  ['clock', (options: object) => new BackgroundService('clock', () => {}, options)],
+])('a %s takes what is said of it by name, and nothing that is said of proxies', (name, make) => {
   onTestFinished(() => setOverrides(undefined))
-  const nothing = { isCheck: false, server: {}, proxy: {}, services: {}, last: {} }
+  const said = (options: object): Said => ({ options, tell: ({ path }) => `told ${path}` })
+  const nothing = { isCheck: false, server: [], proxy: [], services: {}, last: [] }
   const refused = (overrides: Partial<Overrides>, given: object = {}) => {
     setOverrides({ ...nothing, ...overrides })
     try {
       make(given)
       return []
     } catch (error) {
-      return (error as UsageError).problems.map(({ path, found }) => [path, found])
+      const told = refusalOf(error)
+      expect(told?.rest).toBe(undefined)
+      return told!.told
     }
   }
-  expect(refused({ last: { threads: 0, tryTimeoutMs: 5 } })).toEqual([['threads', 0]])
-  expect(refused({ services: { [name]: { maxConnections: 0 }, other: { threads: 0 } } })).toEqual([
-    ['maxConnections', 0],
-  ])
-  expect(refused({ services: { other: { threads: 0 } } }, { name: 'other' })).toEqual([['threads', 0]])
-  expect(refused({ proxy: { threads: 0 } })).toEqual([])
+  expect(refused({ last: [said({ threads: 0 })], proxy: [said({ threads: 0 })] })).toEqual([])
+  const option = name === 'clock' ? 'readyTimeoutMs' : 'maxConnections'
+  const services = { [name]: said({ [option]: -1, tries: 5 }), other: said({ [option]: -2 }) }
+  expect(refused({ services })).toEqual(['told tries', `told ${option}`])
+  if (name !== 'clock') expect(refused({ services }, { name: 'other' })).toEqual([`told ${option}`])
 })

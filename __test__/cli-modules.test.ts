@@ -4,6 +4,7 @@ import { Folder } from './support/cli.js'
 
 vi.setConfig({ testTimeout: 30_000 })
 
+const stripsTypes = Boolean((process.features as { typescript?: unknown }).typescript)
 const LISTEN = ['--listen', '127.0.0.1:0']
 const HEAD = `import { definePart, definePhases, DemoOrigin, HttpPeer, HttpProxy, Server } from 'millrace'
 const upstreamPeer = new HttpPeer('http://127.0.0.1:1')
@@ -44,6 +45,24 @@ describe('a default export', () => {
     ['an async function', 'export default async () => phases'],
     ['a promise', 'export default Promise.resolve(phases)'],
     ['a proxy', 'export default new HttpProxy(phases)'],
+    ['a function that makes a class', `${CLASS}export default () => Gateway`],
+    ['a promise of a class', `${CLASS}export default Promise.resolve(Gateway)`],
+    [
+      'a function that asks for its place',
+      'export default ({ index, count }) => ({ upstreamPeer, requestFilter: () => 417 + index + count })',
+    ],
+    [
+      'a class that asks for its place',
+      `export default class {
+        upstreamPeer = upstreamPeer
+        constructor({ index, count }) { this.status = 417 + index + count }
+        requestFilter() { return this.status }
+      }`,
+    ],
+    [
+      'a class of a server',
+      'export default class extends Server { own = this.addService(new HttpProxy(phases)) }',
+    ],
     ['a function that makes a proxy', 'export default () => new HttpProxy(phases)'],
     [
       'a server',
@@ -58,6 +77,21 @@ describe('a default export', () => {
     expect(await status({ 'gateway.cjs': `${head}module.exports = phases` }, 'gateway.cjs')).toBe(418)
     const compiled = `Object.defineProperty(exports, '__esModule', { value: true })\n${head}exports.default = phases`
     expect(await status({ 'gateway.cjs': compiled }, 'gateway.cjs')).toBe(418)
+  })
+
+  test('of phases is loaded in as many threads as are asked for', async () => {
+    const code = `export default ({ index, count }) => ({ upstreamPeer, requestFilter: () => 412 + 2 * count + 0 * index })`
+    const files = { 'gateway.js': HEAD + code, 'own.yaml': 'proxy: { jsThreads: 3 }' }
+    expect(await status(files, 'gateway.js', [...LISTEN, '--config', 'own.yaml'])).toBe(418)
+  })
+
+  test.each(['a class', 'a promise'])('of threads may be %s that comes of a function', async (what) => {
+    const made = what === 'a class' ? '() => Gateway' : 'Promise.resolve(() => new Gateway())'
+    const server = `${HEAD}const server = new Server()
+      server.addService(new HttpProxy(new URL('./phases.js', import.meta.url)))
+      export default server`
+    const files = { 'server.js': server, 'phases.js': `${HEAD}${CLASS}export default ${made}` }
+    expect(await status(files, 'server.js')).toBe(418)
   })
 
   test('with endpoints of its own needs no others', async () => {
@@ -108,6 +142,37 @@ describe('TypeScript', () => {
     expect(await status(files, 'inner/gateway.ts')).toBe(418)
   })
 
+  test('in a package of CommonJS, as npm init makes it, is run too', async () => {
+    const files = {
+      'inner/package.json': '{ "name": "inner", "type": "commonjs" }',
+      'inner/phases.ts': `import { HttpPeer } from '../millrace.js'
+        import { status } from './status.ts'
+        export default { upstreamPeer: new HttpPeer('http://127.0.0.1:1') as HttpPeer, requestFilter: (): number => status }`,
+      'inner/status.ts': 'export const status: number = 418',
+      'inner/server.ts': `import { HttpProxy, Server } from '../millrace.js'
+        const server: Server = new Server()
+        server.addService(new HttpProxy(new URL('./phases.ts', import.meta.url), { jsThreads: 2 }))
+        export default server`,
+      'inner/server.mjs': "export { default } from './server.ts'",
+      'millrace.js': "export * from 'millrace'",
+    }
+    for (const entry of ['phases.ts', 'server.ts', 'server.mjs'])
+      expect(await status(files, `inner/${entry}`)).toBe(418)
+  })
+
+  test.runIf(stripsTypes)('that is CommonJS stays that', async () => {
+    const files = {
+      'inner/package.json': '{ "type": "commonjs" }',
+      'inner/gateway.ts': `${HEAD.replace(/import (.*) from 'millrace'/, "const $1 = require('millrace')")}module.exports = phases as object`,
+    }
+    expect(await status(files, 'inner/gateway.ts')).toBe(418)
+  })
+
+  test('with types alone in a namespace is run on each Node.js', async () => {
+    const code = `${HEAD}namespace A { export type X = 1 }\nexport default phases as A.X extends 1 ? object : never`
+    expect(await status({ 'gateway.ts': code }, 'gateway.ts')).toBe(418)
+  })
+
   test.each([
     [
       'enum Level { Low }',
@@ -119,6 +184,14 @@ describe('TypeScript', () => {
       'const d = (..._: unknown[]): void => {}\n@d class A {}',
       'gateway.ts:3:1: decorators are not supported: millrace, as Node.js, removes types',
     ],
+    ...[
+      ['class A { constructor(@d b: number) {} }', 23],
+      ['class A { @d() m() {} }', 11],
+      ['export const A = @d() class { }', 18],
+    ].map(([code, column]): [string, string] => [
+      `const d = (..._: unknown[]): any => {}\n${code}`,
+      `gateway.ts:3:${column}: decorators are not supported: millrace, as Node.js, removes types`,
+    ]),
     ['let x: number =\n  const;', /^gateway\.ts:3:\d+: /],
   ])('with %j is told in a sentence, with the place', async (code, said) => {
     const err = await wrong({ 'gateway.ts': `export default {} as object\n${code}\n` }, 'gateway.ts')
@@ -142,8 +215,28 @@ describe('a module that is wrong', () => {
     expect(await wrong({ 'gateway.js': 'export default {}\nconst x = ;\n' }, 'gateway.js')).toBe(
       'gateway.js:2:11: Expression expected',
     )
+    expect(await wrong({ 'gateway.js': 'export default {}\nconst b = (' }, 'gateway.js')).toMatch(
+      /^gateway\.js:2:\d+: /,
+    )
     const deep = { 'gateway.js': "import './lib/a.js'\nexport default {}\n", 'lib/a.js': '\n\n  let 5\n' }
     expect(await wrong(deep, 'gateway.js')).toMatch(/^lib\/a\.js:3:\d+: /)
+  })
+
+  test('in JavaScript that is CommonJS by its package is told of with what to do', async () => {
+    const files = { 'inner/package.json': '{ "type": "commonjs" }', 'inner/gateway.js': '' }
+    const said = `it has import or export, and is CommonJS by "type": "commonjs" in package.json: say "type": "module" there, or name it gateway.mjs`
+    for (const code of [
+      `${HEAD}export default phases`,
+      'export default {}',
+      'module.exports = import.meta.url',
+    ]) {
+      files['inner/gateway.js'] = code
+      expect(await wrong(files, 'inner/gateway.js')).toMatch(
+        new RegExp(`^inner/gateway\\.js:1(?::\\d+)?: ${said}$`),
+      )
+    }
+    const ending = await wrong({ 'gateway.cjs': 'export default {}' }, 'gateway.cjs')
+    expect(ending).toMatch(/^gateway\.cjs:1(?::1)?: .* its ending is that of CommonJS: name it gateway\.mjs$/)
   })
 
   test('as it runs is told of with the place of the first frame of the program', async () => {
@@ -174,6 +267,8 @@ describe('a module that is wrong', () => {
     expect(await wrong({}, 'gateway.js')).toBe('gateway.js: there is no such file')
     const typed = await wrong({ 'gateway.ts': '' }, 'gateway.js')
     expect(typed).toBe('gateway.js: there is no such file; there is gateway.ts')
+    const options = await wrong({ 'conf.yaml': '' }, 'conf.yaml')
+    expect(options).toBe('conf.yaml: it is no module: a file of options is for --config')
     const bare = await wrong({ 'lib/index.ts': '' }, 'lib')
     expect(bare).toBe('lib: it is a directory: the module is a file')
     const code = "import './lib.js'\nexport default {}"
@@ -184,6 +279,15 @@ describe('a module that is wrong', () => {
     const name = await wrong({ 'gateway.js': "\nimport { nothing } from 'millrace'" }, 'gateway.js')
     expect(name).toMatch(/^gateway\.js:2:10: .*nothing/)
   })
+})
+
+test('a module that ends the process with a code of its own is told of, and the code is that of a failure', async () => {
+  const said = 'gateway.js: it did not load: it ended the process with 7'
+  expect(await wrong({ 'gateway.js': 'process.exit(7)' }, 'gateway.js')).toBe(said)
+  // With 1 it may have said why.
+  expect(await wrong({ 'gateway.js': "console.error('no key')\nprocess.exit(1)" }, 'gateway.js')).toBe(
+    'no key',
+  )
 })
 
 test.each([

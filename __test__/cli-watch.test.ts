@@ -67,6 +67,29 @@ test('what the program writes beside its module is no change of it', async () =>
   expect(started.printed.out.split('loaded anew\n')).toHaveLength(2)
 })
 
+test('serves on where nobody reads what it prints any more', async () => {
+  // It cannot connect, which is logged on stderr; what is loaded anew is told on stdout.
+  const gateway = (word: string) => `import { HttpPeer } from 'millrace'
+export default {
+  upstreamPeer: new HttpPeer('http://127.0.0.1:1'),
+  failToProxy: () => ({ status: 502, body: '${word}' }),
+}`
+  const folder = new Folder({ 'gateway.ts': gateway('first') })
+  const started = folder.start(ARGS)
+  const [url] = await started.urls()
+  started.child.stdout!.destroy()
+  started.child.stderr!.destroy()
+  for (const word of ['first', 'second', 'third']) {
+    folder.write({ 'gateway.ts': gateway(word) })
+    await vi.waitFor(async () => expect(await (await fetch(url!)).text()).toBe(word), {
+      timeout: 20_000,
+      interval: 20,
+    })
+  }
+  started.child.kill('SIGTERM')
+  expect((await started.ended).code).toBe(0)
+})
+
 test('a server with a proxy of a module is watched by it', async () => {
   const folder = new Folder({
     'server.js': `import { HttpProxy, Server } from 'millrace'

@@ -5,7 +5,6 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { parse } from 'yaml'
-import { readConfig } from '../ts/cli/config/file.js'
 import { Folder } from './support/cli.js'
 import { startOrigin } from './support/origin.js'
 
@@ -114,6 +113,8 @@ describe('Kubernetes', () => {
     expect(block('ts')).toContain(`'${probe.httpGet.path}'`)
     const [, stop] = /TimeoutStopSec=(\d+)/.exec(block('ini'))!
     expect(Number(stop) * 1000).toBeGreaterThan(ms(delay!) + ms(grace!))
+    const { value } = container.env.find(({ name }: { name: string }) => name === 'MILLRACE_PROXY_THREADS')
+    expect(value).toBe(container.resources.requests.cpu)
   })
 
   test.skipIf(!has('kubectl', 'version', '--client'))('kubectl reads it', () => {
@@ -127,15 +128,18 @@ describe('Kubernetes', () => {
   })
 })
 
-test('the configuration of docs/command-line.md is one', () => {
-  const [, text] = /```yaml\n(.+?)```/s.exec(readFileSync('docs/command-line.md', 'utf8'))!
+test('the configuration of docs/command-line.md is one of the module above it', async () => {
+  const [, , , module, text] = /```js\n(.+?)```(.+?)```js\n(.+?)```.+?```yaml\n(.+?)```/s.exec(
+    readFileSync('docs/command-line.md', 'utf8'),
+  )!
   const of = (name: string) => readFileSync(`__test__/certs/${name}`, 'utf8')
   const folder = new Folder({
+    'gateway.mjs': module!,
     'conf.yaml': text!,
     'tls/cert.pem': of('localhost.pem'),
     'tls/key.pem': of('localhost.key'),
   })
-  expect(readConfig(join(folder.path, 'conf.yaml')).config).toMatchObject({
-    services: { admin: { threads: 1 } },
-  })
+  const out = 'millrace: gateway.mjs: ok: proxy on 127.0.0.1:8080, 0.0.0.0:8443; admin on 127.0.0.1:9000\n'
+  const args = ['run', 'gateway.mjs', '--test', '--config', 'conf.yaml']
+  expect(await folder.run(args)).toEqual({ code: 0, out, err: '' })
 })

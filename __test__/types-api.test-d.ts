@@ -425,6 +425,8 @@ test('apps', () => {
     new TcpApp(() => {})
     // @ts-expect-error a connection, and no socket
     new TcpApp((connection: string) => connection)
+    new TcpApp(async (connection) => void connection.resume())
+    definePhases({ scope: (run, session) => (session.id === '' ? undefined : run()), upstreamPeer: peer })
     // @ts-expect-error an app has no upstream
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP

@@ -23,7 +23,9 @@ export async function writeCode(root) {
   const output = await bundle(root, inputOf([...entries, ...INNER, ...command('cli/index')]), {
     cjs: at('cjs'),
   })
-  await bundle(root, inputOf([...entries, ...INNER, ...command('cli/hooks')]), { esm: at('esm') })
+  await bundle(root, inputOf([...entries, ...INNER, ...command('cli/hooks'), ...command('cli/modules')]), {
+    esm: at('esm'),
+  })
   for (const { name, exports } of output) if (entries.includes(name)) writeEntry(at(), name, exports)
   writeFileSync(at('cjs', 'package.json'), '{ "type": "commonjs" }\n')
   writeFileSync(at('esm', 'package.json'), '{ "type": "module" }\n')

@@ -1,9 +1,10 @@
 import { describe } from './crossing/failure.js'
 import { isThenable } from './crossing/promise.js'
-import { invalidOptions, type OptionProblem } from './errors.js'
+import type { OptionProblem } from './errors.js'
 import type { NativeServer } from './native.js'
 import { nearest } from './nearest.js'
 import { checkInto, integer, MAX_MS, ms, oneOf, serviceName } from './options.js'
+import { overridden } from './overrides.js'
 import type { Awaitable } from './phases.js'
 import { type Host, Service } from './service.js'
 
@@ -51,6 +52,10 @@ const rules = {
   restartDelayMs: integer(1_000, 1, MAX_MS),
   maxRestartDelayMs: integer(60_000, 1, MAX_MS),
 }
+
+/** @internal The rules of {@link BackgroundServiceOptions}. */
+export { rules as backgroundRules }
+
 const STEPS = ['start', 'run', 'stop'] as const
 
 /**
@@ -76,17 +81,18 @@ export class BackgroundService extends Service {
     this.#name = name === undefined ? '' : check(name, 'name', problems)
     if (name === undefined) problems.push({ path: 'name', found: name, allowed })
     checkWork(work, problems)
-    const checked = checkInto(rules, options, problems)
+    const given = overridden.service(options, this.#name)
+    const checked = checkInto(rules, given, problems)
     const { restartDelayMs, maxRestartDelayMs } = checked
     const isTooShort = maxRestartDelayMs < restartDelayMs
-    if (isTooShort && options.maxRestartDelayMs !== undefined)
+    if (isTooShort && given.maxRestartDelayMs !== undefined)
       problems.push({
         path: 'maxRestartDelayMs',
         found: maxRestartDelayMs,
         allowed: `at least restartDelayMs, ${restartDelayMs}`,
       })
     this.#options = isTooShort ? { ...checked, maxRestartDelayMs: restartDelayMs } : checked
-    if (problems.length > 0) throw invalidOptions('BackgroundService', problems)
+    if (problems.length > 0) throw overridden.refusal('BackgroundService', problems, given)
     this.#work = work
   }
 

@@ -1,5 +1,7 @@
+import type { OptionProblem } from './errors.js'
 import type { NativeOriginOptions } from './native.js'
-import { checkOptions, integer, ms, serviceName } from './options.js'
+import { checkInto, integer, ms, serviceName } from './options.js'
+import { overridden } from './overrides.js'
 import { type Host, Service } from './service.js'
 
 /** How the demo's origin runs. */
@@ -21,6 +23,9 @@ const rules = {
   pauseMs: ms(200, 'none'),
 }
 
+/** @internal The rules of {@link DemoOriginOptions}. */
+export { rules as demoOriginRules }
+
 /**
  * A small origin, for demos and tests of proxies: something that answers, with nothing to set up.
  * It is no web server for anybody else. `GET /` is a page, `GET /stream` comes line by line,
@@ -33,7 +38,10 @@ export class DemoOrigin extends Service {
   /** @throws UsageError INVALID_OPTIONS */
   constructor(options: DemoOriginOptions = {}) {
     super()
-    this.#options = checkOptions('DemoOrigin', rules, options)
+    const problems: OptionProblem[] = []
+    const given = overridden.service(options, 'demo-origin')
+    this.#options = checkInto(rules, given, problems)
+    if (problems.length > 0) throw overridden.refusal('DemoOrigin', problems, given)
   }
 
   /** The service's name. */

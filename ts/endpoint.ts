@@ -12,6 +12,8 @@ import type { Certificate } from './tls/options.js'
 export class Endpoint {
   /** What was asked for: an address and a port, or `unix:` and a path. */
   readonly asked: string
+  /** @internal The options as they were given. */
+  readonly given: object
   /** @internal */
   readonly options: NativeSocketOptions
   /** @internal Absent without a function that is asked about connections. */
@@ -23,15 +25,17 @@ export class Endpoint {
   #scheme: 'http' | 'tcp' = 'http'
   #number = 0
   #closing: Promise<void> | undefined
+  #isReplaced = false
 
   /** @internal */
   constructor(
     asked: string,
-    { options, check }: Sockets,
+    { given, options, check }: Sockets,
     remove: (endpoint: Endpoint) => Promise<void>,
     tls?: EndpointTls,
   ) {
     this.asked = asked
+    this.given = given
     this.options = options
     this.check = check
     this.#remove = remove
@@ -41,7 +45,10 @@ export class Endpoint {
   /** What was bound. @throws UsageError NOT_STARTED before `start()` */
   get address(): Address {
     if (this.#bound !== undefined) return this.#bound
-    throw new UsageError('NOT_STARTED', `${this.asked} has no address before the server has started`)
+    const why = this.#isReplaced
+      ? 'is not listened on, as a configuration says others in its place'
+      : 'has no address before the server has started'
+    throw new UsageError('NOT_STARTED', `${this.asked} ${why}`)
   }
 
   /**
@@ -78,6 +85,15 @@ export class Endpoint {
     const parts = address === undefined ? undefined : partsOf(address)
     endpoint.#bound = parts === undefined ? undefined : Object.freeze(parts)
     endpoint.#number = number
+    if (endpoint.tls !== undefined) endpoint.tls.given = undefined
+  }
+
+  /** @internal A configuration says where to listen in its place: it becomes the first of that; of none it is nothing. */
+  static replace(endpoint: Endpoint, by: Endpoint | undefined): void {
+    endpoint.#isReplaced = by === undefined
+    if (by === undefined) return
+    const { asked, given, options, check, tls } = by
+    Object.assign(endpoint, { asked, given, options, check, tls })
   }
 
   /** @internal Its number within its service. */
@@ -99,13 +115,10 @@ export class Endpoint {
 
 /** Where a service listens with TLS. */
 export class TlsEndpoint extends Endpoint {
-  /** @internal */
-  declare readonly tls: EndpointTls
-
   /**
    * Replaces all certificates, for handshakes from now on; connections that are open stay. The first
    * is shown where none is for the name asked for. If one of them cannot be used, all stay as they
-   * were.
+   * were. Where a configuration says that there is no TLS (`tls: false`), they are only checked.
    *
    * @throws UsageError INVALID_OPTIONS
    */

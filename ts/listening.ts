@@ -44,7 +44,10 @@ function cpuList(fallback: undefined): Rule<readonly number[] | 'spread' | undef
   const none: readonly number[] | 'spread' | undefined = fallback
   const isEither = (found: unknown) => found === 'spread' || (Array.isArray(found) && found.length > 0)
   const plain = value(none, allowed, isEither, {
-    anyOf: [{ enum: ['spread'] }, { type: 'array', items: { type: 'integer', minimum: 0, maximum: 1023 } }],
+    anyOf: [
+      { enum: ['spread'] },
+      { type: 'array', minItems: 1, items: { type: 'integer', minimum: 0, maximum: 1023 } },
+    ],
   })
   return only('affinity', {
     ...plain,

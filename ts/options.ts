@@ -17,7 +17,11 @@ export interface Rule<T> {
 
 /** A JSON Schema, as far as rules need it. */
 export interface Schema {
+  readonly $ref?: string
+  readonly definitions?: Readonly<Record<string, Schema>>
+  readonly title?: string
   readonly type?: string
+  readonly pattern?: string
   readonly description?: string
   readonly default?: unknown
   readonly enum?: readonly unknown[]
@@ -28,6 +32,7 @@ export interface Schema {
   readonly anyOf?: readonly Schema[]
   readonly properties?: Readonly<Record<string, Schema>>
   readonly required?: readonly string[]
+  readonly dependencies?: Readonly<Record<string, readonly string[]>>
   readonly additionalProperties?: boolean | Schema
 }
 

@@ -1,17 +1,33 @@
-import { UsageError } from './errors.js'
+import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
 
-/** What a configuration says of options, over what the program says: for `millrace run`, which loads the program. */
+/** Options that a configuration says, and how to tell who says them. */
+export interface Said {
+  readonly options: object
+  /** What is wrong with one of them, with its place: a file, a variable or a flag. */
+  tell(problem: OptionProblem): string
+}
+
+/**
+ * What a configuration says of options, over what the program says: for `millrace run`, which loads the program. Of
+ * several, later ones go before earlier ones.
+ */
 export interface Overrides {
   /** Whether nothing may start. */
   readonly isCheck: boolean
   /** Of every `Server`. */
-  readonly server: object
+  readonly server: readonly Said[]
   /** Of every `HttpProxy`. */
-  readonly proxy: object
-  /** Of each service, by its name, over those of every `HttpProxy`. */
-  readonly services: Readonly<Record<string, object>>
-  /** Of every `HttpProxy`, over all others; other services take those that they have. */
-  readonly last: object
+  readonly proxy: readonly Said[]
+  /** Of each service, by its name; for an `HttpProxy` over those of every one. */
+  readonly services: Readonly<Record<string, Said>>
+  /** Of every `HttpProxy`, over all others. */
+  readonly last: readonly Said[]
+}
+
+/** What is told of wrong options that a configuration has said; and the error of those that it has not. */
+export interface Refusal {
+  readonly told: readonly string[]
+  readonly rest: UsageError | undefined
 }
 
 let current: Overrides | undefined
@@ -27,6 +43,8 @@ export const loading = {
     isLoading = false
     return refused
   },
+  /** What was thrown where the module has told a server to start or to run. */
+  refused: (): UsageError | undefined => refused,
 }
 
 /** They hold for what is made from now on, in this thread. They are checked already. */
@@ -44,18 +62,55 @@ export const overridden = {
     isLoading
       ? refuse('millrace run runs the server: export it as default, without a call of run()')
       : undefined,
-  server: <T extends object>(given: T): T => (current === undefined ? given : merged(given, current.server)),
+  server: <T extends object>(given: T): T => over(given, current?.server ?? []),
   proxy<T extends { name?: string }>(given: T): T {
     if (current === undefined || !isPlain(given)) return given
     const { proxy, last } = current
-    return [proxy, ofService(current, given, 'proxy'), last].reduce<T>(merged, given)
+    return over(given, [...proxy, ...ofService(current, given, 'proxy'), ...last])
   },
-  /** Those of another service: of what is over all others it takes what it has `rules` for. */
-  service<T extends { name?: string }>(given: T, name: string, rules: object): T {
+  /** Those of another service, which is named so if it has not said otherwise. */
+  service<T extends object>(given: T, name: string): T {
     if (current === undefined || !isPlain(given)) return given
-    const last = Object.entries(current.last).filter(([option]) => Object.hasOwn(rules, option))
-    return [ofService(current, given, name), Object.fromEntries(last)].reduce<T>(merged, given)
+    return over(given, ofService(current, given, name))
   },
+  /** The error of options that are wrong, some of which a configuration may have said. */
+  refusal(what: string, problems: readonly OptionProblem[], options: object): UsageError {
+    const error = invalidOptions(what, problems)
+    const rest: OptionProblem[] = []
+    const told = problems.flatMap((problem) => {
+      const by = sayings.get(options)?.findLast((said) => says(said.options, problem.path))
+      if (by === undefined) rest.push(problem)
+      return by === undefined ? [] : [by.tell(problem)]
+    })
+    if (told.length > 0)
+      refusals.set(error, { told, rest: rest.length === 0 ? undefined : invalidOptions(what, rest) })
+    return error
+  },
+}
+
+/** What a configuration has to do with an error. */
+export const refusalOf = (error: unknown): Refusal | undefined => refusals.get(error as object)
+
+/** What options have been made of, where a configuration has said some of them. */
+const sayings = new WeakMap<object, readonly Said[]>()
+const refusals = new WeakMap<object, Refusal>()
+
+function over<T extends object>(given: T, said: readonly Said[]): T {
+  if (said.length === 0 || !isPlain(given)) return given
+  const made = said.reduce<T>((all, { options }) => merged(all, options), given)
+  sayings.set(made, said)
+  return made
+}
+
+/** Whether an option, or the whole of a list or a value that it is in, is one of these. */
+function says(options: object, path: string): boolean {
+  let value: unknown = options
+  for (const name of path.split('[', 1)[0]!.split('.')) {
+    if (!isPlain(value)) return true
+    if (!Object.hasOwn(value, name)) return false
+    value = value[name]
+  }
+  return true
 }
 
 /** The first one is kept: a promise that nobody looks at tells nobody. */
@@ -65,9 +120,9 @@ function refuse(message: string): UsageError {
   return error
 }
 
-function ofService({ services }: Overrides, given: { name?: string }, fallback: string): object {
-  const name = String(given.name ?? fallback)
-  return Object.hasOwn(services, name) ? services[name]! : {}
+function ofService({ services }: Overrides, given: { name?: unknown }, fallback: string): readonly Said[] {
+  const name = given.name === undefined ? fallback : given.name
+  return typeof name === 'string' && Object.hasOwn(services, name) ? [services[name]!] : []
 }
 
 /** Options of which some are replaced: groups in part, lists as a whole. */

@@ -16,6 +16,7 @@ import {
   integer,
   ms,
   oneOf,
+  type Rule,
   serviceName,
   settings,
 } from './options.js'
@@ -80,13 +81,16 @@ export interface HttpProxyOptions extends DownstreamOptions, RouteValues {
   filterOwnResponses?: boolean
 }
 
+/** How long the event loop of a thread may be blocked. */
+const BLOCKED_MS = 10_000
+
 /** @internal The rules of {@link HttpProxyOptions}. */
 export const proxyRules = {
   ...downstreamRules,
   name: serviceName('proxy'),
   tryTimeoutMs: ms(0),
   jsThreads: integer<number | undefined>(undefined, 1, 256),
-  jsBlockedTimeoutMs: ms<number | undefined>(undefined, 'for ever'),
+  jsBlockedTimeoutMs: blockedTimeout(),
   maxRetries: integer(3, 0, 1_000),
   upstreamKeepalivePoolSize: integer(1_024, 0, 1_048_576),
   upgrades: each<string[]>(['websocket'], 'a protocol in lower case, not h2c', isUpgrade),
@@ -98,6 +102,12 @@ export const proxyRules = {
   filterOwnResponses: flag(false),
   maxSubrequestDepth: integer(4, 0, 64),
   ...valueRules,
+}
+
+/** Absent unless given, as it may not be given without a module. */
+function blockedTimeout(): Rule<number | undefined> {
+  const plain = ms<number | undefined>(undefined, 'for ever')
+  return { ...plain, schema: { ...plain.schema, default: BLOCKED_MS } }
 }
 
 /** A protocol by its name; HTTP/2 is none that this proxy could pass on blindly. */
@@ -167,7 +177,7 @@ export class HttpProxy extends Service {
     this.#waysWith = (composition, problems) =>
       waysOf(values, composition, ofRoutes, keepsEncodedSlashes, options, problems)
     const ways = this.#waysWith(own, problems)
-    if (problems.length > 0) throw invalidOptions('HttpProxy', problems)
+    if (problems.length > 0) throw overridden.refusal('HttpProxy', problems, options)
     this.#ways = this.#wire(ways)
     this.native = {
       ...nativeOptions(checked),
@@ -371,8 +381,6 @@ export class HttpProxy extends Service {
   }
 }
 
-/** How long the event loop of a thread may be blocked. */
-const BLOCKED_MS = 10_000
 const EXAMPLE = "new URL('./gateway.js', import.meta.url), { jsThreads: 4 }"
 
 /** Adds to `problems` what does not go with a module, or without one. */

@@ -158,12 +158,13 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @throws UsageError INVALID_OPTIONS, UNSUPPORTED_PLATFORM (`batchJsThread`, `upgradeSocket`) */
   constructor(options: ServerOptions = {}) {
     super()
-    options = overridden.server(options)
-    const checked = checkOptions('Server', rules, options)
+    const given = overridden.server(options)
+    const problems: OptionProblem[] = []
+    const checked = checkInto(rules, given, problems)
     const { graceMs, shutdownDelayMs, logger, onLog, logLevel, batchJsThread } = checked
     const { upgradeSocket, upgrade, upgradeTimeoutMs } = checked
-    const problems = upgradeProblems(upgrade, upgradeSocket)
-    if (problems.length > 0) throw invalidOptions('Server', problems)
+    if (problems.length === 0) problems.push(...upgradeProblems(upgrade, upgradeSocket))
+    if (problems.length > 0) throw overridden.refusal('Server', problems, given)
     this.#graceMs = graceMs
     this.#shutdownDelayMs = shutdownDelayMs
     this.#upgrade = { upgradeSocket: upgradeSocket ?? '', upgrade, upgradeTimeoutMs }
@@ -229,36 +230,10 @@ export class Server extends EventEmitter<ServerEvents> {
     // Longer than any wait; its only use is to hold the event loop.
     this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
     running.add(this)
-    this.#id = ++servers
     this.#move('starting')
     for (const service of this.#services) Service.hosted(service, 'starting')
     try {
-      const environment = theEnvironment()
-      this.#isWired = true
-      const preparing = this.#prepare()
-      if (preparing.length > 0) await allOf(preparing)
-      if (this.#closing) throw closed()
-      const native = new NativeServer(environment.native, {
-        serverId: this.#id,
-        graceMs: this.#graceMs,
-        logLevel: this.#logLevel,
-        logsDependencies: this.#logsDependencies,
-        ...this.#upgrade,
-        batchJsThread: this.#batchJsThread,
-      })
-      this.#native = native
-      environment.crossing.logs.add(this.#id, this.#log)
-      environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
-      const numbers = this.#services.map((service) => {
-        const number = service.addTo({ native, environment, log: this.#log, numberOf })
-        for (const endpoint of service.endpoints) {
-          const { asked, options, tls, check } = endpoint
-          Endpoint.logsTo(endpoint, this.#log)
-          native.addEndpoint(number, asked, options, tls?.native, check?.native)
-        }
-        return number
-      })
-      this.#connect(native)
+      const { native, numbers } = await this.#wire()
       const { addresses, code, message, service: failed } = await native.start()
       if (code !== undefined) {
         const cause = failed === undefined ? undefined : this.#services[failed]?.cause
@@ -282,6 +257,56 @@ export class Server extends EventEmitter<ServerEvents> {
       this.#native = undefined
       this.#move('new')
       throw error
+    }
+  }
+
+  /** All up to where it could start: what it takes of modules, and the addon's side of it. */
+  async #wire(): Promise<{ native: NativeServer; numbers: readonly number[] }> {
+    this.#id = ++servers
+    const environment = theEnvironment()
+    this.#isWired = true
+    const preparing = this.#prepare()
+    if (preparing.length > 0) await allOf(preparing)
+    if (this.#closing) throw closed()
+    const native = new NativeServer(environment.native, {
+      serverId: this.#id,
+      graceMs: this.#graceMs,
+      logLevel: this.#logLevel,
+      logsDependencies: this.#logsDependencies,
+      ...this.#upgrade,
+      batchJsThread: this.#batchJsThread,
+    })
+    this.#native = native
+    environment.crossing.logs.add(this.#id, this.#log)
+    environment.crossing.services.add(this.#id, (event) => this.#told(native, event))
+    const numbers = this.#services.map((service) => {
+      const number = service.addTo({ native, environment, log: this.#log, numberOf })
+      for (const endpoint of service.endpoints) {
+        const { asked, options, tls, check } = endpoint
+        Endpoint.logsTo(endpoint, this.#log)
+        native.addEndpoint(number, asked, options, tls?.native, check?.native)
+      }
+      return number
+    })
+    this.#connect(native)
+    return { native, numbers }
+  }
+
+  /**
+   * @internal Whether it could start: its modules are loaded, its services and what they depend on are looked
+   * at; nothing is bound, and no service begins. It is not to be started afterwards.
+   *
+   * @throws UsageError as `start()` does, but for what only the start can tell (rejects)
+   */
+  static async check(server: Server): Promise<void> {
+    // Threads that load a module hold nothing.
+    server.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+    try {
+      const { native } = await server.#wire()
+      const { code, message } = native.check()
+      if (code !== undefined) throw new UsageError(code as UsageCode, message ?? code)
+    } finally {
+      await server.#release(0)
     }
   }
 

@@ -8,7 +8,7 @@ import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
 import type { ThreadStats } from './stats.js'
-import { makeTls } from './tls/endpoint-tls.js'
+import { type EndpointTls, makeTls } from './tls/endpoint-tls.js'
 import type { Speaks, TlsOptions } from './tls/options.js'
 
 /** @internal What a server offers to a service that it starts. */
@@ -79,10 +79,18 @@ export abstract class Service {
    * @throws as `addTcp` does
    */
   addTls(address: string, tls: TlsOptions, options: SocketOptions = {}): TlsEndpoint {
+    return this.#addTls(address, options, (problems) => makeTls(tls, this.speaks, problems))
+  }
+
+  #addTls(
+    address: string,
+    options: SocketOptions,
+    make: (problems: OptionProblem[]) => EndpointTls | undefined,
+  ): TlsEndpoint {
     const problems = this.#problems('address', address)
     this.#checkAddress(address, options, problems)
     const sockets = tcpSockets(address, options, problems, 'options')
-    const made = makeTls(tls, this.speaks, problems)
+    const made = make(problems)
     if (made === undefined || problems.length > 0) throw invalidOptions('addTls', problems)
     return this.#add(new TlsEndpoint(address, sockets, (endpoint) => this.#remove(endpoint), made))
   }
@@ -173,9 +181,26 @@ export abstract class Service {
     return service.listens
   }
 
-  /** @internal What it was told to listen on is forgotten. */
-  static forgetEndpoints(service: Service): void {
-    ;(service.endpoints as Endpoint[]).length = 0
+  /** @internal What it was told to listen on is forgotten: those endpoints. */
+  static forgetEndpoints(service: Service): Endpoint[] {
+    return (service.endpoints as Endpoint[]).splice(0)
+  }
+
+  /** @internal `addTls` with the TLS of another endpoint. */
+  static shareTls(service: Service, address: string, tls: EndpointTls, options: SocketOptions): TlsEndpoint {
+    return service.#addTls(address, options, () => tls)
+  }
+
+  /**
+   * @internal Endpoints that were forgotten are those that it has now, in their order; those beyond are nothing any
+   * more.
+   */
+  static reuseEndpoints(service: Service, forgotten: readonly Endpoint[]): void {
+    const endpoints = service.endpoints as Endpoint[]
+    for (const [at, endpoint] of forgotten.entries()) {
+      Endpoint.replace(endpoint, endpoints[at])
+      if (at < endpoints.length) endpoints[at] = endpoint
+    }
   }
 
   /** @internal It belongs to a server from now on, which has the `others`, and more later. */

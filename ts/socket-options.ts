@@ -86,6 +86,8 @@ export const unixRules = {
 
 /** The options of an endpoint as the addon takes them, and the function that it asks about connections. */
 export interface Sockets {
+  /** As they were given. */
+  readonly given: object
   readonly options: NativeSocketOptions
   readonly check?: EndpointCheck
 }
@@ -100,7 +102,7 @@ export function tcpSockets(address: unknown, given: unknown, problems: OptionPro
       found: rest.ipv6Only,
       allowed: 'nothing for an address of IPv4',
     })
-  return sockets({ ...rest, ...nativeKeepalive(tcpKeepalive) }, rest, problems)
+  return sockets(given, { ...rest, ...nativeKeepalive(tcpKeepalive) }, rest, problems)
 }
 
 /** Checks the path and the options of a Unix socket; adds what is wrong to `problems`. */
@@ -115,10 +117,11 @@ export function unixSockets(path: unknown, given: unknown, problems: OptionProbl
   if (isName)
     for (const [path, found] of Object.entries({ mode: rest.mode, owner }))
       if (found !== undefined) problems.push({ path, found, allowed: 'nothing for a name without a file' })
-  return sockets({ ...rest, ...owner, reusePort: false }, rest, problems)
+  return sockets(given, { ...rest, ...owner, reusePort: false }, rest, problems)
 }
 
 function sockets(
+  given: unknown,
   plain: object,
   checked: Checked<typeof admissionRules>,
   problems: readonly OptionProblem[],
@@ -131,5 +134,9 @@ function sockets(
   } = { ...plain, admission } as Record<string, unknown>
   const options: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(known)) if (value !== undefined) options[name] = value
-  return { options: options as unknown as NativeSocketOptions, ...(check && { check }) }
+  return {
+    given: { ...(given as object) },
+    options: options as unknown as NativeSocketOptions,
+    ...(check && { check }),
+  }
 }

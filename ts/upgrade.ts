@@ -41,6 +41,7 @@ function socket(fallback: string | undefined): Rule<string | undefined> {
   const plain = text(fallback, allowed, fits)
   return {
     ...plain,
+    schema: { ...plain.schema, pattern: '^/.' },
     check(value, path, problems) {
       if (!has('upgradeSocket')) problems.push(unsupported(path, value, 'no socket'))
       return plain.check(value, path, problems)

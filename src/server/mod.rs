@@ -316,6 +316,14 @@ impl NativeServer {
         Ok(promise)
     }
 
+    /// Whether it could start, as far as can be told without binding or starting anything: a failure is in
+    /// the result. It is not to be started afterwards.
+    #[napi(catch_unwind)]
+    pub fn check(&self) -> NativeStarted {
+        let checked = self.add_all().and_then(|()| self.server.check());
+        NativeStarted::from(checked.map(|()| Vec::new()))
+    }
+
     /// Ends every service after a delay; settles when all has ended.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeClosed>")]
     pub fn close<'env>(

@@ -3,7 +3,7 @@ import type { Crossing } from '../crossing/crossing.js'
 import type { ProxyEntry } from '../crossing/state.js'
 import { type DownstreamOptions, downstreamRules, nativeDownstream } from '../downstream.js'
 import { nextEntry, plainEntry } from '../entry.js'
-import { invalidOptions, type OptionProblem } from '../errors.js'
+import type { OptionProblem } from '../errors.js'
 import { forwardingRules, nativeForwarding } from '../forwarding.js'
 import { serviceLog } from '../logger.js'
 import type { NativeProxyOptions } from '../native.js'
@@ -39,7 +39,8 @@ export interface HttpAppOptions extends DownstreamOptions {
   sourceTimeoutMs?: number
 }
 
-const httpAppRules = {
+/** @internal The rules of {@link HttpAppOptions}. */
+export const httpAppRules = {
   ...downstreamRules,
   name: serviceName('app'),
   trustedProxies: forwardingRules.trustedProxies,
@@ -59,9 +60,10 @@ export class HttpApp extends Service {
   constructor(handler: Handler | { fetch: Handler }, options: HttpAppOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const checked = checkInto(httpAppRules, overridden.service(options, 'app', httpAppRules), problems)
+    const given = overridden.service(options, 'app')
+    const checked = checkInto(httpAppRules, given, problems)
     const call = callOf(handler, problems)
-    if (problems.length > 0) throw invalidOptions('HttpApp', problems)
+    if (problems.length > 0) throw overridden.refusal('HttpApp', problems, given)
     this.#entry = handlerEntry(call, checked.callbackTimeoutMs)
     this.#native = nativeOf(checked, this.#entry.id)
   }

@@ -28,7 +28,7 @@ and that before what the module says:
 
   --config FILE     options in YAML or JSON (or MILLRACE_CONFIG)
   --listen ADDRESS  where to listen: 127.0.0.1:8080; may be given several times
-  --threads N       threads of each proxy
+  --threads N       threads of each HttpProxy
   --upgrade         takes over from the process at upgradeSocket, without losing a request
   --watch           loads the module anew when one of its files changes
   --test            checks module, configuration and certificates, binds nothing, and ends
@@ -53,9 +53,9 @@ export function parse(argv: readonly string[]): Args {
   return {
     command: 'run',
     module,
-    config,
+    config: once('--config', config),
     listen: listen ?? [],
-    threads: count(threads),
+    threads: count(once('--threads', threads)),
     test: test ?? false,
     upgrade: upgrade ?? false,
     watch: watch ?? false,
@@ -70,9 +70,9 @@ function parsed(argv: readonly string[]) {
       options: {
         version: { type: 'boolean', short: 'v' },
         help: { type: 'boolean', short: 'h' },
-        config: { type: 'string' },
+        config: { type: 'string', multiple: true },
         listen: { type: 'string', multiple: true },
-        threads: { type: 'string' },
+        threads: { type: 'string', multiple: true },
         test: { type: 'boolean' },
         upgrade: { type: 'boolean' },
         watch: { type: 'boolean' },
@@ -81,6 +81,11 @@ function parsed(argv: readonly string[]) {
   } catch (error) {
     throw new Failure((error as Error).message.split('. ')[0]!, 2)
   }
+}
+
+function once(flag: string, given: readonly string[] | undefined): string | undefined {
+  if (given === undefined || given.length <= 1) return given?.[0]
+  throw new Failure(`${flag}: once, and not also '${given[1]}'`, 2)
 }
 
 function count(given: string | undefined): number | undefined {

@@ -7,6 +7,7 @@ import { loading, setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
 import { onSignals } from '../signals.js'
 import type { RunArgs } from './args.js'
+import { check, uncaughtToo } from './check.js'
 import { type Runnable, runnable } from './exported.js'
 import { Failure } from './failure.js'
 import { listen } from './listen.js'
@@ -26,20 +27,25 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
   }
   const early = onSignals({ graceful: stop, fast: stop })
   const hasLoaded = whileLoading(module)
-  let made: Runnable
-  loading.begin()
-  try {
-    const exported = await loadModule(module)
-    made = await runnable(exported, module, watch ? pathToFileURL(realpathSync(resolve(module))) : undefined)
-  } catch (error) {
-    throw error instanceof Failure ? error : new Failure(await told(module, error))
-  } finally {
-    hasLoaded()
+  const load = async () => {
+    loading.begin()
+    try {
+      const exported = await loadModule(module)
+      const url = pathToFileURL(realpathSync(resolve(module)))
+      const made = await runnable(exported, module, url, watch)
+      const refused = loading.end()
+      if (refused !== undefined) throw refused
+      listen(made.services, settings, module)
+      const watching = watch ? watchable(made.services, module) : undefined
+      if (test) await check(made)
+      return { made, watching }
+    } catch (error) {
+      throw error instanceof Failure ? error : new Failure(await told(module, error))
+    } finally {
+      hasLoaded()
+    }
   }
-  const refused = loading.end()
-  if (refused !== undefined) throw new Failure(await told(module, refused))
-  listen(made.services, settings, module)
-  const watching = watch ? watchable(made.services, module) : undefined
+  const { made, watching } = await (test ? uncaughtToo(load, module) : load())
   if (test) say(`${module}: ok: ${summary(made.services)}`)
   else await serve(made, module, say, early, watching)
 }
@@ -47,11 +53,13 @@ export async function run(args: RunArgs, say: (line: string) => void): Promise<v
 /** A module that ends the process, or leaves it nothing to wait for, is not taken for one that is well. */
 function whileLoading(module: string): () => void {
   const ended = (code: number) => {
-    if (code !== 0 && code !== UNSETTLED) return
-    writeSync(
-      2,
-      `millrace: ${module}: it did not load: it ended the process, or what it awaits never settles\n`,
-    )
+    // With 1 it ends also where it, or Node.js, has said why.
+    if (code === 1) return
+    const how =
+      code === 0 || code === UNSETTLED
+        ? 'it ended the process, or what it awaits never settles'
+        : `it ended the process with ${code}`
+    writeSync(2, `millrace: ${module}: it did not load: ${how}\n`)
     process.exitCode = 1
   }
   process.on('exit', ended)

@@ -1,7 +1,7 @@
 import type { OptionProblem } from '../errors.js'
-import { merged, type Overrides } from '../overrides.js'
+import type { Overrides, Said } from '../overrides.js'
 import type { RunArgs } from './args.js'
-import { fromEnvironment } from './config/environment.js'
+import { fromEnvironment, variable } from './config/environment.js'
 import { readConfig, sentence } from './config/file.js'
 import { type Config, checkConfig, type Listen } from './config/rules.js'
 import { Failure } from './failure.js'
@@ -27,6 +27,8 @@ export interface Settings {
   readonly listenOf: ReadonlyMap<string, Asked>
   /** The services that the file names, each with its place. */
   readonly named: ReadonlyMap<string, string>
+  /** Who says something of every `HttpProxy`, with its place, and how the command ends where there is none. */
+  readonly ofProxies: readonly { who: string; exitCode: 1 | 2 }[]
 }
 
 /** @throws Failure which says what is wrong, and where */
@@ -35,14 +37,15 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
   const environment = fromEnvironment(env)
   const name = args.config ?? env.MILLRACE_CONFIG
   const file = name === undefined || name === '' ? undefined : readConfig(name)
-  const { server = {}, proxy = {}, listen, services = {} } = file?.config ?? {}
+  const { listen, services = {} } = file?.config ?? {}
   const source = (path: string) => file?.at(path) ?? ''
-  const inFile = { source, tell: (problem: OptionProblem) => source(problem.path) + sentence(problem) }
+  const tellOf = (problem: OptionProblem) => source(problem.path) + sentence(problem)
+  const inFile = { source, tell: tellOf }
   const listenOf = new Map<string, Asked>()
-  const options: Record<string, object> = {}
+  const options: Record<string, Said> = {}
   for (const [service, { listen, ...rest }] of Object.entries(services)) {
     if (listen !== undefined) listenOf.set(service, { listen, ...inFile, exitCode: 1 })
-    options[service] = rest
+    options[service] = saidIn(`services.${service}`, rest, tellOf)
   }
   // What was said in a line is shown as it was said.
   const of = ({ listen }: Config, who: string, exitCode: 1 | 2): Asked | undefined =>
@@ -52,19 +55,59 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
       tell: (problem) => sentence({ ...problem, path: who }),
       exitCode,
     }
+  const layers = (part: 'server' | 'proxy') => ({
+    ofFile: saidIn(part, file?.config[part], tellOf),
+    ofVariables: saidIn(part, environment[part], (one) => `${variable(optionOf(one))}: ${sentence(one)}`),
+    ofFlags: saidIn(part, flags[part], tellOfFlag),
+  })
+  const [server, proxy] = [layers('server'), layers('proxy')]
   return {
     overrides: {
       isCheck: args.test,
-      server: merged(server, merged(environment.server ?? {}, flags.server ?? {})),
-      proxy,
+      server: [server.ofFile, server.ofVariables, server.ofFlags],
+      proxy: [proxy.ofFile],
       services: options,
-      last: merged(environment.proxy ?? {}, flags.proxy ?? {}),
+      last: [proxy.ofVariables, proxy.ofFlags],
     },
     listenFirst: of(flags, '--listen', 2) ?? of(environment, 'MILLRACE_LISTEN', 1),
     listen: listen && { listen, ...inFile, exitCode: 1 },
     listenOf,
     named: new Map(Object.keys(services).map((service) => [service, source(`services.${service}`)])),
+    ofProxies: [
+      ...Object.keys(flags.proxy ?? {}).map((option) => ({ who: `--${option}`, exitCode: 2 as const })),
+      ...leavesOf(environment.proxy).map((path) => ({
+        who: variable(['proxy', ...path]),
+        exitCode: 1 as const,
+      })),
+      ...(leavesOf(file?.config.proxy).length > 0
+        ? [{ who: `${source('proxy')}proxy`, exitCode: 1 as const }]
+        : []),
+    ],
   }
+}
+
+/** Options, and how to tell what is wrong with them: by their path from `prefix` on. */
+function saidIn(prefix: string, options: object = {}, tell: (problem: OptionProblem) => string): Said {
+  return { options, tell: (problem) => tell({ ...problem, path: `${prefix}.${problem.path}` }) }
+}
+
+/** The option that a problem is in, without the place in a list. */
+function optionOf({ path }: OptionProblem): string[] {
+  return path.split('[', 1)[0]!.split('.')
+}
+
+function tellOfFlag(problem: OptionProblem): string {
+  const path = problem.path.replace(/^(?:proxy|server)\.|\[\d+\]$/g, '')
+  return sentence({ ...problem, path: `--${path}` })
+}
+
+/** The paths of all options of groups. */
+function leavesOf(options: object = {}): string[][] {
+  return Object.entries(options).flatMap(([name, value]) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? leavesOf(value).map((path) => [name, ...path])
+      : [[name]],
+  )
 }
 
 /** @throws Failure with the exit code 2 */
@@ -76,10 +119,6 @@ function fromFlags({ threads, listen, upgrade }: RunArgs): Config {
   }
   const problems: OptionProblem[] = []
   checkConfig(flags, problems)
-  const wrong = problems.map((one) => {
-    const path = one.path.replace(/^(?:proxy|server)\.|\[\d+\]$/g, '')
-    return sentence({ ...one, path: `--${path}` })
-  })
-  if (wrong.length > 0) throw new Failure(wrong.join('\n'), 2)
+  if (problems.length > 0) throw new Failure(problems.map(tellOfFlag).join('\n'), 2)
   return flags
 }

@@ -1,12 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { types } from 'node:util'
+import { outsideOfModule, saysItIsAModule } from './common.js'
 import { filesFrom } from './imports.js'
 import { findImport, nearBy, wrongImport } from './missing.js'
 import { placeByParsing } from './parsed.js'
 import { isOfNode, placeAbove, placeInStack } from './place.js'
 import { moduleFile, type Reason, reasonOf } from './reason.js'
-import { findSyntaxError } from './syntax.js'
+import { decoratorAt, findSyntaxError } from './syntax.js'
 import { isTypeScript } from './typescript.js'
 
 /** A module that was loaded, and with which options of Node.js. */
@@ -54,13 +55,17 @@ async function syntax(message: string, stack: string, code: unknown, loading: Lo
     const where = above ?? (file === undefined ? undefined : findImport(filesFrom(file), of)?.place)
     return { place: where ?? place, message: name.says(where?.file ?? '') }
   }
-  if (above !== undefined) return { place: above, message }
+  if (saysItIsAModule(message)) {
+    const where = above ?? place
+    const advice = where && outsideOfModule(where.file)
+    if (advice !== undefined) return { place: where, message: advice }
+  }
+  if (above !== undefined) return decoratorAt(above) ?? { place: above, message }
   const searched = file === undefined ? undefined : findSyntaxError(file)
   if (searched !== undefined) return searched
-  return {
-    place: (await placeByParsing(module.href, execArgv)) ?? place,
-    message: message.trim().split('\n')[0]!,
-  }
+  const parsed = await placeByParsing(module.href, execArgv)
+  const decorator = parsed && decoratorAt(parsed)
+  return decorator ?? { place: parsed ?? place, message: message.trim().split('\n')[0]! }
 }
 
 /** A name that a module does not export. */

@@ -17,19 +17,16 @@ interface Found {
  * modules do not say where. Undefined where nothing is found.
  */
 export function findSyntaxError(entry: string): Found | undefined {
-  let decorated: Found | undefined
   for (const file of filesFrom(entry)) {
     const source = sourceOf(file)
     if (source === undefined) continue
     const stripped = strip(source, file)
-    if (!('code' in stripped)) {
-      const { message, line, column } = stripped
-      const isOurs = /not supported in/.test(message)
-      return { place: { file, line, column }, message: isOurs ? unsupported(message) : message }
-    }
-    decorated ??= decoratorIn(stripped.code, file)
+    if ('code' in stripped) continue
+    const { message, line, column } = stripped
+    const isOurs = /not supported in/.test(message)
+    return { place: { file, line, column }, message: isOurs ? unsupported(message) : message }
   }
-  return decorated
+  return undefined
 }
 
 function unsupported(message: string): string {
@@ -37,11 +34,12 @@ function unsupported(message: string): string {
   return `${what}: not supported. ${UNSUPPORTED[0]!.toUpperCase()}${UNSUPPORTED.slice(1)}`
 }
 
-/** A decorator passes the parser, and no version of Node.js. Looked for only where something did not parse. */
-function decoratorIn(code: string, file: string): Found | undefined {
-  const lines = code.split('\n')
-  const at = lines.findIndex((line) => /^\s*(?:export\s+(?:default\s+)?)?@[\w$]/.test(line))
-  if (at === -1) return undefined
-  const place = { file, line: at + 1, column: lines[at]!.indexOf('@') + 1 }
+/** A decorator passes the parser, and no version of Node.js: the place is where that one stops. */
+export function decoratorAt(place: Place): Found | undefined {
+  const { file, line = 0, column = 0 } = place
+  const text = sourceOf(file)
+    ?.split('\n')
+    [line - 1]?.slice(column - 1)
+  if (text === undefined || !/^@[\w$(]/.test(text)) return undefined
   return { place, message: `decorators are not supported: ${UNSUPPORTED}` }
 }

@@ -24,7 +24,7 @@ export function strip(source: string, filename: string): { readonly code: string
   try {
     return theAmaro().transformSync(source, { mode: 'strip-only', filename })
   } catch (error) {
-    return problemOf(typeof error === 'string' ? error : String((error as Error)?.message ?? error))
+    return problemOf(error as Complaint)
   }
 }
 
@@ -37,12 +37,15 @@ function theAmaro(): Amaro {
   return amaro
 }
 
-/** It shows the line, below which carets point to what is wrong. */
-function problemOf(text: string): SyntaxProblem {
-  const lines = text.split('\n')
-  const message = lines[0]!.replace(/^\s*x\s+/, '')
-  const caret = lines.findIndex((line) => /^\s*:\s*\^/.test(line))
-  const [, gutter, number] = /^(\s*(\d+) \| )/.exec(lines[caret - 1] ?? '') ?? []
-  if (number === undefined) return { message, line: 1, column: 1 }
-  return { message, line: Number(number), column: lines[caret]!.indexOf('^') - gutter!.length + 1 }
+/** What it throws. */
+interface Complaint {
+  readonly message?: unknown
+  /** From 1 on. */
+  readonly startLine?: number
+  /** From 0 on. */
+  readonly startColumn?: number
+}
+
+function problemOf({ message, startLine = 1, startColumn = 0 }: Complaint): SyntaxProblem {
+  return { message: String(message).split('\n')[0]!, line: startLine, column: startColumn + 1 }
 }

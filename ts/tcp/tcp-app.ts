@@ -1,7 +1,7 @@
 import type { Crossing } from '../crossing/crossing.js'
 import { describe } from '../crossing/failure.js'
 import { isThenable, whenSettled } from '../crossing/promise.js'
-import { invalidOptions, type OptionProblem } from '../errors.js'
+import type { OptionProblem } from '../errors.js'
 import { nativeListening } from '../listening.js'
 import { type AnyLog, makeLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
@@ -13,8 +13,7 @@ import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 
 /**
  * What serves the connections of an app. What it throws, or what its promise rejects with, resets its
- * connection, with a line in the log, and no other. The connection goes on when it has returned; what it returns, or
- * its promise gives, means nothing.
+ * connection, with a line in the log, and no other. The connection goes on when it has returned, whatever that is.
  */
 export type ConnectionHandler = (connection: TcpConnection) => unknown
 
@@ -31,7 +30,8 @@ export interface TcpAppOptions extends TcpServiceOptions {
   maxQueued?: number
 }
 
-const tcpAppRules = {
+/** @internal The rules of {@link TcpAppOptions}. */
+export const tcpAppRules = {
   ...tcpServiceRules,
   name: serviceName('tcp-app'),
   halfClose: flag(false),
@@ -55,10 +55,11 @@ export class TcpApp extends Service {
   constructor(handler: ConnectionHandler, options: TcpAppOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    this.#checked = checkInto(tcpAppRules, overridden.service(options, 'tcp-app', tcpAppRules), problems)
+    const given = overridden.service(options, 'tcp-app')
+    this.#checked = checkInto(tcpAppRules, given, problems)
     if (typeof handler !== 'function')
       problems.push({ path: 'handler', found: handler, allowed: 'a function of a connection' })
-    if (problems.length > 0) throw invalidOptions('TcpApp', problems)
+    if (problems.length > 0) throw overridden.refusal('TcpApp', problems, given)
     this.#handler = handler
     this.#native = nativeListening(this.#checked)
   }

@@ -1,4 +1,4 @@
-import { invalidOptions, type OptionProblem } from '../errors.js'
+import type { OptionProblem } from '../errors.js'
 import { nativeListening } from '../listening.js'
 import type { NativeTcpOptions } from '../native.js'
 import { checkInto, serviceName } from '../options.js'
@@ -13,7 +13,8 @@ export interface TcpProxyOptions extends TcpServiceOptions {
   name?: string
 }
 
-const tcpProxyRules = {
+/** @internal The rules of {@link TcpProxyOptions}. */
+export const tcpProxyRules = {
   ...tcpServiceRules,
   name: serviceName('tcp-proxy'),
 }
@@ -34,14 +35,11 @@ export class TcpProxy extends Service {
   constructor(peer: TcpPeer | string, options: TcpProxyOptions = {}) {
     super()
     const problems: OptionProblem[] = []
-    const checked = checkInto(
-      tcpProxyRules,
-      overridden.service(options, 'tcp-proxy', tcpProxyRules),
-      problems,
-    )
+    const given = overridden.service(options, 'tcp-proxy')
+    const checked = checkInto(tcpProxyRules, given, problems)
     if (!(peer instanceof TcpPeer) && typeof peer !== 'string')
       problems.push({ path: 'peer', found: peer, allowed: 'a TcpPeer, or its address' })
-    if (problems.length > 0) throw invalidOptions('TcpProxy', problems)
+    if (problems.length > 0) throw overridden.refusal('TcpProxy', problems, given)
     this.#peer = typeof peer === 'string' ? new TcpPeer(peer) : peer
     this.#native = nativeListening(checked)
   }

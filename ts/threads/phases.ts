@@ -3,6 +3,7 @@ import { invalidOptions, type OptionProblem } from '../errors.js'
 import { nameOf } from '../modules/reason.js'
 import { HttpPeer } from '../peer.js'
 import type { AnyPart } from '../phases.js'
+import { madeOf } from './made.js'
 import type { Summary, ThreadPlace } from './messages.js'
 
 /**
@@ -11,7 +12,7 @@ import type { Summary, ThreadPlace } from './messages.js'
  */
 export async function loadPhases(module: string, place: ThreadPlace): Promise<Composition> {
   const loaded = (await import(/* @vite-ignore */ /* webpackIgnore: true */ module)) as object
-  const made = await makePhases(defaultOf(loaded), place)
+  const made = await madeOf(defaultOf(loaded), place)
   const problems: OptionProblem[] = []
   // Whether a peer is needed is decided where the routes are known.
   const composition = composed(made as AnyPart, problems, false)
@@ -28,13 +29,6 @@ function defaultOf(loaded: object): unknown {
   // CommonJS that was compiled from a module.
   const isCompiled = typeof exported === 'object' && exported !== null && '__esModule' in exported
   return isCompiled && 'default' in exported ? exported.default : exported
-}
-
-async function makePhases(exported: unknown, place: ThreadPlace): Promise<unknown> {
-  if (typeof exported !== 'function') return exported
-  if (/^class\b/.test(Function.prototype.toString.call(exported)))
-    return new (exported as new (place: ThreadPlace) => unknown)(place)
-  return (exported as (place: ThreadPlace) => unknown)(place)
 }
 
 /** What another thread has to know of phases. */

@@ -9,6 +9,8 @@ import { askFor } from './sni.js'
 
 /** The TLS of an endpoint. */
 export interface EndpointTls {
+  /** As it was given, until the endpoint is bound. */
+  given: object | undefined
   readonly native: NativeTls
   /** The server's, once it has started. */
   log: AnyLog
@@ -42,7 +44,12 @@ export function makeTls(given: unknown, speaks: Speaks, problems: OptionProblem[
       },
       sniCallback === undefined ? undefined : ask,
     )
-    tls = { native, log: makeLog(undefined), complaints: new Complaints('sniCallback') }
+    tls = {
+      given: given as object,
+      native,
+      log: makeLog(undefined),
+      complaints: new Complaints('sniCallback'),
+    }
   } catch (error) {
     const asGiven = isSingle ? { certificates: [given], ...(given as object) } : given
     const problem = problemWith(error, pemRules, asGiven)
@@ -59,13 +66,16 @@ function listed(certificates: Checked<typeof certificateRules>[] = []): NativeCe
   return certificates.map((one) => ({ ...one, names: [...one.names] }))
 }
 
-/** Replaces the certificates of an endpoint. @throws UsageError INVALID_OPTIONS */
-export function updateTls(tls: EndpointTls, certificates: Certificate | readonly Certificate[]): void {
+/** Replaces the certificates of an endpoint; of one without TLS it only looks at them. @throws UsageError INVALID_OPTIONS */
+export function updateTls(
+  tls: EndpointTls | undefined,
+  certificates: Certificate | readonly Certificate[],
+): void {
   const given = { certificates: Array.isArray(certificates) ? certificates : [certificates] }
   const rules = { certificates: list(certificateRules) }
   const checked = checkOptions('updateCertificates', rules, given).certificates!
   try {
-    tls.native.updateCertificates(listed(checked))
+    tls?.native.updateCertificates(listed(checked))
   } catch (error) {
     throw invalidOptions('updateCertificates', [problemWith(error, pemRules, given)])
   }

@@ -14,6 +14,25 @@ pub enum Cpus {
     List(Vec<usize>),
 }
 
+impl Cpus {
+    /// Whether threads may run there now.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match self {
+            Cpus::Any => Ok(()),
+            Cpus::Spread => system::allowed().map(drop),
+            Cpus::List(list) => allowed(list).map(drop),
+        }
+    }
+}
+
+/// The processors that this process may run on. Fails where one of `asked` is none of them.
+fn allowed(asked: &[usize]) -> io::Result<Vec<usize>> {
+    let allowed = system::allowed()?;
+    let Some(wrong) = asked.iter().find(|cpu| !allowed.contains(cpu)) else { return Ok(allowed) };
+    let line = format!("processor {wrong} is none of those to run on: {allowed:?}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, line))
+}
+
 /// Where each thread of a runtime runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -28,20 +47,17 @@ impl Places {
     /// None where the system chooses. Fails on processors that this process may not run on, and on
     /// systems where threads cannot be told where to run: all but Linux.
     pub(crate) fn of(cpus: &Cpus, threads: usize) -> io::Result<Option<Self>> {
-        let asked = match cpus {
-            Cpus::Any => return Ok(None),
-            Cpus::Spread => None,
-            Cpus::List(list) => Some(list),
-        };
-        let allowed = system::allowed()?;
-        if let Some(wrong) = asked.iter().copied().flatten().find(|cpu| !allowed.contains(cpu)) {
-            let line = format!("processor {wrong} is none of those to run on: {allowed:?}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, line));
-        }
-        Ok(Some(match asked {
-            Some(list) => Places { own: list.clone(), all: list.clone(), threads },
-            None => Places { own: spread(&allowed, threads), all: allowed, threads },
-        }))
+        Ok(match cpus {
+            Cpus::Any => None,
+            Cpus::Spread => {
+                let all = allowed(&[])?;
+                Some(Places { own: spread(&all, threads), all, threads })
+            }
+            Cpus::List(list) => {
+                allowed(list)?;
+                Some(Places { own: list.clone(), all: list.clone(), threads })
+            }
+        })
     }
 
     /// Puts the calling thread in its place, as the one with this number.

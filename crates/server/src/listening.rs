@@ -121,6 +121,10 @@ impl<A: ServerApp> Service for ListeningService<A> {
         self.listening.share()
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.options.cpus.check()
+    }
+
     fn launch(&mut self, context: &ServiceContext) -> io::Result<()> {
         let runtimes = Runtimes::start(&self.options)?;
         let stacks = self.listening.stacks(runtimes.handles())?;

@@ -91,6 +91,14 @@ impl Server {
         }
     }
 
+    /// Whether it could start, as far as can be told without binding or starting anything.
+    pub fn check(&self) -> Result<(), StartError> {
+        match &*self.life.lock() {
+            Life::New(slots) => slots.check(),
+            other => Err(other.refusal()),
+        }
+    }
+
     /// Binds every endpoint of every service, then starts them, each when those it depends on are
     /// ready, and waits until all are. Says where each is bound, by service, in the order they were
     /// added. After a failure nothing is bound or running, and it may be called again. `close` ends

@@ -71,6 +71,11 @@ pub trait Service: Send {
         Ok(Vec::new())
     }
 
+    /// Whether it could be launched, as far as can be told before.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Starts its runtimes and whatever else can fail.
     fn launch(&mut self, context: &ServiceContext) -> io::Result<()>;
 

@@ -73,6 +73,13 @@ impl Slots {
         Ok(all)
     }
 
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        for Slot { service, .. } in &self.all {
+            service.check().map_err(|io| StartError::Runtime { service: service.name().to_owned(), io })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn bind(&mut self) -> Result<Vec<Vec<Address>>, StartError> {
         let bound = self.all.iter_mut().map(|slot| slot.service.bind());
         bound.collect::<Result<_, _>>().map_err(StartError::Bind)

@@ -159,7 +159,7 @@ fn each_thread_runs_where_it_is_told_to() {
 }
 
 #[test]
-fn a_processor_that_is_not_there_fails_the_start() {
+fn a_processor_that_is_not_there_fails_the_start_and_a_check() {
     for kind in KINDS {
         let server = Server::new(ServerOptions::default());
         let options = named("nowhere", kind, Cpus::List(vec![0, 1023]));
@@ -167,7 +167,9 @@ fn a_processor_that_is_not_there_fails_the_start() {
         server
             .add_service(Box::new(ListeningService::new("nowhere", app, vec![], options)))
             .unwrap();
-        let error = server.start().unwrap_err().to_string();
-        assert!(error.starts_with("service nowhere: processor 1023 is none"), "{error}");
+        for failed in [server.check().map(drop), server.start().map(drop)] {
+            let error = failed.unwrap_err().to_string();
+            assert!(error.starts_with("service nowhere: processor 1023 is none"), "{error}");
+        }
     }
 }

@@ -27,7 +27,8 @@ function isWritten({ type, enum: names, anyOf, items }: Schema): boolean {
   return names !== undefined || anyOf !== undefined || type !== 'object'
 }
 
-function variable(path: readonly string[]): string {
+/** The name of the variable of an option. */
+export function variable(path: readonly string[]): string {
   const words = path.map((part) => part.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase())
   return `MILLRACE_${words.join('_')}`
 }
@@ -37,9 +38,11 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
   const known = variables()
   const config: Record<string, unknown> = {}
   const wrong: string[] = []
+  const services = servicesIn(env)
   for (const [name, text] of Object.entries(env)) {
     if (text === undefined || !/^MILLRACE_(?:SERVER|PROXY)_/.test(name)) continue
     const option = known.get(name)
+    if (option === undefined && services.some((service) => isOfService(name, service))) continue
     if (option === undefined) {
       const near = nearest(name, [...known.keys()])
       wrong.push(`${name}: there is no such option${near === undefined ? '' : `; did you mean ${near}?`}`)
@@ -60,6 +63,21 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
   }
   if (wrong.length > 0) throw new Failure(wrong.join('\n'))
   return config
+}
+
+/** The services whose addresses Kubernetes has put into the environment of each of its pods: `MILLRACE_PROXY` of one named `millrace-proxy`. */
+function servicesIn(env: NodeJS.ProcessEnv): string[] {
+  return Object.keys(env).flatMap((name) => {
+    const [, service] = /^(.+)_SERVICE_HOST$/.exec(name) ?? []
+    return service !== undefined && `${service}_SERVICE_PORT` in env ? [service] : []
+  })
+}
+
+function isOfService(name: string, service: string): boolean {
+  const rest = name.startsWith(service) ? name.slice(service.length) : ''
+  return /^_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/.test(
+    rest,
+  )
 }
 
 /** What a text stands for; the text itself where it stands for nothing, so that the rule can say so. */

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { type Document, isMap, isPair, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import type { OptionProblem } from '../../errors.js'
@@ -71,13 +71,27 @@ export function sentence({ path, found, allowed }: OptionProblem): string {
 
 function read(name: string): string {
   try {
-    const { size } = statSync(name)
-    if (size > MOST_BYTES) throw new Failure(`${name}: a configuration has at most ${MOST_BYTES} bytes`)
-    return readFileSync(name, 'utf8')
+    const file = openSync(name, 'r')
+    try {
+      return readAll(name, file)
+    } finally {
+      closeSync(file)
+    }
   } catch (error) {
     if (error instanceof Failure) throw error
     throw new Failure(`${name}: the configuration cannot be read: ${(error as Error).message}`)
   }
+}
+
+/** No more is read than may be there: a pipe has no size. */
+function readAll(name: string, file: number): string {
+  const bytes = Buffer.alloc(MOST_BYTES + 1)
+  for (let at = 0; at < bytes.length; ) {
+    const read = readSync(file, bytes, at, bytes.length - at, null)
+    if (read === 0) return bytes.toString('utf8', 0, at)
+    at += read
+  }
+  throw new Failure(`${name}: a configuration has at most ${MOST_BYTES} bytes`)
 }
 
 /** `a.b[1].c` in parts. A name may have a dot in it: so the longest that is there counts, when it is looked up. */

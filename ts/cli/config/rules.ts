@@ -1,3 +1,6 @@
+import { httpAppRules } from '../../app/http-app.js'
+import { backgroundRules } from '../../background.js'
+import { demoOriginRules } from '../../demo-origin.js'
 import { splitAddress } from '../../endpoint.js'
 import type { OptionProblem } from '../../errors.js'
 import {
@@ -14,13 +17,15 @@ import {
 import { proxyRules } from '../../proxy.js'
 import { serverRules } from '../../server.js'
 import { socketRules, unixRules } from '../../socket-options.js'
+import { tcpAppRules } from '../../tcp/tcp-app.js'
+import { tcpProxyRules } from '../../tcp/tcp-proxy.js'
 import { tlsRules } from '../../tls/options.js'
 import { fitsUnix, unixLength } from '../../unix-path.js'
 
 /** Where a service is to listen. */
 export interface Listen {
   readonly address: string
-  readonly tls?: object
+  readonly tls?: object | false
   readonly [socketOption: string]: unknown
 }
 
@@ -53,12 +58,39 @@ const address: Rule<string> = {
     return value as string
   },
 }
-const pathRules = { address, ...writable(unixRules) }
-const endpointRules = {
-  address,
-  ...writable(socketRules),
-  tls: group(writable(tlsRules)),
+const IP = '(?:\\d{1,3}(?:\\.\\d{1,3}){3}|\\[[^\\]]+\\]):\\d{1,5}'
+const UNIX = 'unix:(?:/|@.).*'
+/** An address as editors check it: not as well as the rule. */
+const addressAs = (pattern: string): Rule<string> => ({
+  ...address,
+  schema: { type: 'string', description: ADDRESS, pattern: `^(?:${pattern})$` },
+})
+
+const tls = group(writable(tlsRules))
+const noTls: Rule<unknown> = {
+  allowed: 'false, as a Unix socket has no TLS',
+  fallback: undefined,
+  schema: { enum: [false], description: 'false: no TLS, whatever the module says' },
+  check(value, path, problems) {
+    if (value !== false) problems.push({ path, found: value, allowed: noTls.allowed })
+    return value
+  },
 }
+/** `false` in the place of the options: none, whatever the module says. */
+const tlsOrNone: Rule<unknown> = {
+  allowed: 'an object, or false for no TLS',
+  fallback: undefined,
+  schema: {
+    anyOf: [noTls.schema!, { ...tls.schema, dependencies: { cert: ['key'], key: ['cert'] } }],
+  },
+  check(value, path, problems) {
+    if (typeof value === 'object' && value !== null) return tls.check(value, path, problems)
+    if (value !== false) problems.push({ path, found: value, allowed: tlsOrNone.allowed })
+    return value
+  },
+}
+const pathRules = { address: addressAs(UNIX), ...writable(unixRules), tls: noTls }
+const endpointRules = { address: addressAs(IP), ...writable(socketRules), tls: tlsOrNone }
 
 const listen: Rule<unknown> = {
   allowed: `a list, not empty; each: ${ADDRESS}, or an object with the address and what else is to be said`,
@@ -66,9 +98,9 @@ const listen: Rule<unknown> = {
   schema: {
     type: 'array',
     minItems: 1,
-    description: 'where it listens, in place of what the module says',
+    description: 'where it listens, in place of where the module says',
     items: {
-      anyOf: [{ type: 'string', description: ADDRESS }, schemaOf(endpointRules), schemaOf(pathRules)],
+      anyOf: [addressAs(`${IP}|${UNIX}`).schema!, schemaOf(endpointRules), schemaOf(pathRules)],
     },
   },
   check(value, path, problems) {
@@ -88,37 +120,62 @@ function checkEndpoint(given: unknown, path: string, problems: OptionProblem[]):
   if (allowed !== undefined) problems.push({ path, found: given, allowed })
 }
 
-/** One for each name. */
-function byName(rules: Rules, description: string): Rule<unknown> {
-  const allowed = 'an object, in which each service has its name'
-  return {
-    allowed,
-    fallback: undefined,
-    schema: { type: 'object', description, additionalProperties: schemaOf(rules) },
-    check(value, path, problems) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value))
-        problems.push({ path, found: value, allowed })
-      else
-        for (const [name, one] of Object.entries(value))
-          checkInto(rules, one ?? null, problems, `${path}.${name}`)
-      return value
-    },
-  }
-}
-
 const described = (rules: Rules, description: string): Rule<unknown> => {
   const made = group(writable(rules))
   return { ...made, schema: { ...made.schema, description } }
 }
-const { name: _, ...ofService } = writable(proxyRules)
+
+/** What a file can say of a service that is named; a name is for programs. */
+function optionsOf(rules: Rules, more: Rules = { listen }): Rules {
+  const { name: _, ...rest } = writable(rules)
+  return { ...rest, ...more }
+}
+
+/** The kinds of services, and what a file can say of each. */
+const kinds: Readonly<Record<string, Rules>> = {
+  HttpProxy: optionsOf(proxyRules),
+  HttpApp: optionsOf(httpAppRules),
+  TcpProxy: optionsOf(tcpProxyRules),
+  TcpApp: optionsOf(tcpAppRules),
+  DemoOrigin: optionsOf(demoOriginRules),
+  BackgroundService: optionsOf(backgroundRules, {}),
+}
+/** Of what kind a service is, the module says: till then, what one of them can have. */
+const ofAnyKind: Rules = Object.assign({}, ...Object.values(kinds).reverse())
+
+/** For editors `listen` is written down once. */
+const LISTEN: Schema = { $ref: '#/definitions/listen' }
+const schemaOfKind = ([kind, { listen, ...rules }]: [string, Rules]): Schema => ({
+  ...schemaOf({ ...rules, ...(listen && { listen: { ...listen, schema: LISTEN } }) }),
+  title: kind,
+  description: `options of ${/^[AEIOU]/.test(kind) ? 'an' : 'a'} ${kind}`,
+})
+
+const services: Rule<unknown> = {
+  allowed: 'an object, in which each service has its name',
+  fallback: undefined,
+  schema: {
+    type: 'object',
+    description: 'options of one service, by its name: those of its kind, and where it listens',
+    additionalProperties: { anyOf: Object.entries(kinds).map(schemaOfKind) },
+  },
+  check(value, path, problems) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      problems.push({ path, found: value, allowed: services.allowed })
+    else
+      for (const [name, one] of Object.entries(value))
+        checkInto(ofAnyKind, one ?? null, problems, `${path}.${name}`)
+    return value
+  },
+}
 
 /** What a configuration may say. */
 export const configRules: Rules = {
   $schema: text<string | undefined>(undefined, 'where the schema of this file is', () => true),
   server: described(serverRules, 'options of the server'),
-  proxy: described(ofService, 'options of every proxy'),
-  listen,
-  services: byName({ ...ofService, listen }, 'the same for one service, by its name'),
+  proxy: described(optionsOf(proxyRules, {}), 'options of every HttpProxy'),
+  listen: { ...listen, schema: LISTEN },
+  services,
 }
 
 /** The schema of a configuration file, for editors. */
@@ -127,6 +184,7 @@ export function configSchema(): Schema & object {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'The configuration of millrace run',
     ...schemaOf(configRules),
+    definitions: { listen: listen.schema },
   } as Schema
 }
 
