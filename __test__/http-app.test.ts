@@ -355,6 +355,67 @@ test('a fetch of the request, and copies of it, are aborted with it', async () =
     expect(await promise).toMatchObject({ code: 'CLIENT_ABORTED' })
 })
 
+test('a Request has every field that was sent, whatever its method', async () => {
+  const { to } = await startApp((request) =>
+    Response.json([
+      request.method,
+      [...request.headers],
+      request.headers.get('X-Tag'),
+      request.body === null,
+    ]),
+  )
+  const fields =
+    'Host: a.example\r\nX-Tag: one\r\nAccept:  */* \r\nx-tag: two\r\nCookie: a=1; b=2\r\nX-Empty:\r\n'
+  for (const method of ['GET', 'HEAD', 'DELETE', 'PROPFIND', 'get']) {
+    const reply = await once(to, `${method} / HTTP/1.1\r\n${fields}\r\n`)
+    expect(reply.status).toBe(200)
+    if (method === 'HEAD') continue
+    expect(JSON.parse(reply.body)).toEqual([
+      method.toUpperCase(),
+      [
+        ['accept', '*/*'],
+        ['cookie', 'a=1; b=2'],
+        ['host', 'a.example'],
+        ['x-empty', ''],
+        ['x-tag', 'one, two'],
+      ],
+      'one, two',
+      true,
+    ])
+  }
+})
+
+test('a copy, a clone and a fetch of the request have its method, fields and body', async () => {
+  const origin = createServer((request, response) => {
+    request.setEncoding('utf8').on('data', (data) => response.write(data))
+    request.on('end', () => response.end(` ${request.method} ${request.headers['x-tag']}`))
+  }).listen(0, '127.0.0.1')
+  await onceOf(origin, 'listening')
+  onTestFinished(() => {
+    origin.closeAllConnections()
+    origin.close()
+  })
+  const { port } = origin.address() as AddressInfo
+  const ways: Record<string, (request: Request) => Promise<string>> = {
+    '/copy': (request) => said(new Request(request)),
+    '/clone': (request) => said(request.clone()),
+    '/changed': (request) => said(new Request(request, { headers: { 'x-tag': 'mine' } })),
+    '/fetch': async (request) => {
+      const there = new Request(`http://127.0.0.1:${port}/`, request)
+      there.headers.delete('host')
+      return (await fetch(there)).text()
+    },
+  }
+  const said = async (copy: Request) => `${await copy.text()} ${copy.method} ${copy.headers.get('x-tag')}`
+  const { to } = await startApp(async (request) => text(await ways[new URL(request.url).pathname]!(request)))
+  const reply = async (path: string, asked: string) => [path, (await once(to, asked)).body]
+  for (const path of Object.keys(ways)) {
+    const tag = path === '/changed' ? 'mine' : 'one'
+    expect(await reply(path, post(path, 'body', { 'x-tag': 'one' }))).toEqual([path, `body POST ${tag}`])
+    expect(await reply(path, get(path, { 'x-tag': 'one' }))).toEqual([path, ` GET ${tag}`])
+  }
+})
+
 test('sendEarlyHints goes before the response', async () => {
   const { to } = await startApp((_, info) => {
     info.sendEarlyHints('</a.css>; rel=preload')

@@ -420,13 +420,13 @@ test('apps', () => {
     new TcpProxy('a:1')
     new TcpProxy(new TcpPeer('a:1'))
     new TcpApp((connection) => connection.pipe(connection))
+    new TcpApp(async (connection) => void connection.resume())
+    definePhases({ scope: (run, session) => (session.id === '' ? undefined : run()), upstreamPeer: peer })
     new TcpApp((connection) => connection.end('x'))
     new TcpApp(async (connection) => connection.end('x'))
     new TcpApp(() => {})
     // @ts-expect-error a connection, and no socket
     new TcpApp((connection: string) => connection)
-    new TcpApp(async (connection) => void connection.resume())
-    definePhases({ scope: (run, session) => (session.id === '' ? undefined : run()), upstreamPeer: peer })
     // @ts-expect-error an app has no upstream
     new HttpApp(() => 200, { maxRetries: 1 })
     // @ts-expect-error a peer of connections speaks no HTTP

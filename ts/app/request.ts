@@ -20,18 +20,23 @@ export function requestOf(state: RequestState): Request {
   const method = state.method()
   if (REFUSED.test(method))
     throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
-  const headers = [...endToEndFields(state.text, state.fields())]
-  const init: RequestInit & { duplex?: 'half' } = { method, headers }
-  if ((state.flags & HAS_BODY) !== 0 && !BODILESS.test(method)) {
-    init.body = bodyOf(state)
-    init.duplex = 'half'
-  }
   const url = urlOf(state)
   try {
-    return new AppRequest(url, init, state)
+    const request = new AppRequest(url, initOf(state, method), state)
+    // One by one: as a list in `init` they are copied and converted several times over.
+    const { headers } = request
+    for (const [name, value] of endToEndFields(state.text, state.fields())) headers.append(name, value)
+    return request
   } catch (cause) {
     throw new ProxyError({ code: 'BAD_REQUEST', message: `${url} is no URL`, cause })
   }
+}
+
+/** What a plain GET does not need. */
+function initOf(state: RequestState, method: string): (RequestInit & { duplex?: 'half' }) | undefined {
+  if ((state.flags & HAS_BODY) === 0 || BODILESS.test(method))
+    return method === 'GET' ? undefined : { method }
+  return { method, body: bodyOf(state), duplex: 'half' }
 }
 
 const innerSignal = Object.getOwnPropertyDescriptor(Request.prototype, 'signal')?.get
@@ -66,7 +71,7 @@ class AppRequest extends Request {
     })
   }
 
-  constructor(url: string, init: RequestInit, state: RequestState) {
+  constructor(url: string, init: RequestInit | undefined, state: RequestState) {
     super(url, init)
     this.#state = state
     state.onAbort = (reason) => {

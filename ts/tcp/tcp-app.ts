@@ -13,7 +13,8 @@ import { type TcpServiceOptions, tcpServiceRules } from './options.js'
 
 /**
  * What serves the connections of an app. What it throws, or what its promise rejects with, resets its
- * connection, with a line in the log, and no other. The connection goes on when it has returned, whatever that is.
+ * connection, with a line in the log, and no other. The connection goes on when it has returned; what it returns, or
+ * its promise gives, means nothing.
  */
 export type ConnectionHandler = (connection: TcpConnection) => unknown
 
