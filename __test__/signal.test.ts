@@ -3,7 +3,7 @@ import { connect as connectH2 } from 'node:http2'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AnyPhases, HttpPeer, type ProxyError, type Server, type Session } from '../ts/index.js'
 import { startApp } from './support/app.js'
-import { Client, get, post } from './support/client.js'
+import { Client, get, once, post } from './support/client.js'
 import { startOrigin, startRaw } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
 
@@ -290,4 +290,31 @@ describe.each(ENDS)('the reason where %s', (_, code, options, end) => {
     expect(await reason.promise).toMatchObject({ code })
     await client.end()
   })
+})
+
+test('a try whose time is up fires the signal of that try, and the next has its own', async () => {
+  const origin = await startOrigin()
+  const [seen, errors]: unknown[][] = [[], []]
+  let tries = 0
+  const { to } = await startProxy(
+    {
+      upstreamPeer: new HttpPeer(origin.address),
+      async upstreamRequestFilter(session) {
+        const { signal } = session
+        seen.push(signal.aborted)
+        if (++tries > 1) return
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+        seen.push(signal.reason.code)
+      },
+      errorWhileProxy: (_s, _p, error) => {
+        errors.push(error.message)
+        return 'retry'
+      },
+    },
+    { tryTimeoutMs: 50 },
+  )
+  const reply = await once(to, get('/'))
+  expect([reply.status, errors]).toEqual([200, ['the try took too long']])
+  await until(() => seen.length === 3)
+  expect(seen.sort()).toEqual(['REQUEST_EXPIRED', false, false])
 })

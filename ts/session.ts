@@ -127,7 +127,8 @@ export interface Session {
   readonly upstream: UpstreamView | undefined
   /**
    * Aborted when the client leaves, when a phase has taken too long, when the request's time is up or when its server
-   * ends it; the reason is a `ProxyError`.
+   * ends it; the reason is a `ProxyError`. When the time of a try is up while a phase of it waits, too: the next try
+   * has another.
    */
   readonly signal: AbortSignal
   /** When what happened. */

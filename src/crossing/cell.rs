@@ -46,6 +46,8 @@ struct State {
     connection: Option<Arc<ClientConnection>>,
     /// When the time of that request is up.
     ends: Option<Instant>,
+    /// When that of the try is that the crossing belongs to.
+    try_ends: Option<Instant>,
     /// The body of that request, for an app.
     pieces: Option<RequestPieces>,
 }
@@ -257,9 +259,11 @@ impl Lease {
         self.slot
     }
 
-    /// The number of the next crossing: answers to those before are dropped.
-    pub(crate) fn next_seq(&mut self) -> u32 {
+    /// The number of the next crossing: answers to those before are dropped. `try_ends`: when the
+    /// time of its try is up, if it belongs to one.
+    pub(crate) fn next_seq(&mut self, try_ends: Option<Instant>) -> u32 {
         let mut state = self.cell.state.lock();
+        state.try_ends = try_ends;
         state.seq = state.seq.wrapping_add(1);
         state.reply = None;
         state.begun = None;
@@ -316,15 +320,19 @@ mod reason {
     pub(super) const TOO_SLOW: i32 = 2;
     pub(super) const EXPIRED: i32 = 3;
     pub(super) const CUT: i32 = 4;
+    pub(super) const TRY_EXPIRED: i32 = 5;
 }
 
 impl State {
     /// Why nobody waits for a phase any more that has not taken too long.
     fn given_up(&self) -> i32 {
+        let is_over = |ends: Option<Instant>| ends.is_some_and(|ends| ends <= Instant::now());
         if self.connection.as_ref().is_some_and(|connection| connection.is_cut()) {
             reason::CUT
-        } else if self.ends.is_some_and(|ends| ends <= Instant::now()) {
+        } else if is_over(self.ends) {
             reason::EXPIRED
+        } else if is_over(self.try_ends) {
+            reason::TRY_EXPIRED
         } else {
             reason::LEFT
         }

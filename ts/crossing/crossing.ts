@@ -7,7 +7,7 @@ import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongAnswer } from './call.js'
 import { describe, givenUp, isGivenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
-import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW } from './items.js'
+import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
@@ -436,14 +436,21 @@ export class Crossing {
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
     const name = phase < 0 ? 'a phase' : nameOf(phase)
-    state.aborted = reason === TOO_SLOW ? phaseTimeout(name) : givenUp(reason)
-    state.endReads(() => state.aborted)
+    const why = reason === TOO_SLOW ? phaseTimeout(name) : givenUp(reason)
+    state.endReads(() => why)
     if (state.seq === seq) {
       this.#rest(state)
       state.seq = -1
       state.answer?.cancel()
     }
-    state.fire(state.aborted)
+    if (reason === TRY_EXPIRED) {
+      state.fire(why)
+      // The next try has a signal of its own.
+      state.controller = undefined
+      return
+    }
+    state.aborted = why
+    state.fire(why)
     if (state.ending) this.#forget(state)
   }
 

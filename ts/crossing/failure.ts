@@ -9,7 +9,7 @@ import {
   withoutStack,
 } from '../errors.js'
 import { nameOf, type PhaseName } from '../phases.js'
-import { CUT, EXPIRED } from './items.js'
+import { CUT, EXPIRED, TRY_EXPIRED } from './items.js'
 import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
 
@@ -74,6 +74,8 @@ export function phaseTimeout(name: string): ProxyError {
 export function givenUp(reason: number): ProxyError {
   if (reason === EXPIRED)
     return withoutStack({ code: 'REQUEST_EXPIRED', message: 'the request took too long' })
+  if (reason === TRY_EXPIRED)
+    return withoutStack({ code: 'REQUEST_EXPIRED', message: 'the try took too long' })
   if (reason === CUT) return withoutStack({ code: 'SERVER_CLOSED', message: 'the server stopped' })
   return withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
 }

@@ -14,6 +14,8 @@ export const NUMBERS = 8
 export const TOO_SLOW = 2
 export const EXPIRED = 3
 export const CUT = 4
+/** The time of a try is up; there may be another. */
+export const TRY_EXPIRED = 5
 
 /** The phases whose head is not that of the response. */
 export const OTHER_HEADS =

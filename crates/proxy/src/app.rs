@@ -91,6 +91,7 @@ impl Arrival {
             response_started: false,
             stage: Stage::default(),
             attempt: 0,
+            try_ends: None,
             ends: options.request_timeout.and_then(|limit| self.timings.start.checked_add(limit)),
             timings: self.timings,
             received: 0,

@@ -75,7 +75,9 @@ impl Slots {
 
     pub(crate) fn check(&self) -> Result<(), StartError> {
         for Slot { service, .. } in &self.all {
-            service.check().map_err(|io| StartError::Runtime { service: service.name().to_owned(), io })?;
+            service
+                .check()
+                .map_err(|io| StartError::Runtime { service: service.name().to_owned(), io })?;
         }
         Ok(())
     }

@@ -73,7 +73,8 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
         if !self.app.accept(conn, handle.clone()) {
             let _ = stream.reset_on_drop();
             conn.counters.count_refusal();
-            let line = format!("{} was refused: too many connections wait for the app", conn.remote);
+            let line =
+                format!("{} was refused: too many connections wait for the app", conn.remote);
             self.log.log(Level::Warn, &line);
             return None;
         }
