@@ -80,7 +80,9 @@ test('what was written goes out when a connection is destroyed; with an error it
     connection.write(much)
     connection.destroy(new Error('no more'))
   })
-  expect(await ending(opened(broken.to))).toBe('ECONNRESET')
+  const cut = opened(broken.to)
+  // Node.js takes a reset behind bytes that it has not read for an end, now and then: then it is too early.
+  if ((await ending(cut)) !== 'ECONNRESET') expect(cut.bytesRead).toBeLessThan(much.length)
   // What the stream itself still holds as well.
   const many = await start((connection) => {
     for (let i = 0; i < 20; i++) connection.write(Buffer.alloc(100_000, 'x'))
@@ -242,9 +244,10 @@ describe('a connection that nobody reads', () => {
     await until(() => server.stats().services[0]?.connections === 1)
     leaves.resetAndDestroy()
     await until(() => ends.length === 4)
-    await client(to)
+    const isCut = ending(await client(to))
     await until(() => server.stats().services[0]?.connections === 1)
     await server.close({ graceMs: 0 })
+    expect(await isCut).toBe('ECONNRESET')
     await until(() => ends.length === 6)
     expect(ends.filter((end) => end !== 'close')).toEqual(['READ_TIMEOUT', 'CLIENT_ABORTED', 'SERVER_CLOSED'])
   })
