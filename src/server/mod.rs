@@ -96,8 +96,12 @@ impl NativeServer {
             on_handed_over: Some(Arc::new(move || {
                 on_handed_over.settle(true);
                 // JavaScript closes it as well, unless it hangs, for which it may be replaced.
+                // On a thread of its own: the one that calls this is waited for by whoever closes first.
                 if let Some(server) = this.get().and_then(Weak::upgrade) {
-                    server.close(grace);
+                    let closing = in_background("millrace-close", move || {
+                        server.close(grace);
+                    });
+                    drop(closing);
                 }
             })),
             ..UpgradeOptions::at(options.upgrade_socket)

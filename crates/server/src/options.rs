@@ -29,7 +29,8 @@ pub struct UpgradeOptions {
     pub take_over: bool,
     /// How long a successor may take from when it has the sockets until it serves.
     pub timeout: Duration,
-    /// Called when another process has taken over: the server is to be closed. May block.
+    /// Called when another process has taken over: the server is to be closed, on another thread, as
+    /// closing waits for this to return.
     pub on_handed_over: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
