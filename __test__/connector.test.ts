@@ -247,12 +247,17 @@ test('limits of heads, and wrong options and requests', async () => {
     await expect(make(options).fetch(peer)).rejects.toMatchObject({ code: 'UPSTREAM_INVALID' })
   expect(() => new Connector({ threads: 0, name: '' })).toThrow(/name: .*\n.*threads: /)
   const connector = make()
+  const locked = new ReadableStream()
+  locked.getReader()
   await expect(connector.fetch('x' as never)).rejects.toMatchObject({ code: 'INVALID_OPTIONS' })
   for (const wrong of [
     { method: 'CONNECT' },
     { target: 'x' },
     { host: 'a b' },
     { body: 5 },
+    { body: { a: 1 } },
+    { body: locked },
+    { target: '*' },
     { signal: {} },
     { url: '' },
   ])
@@ -319,4 +324,38 @@ test('a body that is refused with its request is given back', async () => {
   await expect(full.fetch(stuck, { body: taken })).rejects.toMatchObject({ code: 'OVERLOADED' })
   await reader.cancel()
   expect(freed).toBe(4)
+})
+
+test('OPTIONS * asks for the server itself', async () => {
+  const peer = await origin(shows)
+  const response = await make().fetch(peer, { method: 'OPTIONS', target: '*', host: 'a.example' })
+  expect(await response.json()).toMatchObject({ method: 'OPTIONS', url: '*', headers: { host: 'a.example' } })
+})
+
+test('bodies are what fetch takes, with their type', async () => {
+  const peer = await origin(shows)
+  const connector = make()
+  const form = new FormData()
+  form.set('a', 'b')
+  const cases: [object, RegExp, string | undefined][] = [
+    [new URLSearchParams({ a: 'b c' }), /^a=b\+c$/, 'application/x-www-form-urlencoded;charset=UTF-8'],
+    [form, /name="a"\r\n\r\nb\r\n/, 'multipart/form-data'],
+    [new Blob(['blob'], { type: 'text/x' }), /^blob$/, 'text/x'],
+    [new Blob(['blob']), /^blob$/, undefined],
+    [Uint8Array.from(Buffer.from('bytes')).buffer, /^bytes$/, undefined],
+    [new DataView(Uint8Array.from(Buffer.from('bytes')).buffer, 1, 3), /^yte$/, undefined],
+  ]
+  for (const [body, sent, type] of cases) {
+    const response = await connector.fetch(peer, { method: 'POST', body: body as Blob })
+    const shown = (await response.json()) as { body: string; headers: Record<string, string> }
+    expect(shown.body).toMatch(sent)
+    expect(shown.headers['content-type']?.split('; boundary')[0]).toBe(type)
+  }
+  const headers = { 'Content-Type': 'text/mine' }
+  const typed = await connector.fetch(peer, {
+    method: 'POST',
+    body: new URLSearchParams({ a: 'b' }),
+    headers,
+  })
+  expect(await typed.json()).toMatchObject({ headers: { 'content-type': 'text/mine' } })
 })

@@ -283,7 +283,10 @@ describe('what fails ends its own request alone, and the log says whose fault it
       500,
       /PHASE_RETURN.*handler returned an object \(Object\)/,
     ],
-    ['a status that is none', () => 42 as never, 500, /the status 42 is not an integer/],
+    ['a status that is none', () => 42 as never, 500, /PHASE_RETURN.*handler returned an answer that is wrong: the status 42 is not an integer/], // biome-ignore format: a table
+    ['a length that is none', () => ({ status: 200, headers: { 'content-length': '0x5' } }), 500, /PHASE_RETURN.*handler returned an answer that is wrong: content-length is "0x5"/], // biome-ignore format: a table
+    ['a length that is wrong', async () => new Response('abc', { headers: { 'content-length': '5' } }), 500, /PHASE_RETURN.*handler returned an answer that is wrong: content-length is 5, but the body has 3 bytes/], // biome-ignore format: a table
+    ['a header that is wrong', () => ({ status: 200, headers: { 'a b': 'c' } }), 500, /PHASE_RETURN.*handler returned an answer that is wrong: the header name "a b"/], // biome-ignore format: a table
     ['a Response used before', async () => { const used = text('x'); await used.text(); return used }, 500, /has been used/], // biome-ignore format: a table
     ['a ProxyError', () => { throw new ProxyError({ status: 429, message: 'slow down' }) }, 429, /slow down/], // biome-ignore format: a table
     ['an error with a statusCode', () => { throw Object.assign(new Error('no'), { statusCode: 404 }) }, 404, /handler: Error: no/], // biome-ignore format: a table

@@ -1,6 +1,9 @@
-import { expect, test } from 'vitest'
-import { type AnyPhases, HttpPeer, type ProxyError, type Session } from '../ts/index.js'
-import { Client, get, post } from './support/client.js'
+import { once as onceOf } from 'node:events'
+import { connect as connectH2 } from 'node:http2'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type AnyPhases, HttpPeer, type ProxyError, type Server, type Session } from '../ts/index.js'
+import { startApp } from './support/app.js'
+import { Client, get, once, post } from './support/client.js'
 import { startOrigin, startRaw } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
 
@@ -224,4 +227,94 @@ test('a fetch that is aborted by the signal is a client that left, not a phase t
   await client.end()
   expect(await logged.promise).toMatchObject({ code: 'CLIENT_ABORTED', source: 'downstream' })
   expect(lines.join()).not.toMatch(/PHASE_FAILED/)
+})
+
+/** Why nobody waits for a request any more though its client does. */
+const ENDS = [
+  ['its time is up', 'REQUEST_EXPIRED', { requestTimeoutMs: 100 }, async () => undefined],
+  ['the server has closed', 'SERVER_CLOSED', {}, (server: Server) => server.close({ graceMs: 0 })],
+] as const
+
+describe.each(ENDS)('the reason where %s', (_, code, options, end) => {
+  test('of a phase', async () => {
+    const { phases, reason, logged, entered } = watched()
+    const { to, server } = await startProxy(phases, options)
+    const client = await Client.connect(to)
+    client.write(get('/'))
+    await entered
+    await end(server)
+    expect(await reason).toMatchObject({ code })
+    expect(await logged).toMatchObject({ code })
+    await client.end()
+  })
+
+  test.each(['1.1', '2'])('of a handler, and of a body that it reads, over HTTP/%s', async (version) => {
+    const [entered, told] = [deferred(), deferred<unknown[]>()]
+    const { to, url, server } = await startApp(async (request, info) => {
+      const reason = new Promise((resolve) => {
+        info.signal.addEventListener('abort', () => resolve(info.signal.reason))
+      })
+      const read = request.text().catch((error) => error)
+      entered.resolve()
+      const why = await reason
+      told.resolve([why, request.signal.reason, await read])
+      return 200
+    }, options)
+    if (version === '1.1') {
+      const client = await Client.connect(to)
+      client.write(get('/', { 'content-length': '10' }, 'POST'))
+      onTestFinished(() => client.end())
+    } else {
+      const session = connectH2(url).on('error', () => undefined)
+      onTestFinished(() => session.destroy())
+      session
+        .request({ ':method': 'POST', ':path': '/' })
+        .on('error', () => undefined)
+        .write('x')
+    }
+    await entered.promise
+    await end(server)
+    expect(await told.promise).toMatchObject([{ code }, { code }, { code }])
+  })
+
+  test('of a body that is being sent', async () => {
+    const reason = deferred<unknown>()
+    const { to, server } = await startApp((_request, { signal }) => {
+      signal.addEventListener('abort', () => reason.resolve(signal.reason))
+      return { status: 200, body: new ReadableStream({ start: (given) => given.enqueue('x') }) }
+    }, options)
+    const client = await Client.connect(to)
+    client.write(get('/'))
+    await onceOf(client.socket, 'data')
+    await end(server)
+    expect(await reason.promise).toMatchObject({ code })
+    await client.end()
+  })
+})
+
+test('a try whose time is up fires the signal of that try, and the next has its own', async () => {
+  const origin = await startOrigin()
+  const [seen, errors]: unknown[][] = [[], []]
+  let tries = 0
+  const { to } = await startProxy(
+    {
+      upstreamPeer: new HttpPeer(origin.address),
+      async upstreamRequestFilter(session) {
+        const { signal } = session
+        seen.push(signal.aborted)
+        if (++tries > 1) return
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+        seen.push(signal.reason.code)
+      },
+      errorWhileProxy: (_s, _p, error) => {
+        errors.push(error.message)
+        return 'retry'
+      },
+    },
+    { tryTimeoutMs: 50 },
+  )
+  const reply = await once(to, get('/'))
+  expect([reply.status, errors]).toEqual([200, ['the try took too long']])
+  await until(() => seen.length === 3)
+  expect(seen.sort()).toEqual(['REQUEST_EXPIRED', false, false])
 })

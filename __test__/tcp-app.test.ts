@@ -80,7 +80,9 @@ test('what was written goes out when a connection is destroyed; with an error it
     connection.write(much)
     connection.destroy(new Error('no more'))
   })
-  expect(await ending(opened(broken.to))).toBe('ECONNRESET')
+  const cut = opened(broken.to)
+  // Node.js takes a reset behind bytes that it has not read for an end, now and then: then it is too early.
+  if ((await ending(cut)) !== 'ECONNRESET') expect(cut.bytesRead).toBeLessThan(much.length)
   // What the stream itself still holds as well.
   const many = await start((connection) => {
     for (let i = 0; i < 20; i++) connection.write(Buffer.alloc(100_000, 'x'))
@@ -242,9 +244,10 @@ describe('a connection that nobody reads', () => {
     await until(() => server.stats().services[0]?.connections === 1)
     leaves.resetAndDestroy()
     await until(() => ends.length === 4)
-    await client(to)
+    const isCut = ending(await client(to))
     await until(() => server.stats().services[0]?.connections === 1)
     await server.close({ graceMs: 0 })
+    expect(await isCut).toBe('ECONNRESET')
     await until(() => ends.length === 6)
     expect(ends.filter((end) => end !== 'close')).toEqual(['READ_TIMEOUT', 'CLIENT_ABORTED', 'SERVER_CLOSED'])
   })
@@ -337,4 +340,22 @@ test('wrong options are refused', () => {
   expect(
     wrongPaths(() => new TcpApp(5 as never, { workStealing: 1, maxQueued: 0, http2: {} } as never)),
   ).toEqual(['http2', 'workStealing', 'maxQueued', 'handler'])
+})
+
+test('connections beyond maxQueued are reset, counted as refused and logged', async () => {
+  const { server, to, lines } = await start((connection) => void connection.resume().end('taken'), {
+    // Of one thread: two may offer one at the same moment.
+    threads: 1,
+    maxQueued: 1,
+  })
+  const ends = Array.from({ length: 5 }, () => ending(opened(to)))
+  // They connect before anything else runs on this thread, which takes no connection meanwhile.
+  await new Promise<void>((resolve) => process.nextTick(resolve))
+  const refused = () => server.stats().services[0]!.refused
+  for (const limit = Date.now() + 10_000; refused() < 4 && Date.now() < limit; );
+  expect(refused()).toBeGreaterThanOrEqual(4)
+  const resets = (await Promise.all(ends)).filter((end) => end === 'ECONNRESET')
+  expect(resets.length).toBe(refused())
+  const told = () => lines.filter((line) => /^warn .*was refused: too many connections wait/.test(line))
+  await until(() => told().length === refused())
 })

@@ -27,6 +27,7 @@ import {
   type ConnectionStats,
   type ConnectionView,
   type Connector,
+  type ConnectorBody,
   type ConnectorOptions,
   type ConnectorRequest,
   type ConnectProxy,
@@ -410,6 +411,9 @@ test('apps', () => {
   >()
   expectTypeOf<Connector['fetch']>().returns.toEqualTypeOf<Promise<Response>>()
   expectTypeOf<{ threads: 1; maxConcurrentRequests: 5 }>().toExtend<ConnectorOptions>()
+  expectTypeOf<
+    string | Blob | FormData | URLSearchParams | ReadableStream<Uint8Array>
+  >().toExtend<ConnectorBody>()
   expectTypeOf<{ sni: 'a'; connectTimeoutMs: 1 }>().toExtend<TcpPeerOptions>()
   compiled(() => {
     new HttpApp({ fetch: () => new Response('') })

@@ -28,18 +28,32 @@ export interface ConnectorOptions {
   maxHeaders?: number
 }
 
+/** What a connector can send as a body. */
+export type ConnectorBody =
+  | string
+  | Uint8Array
+  | BodySource
+  | ArrayBuffer
+  | ArrayBufferView
+  | Blob
+  | URLSearchParams
+  | FormData
+
 /** A request of a connector. */
 export interface ConnectorRequest {
   /** A token but CONNECT. Default: `GET`. */
   method?: string
-  /** A path with its query. Default: `/`. */
+  /** A path with its query, or for OPTIONS `*`. Default: `/`. */
   target?: string
   /** The host asked for. Default: what the peer's `host` says, or else the peer's own. */
   host?: string
   /** Default: none. What belongs to a connection, such as `content-length`, is set by itself. */
   headers?: HeaderInput
-  /** The whole body, or what makes it piece by piece, as fast as the peer takes it. Default: none. */
-  body?: string | Uint8Array | BodySource
+  /**
+   * The whole body, or what makes it piece by piece, as fast as the peer takes it. A Blob, URLSearchParams and
+   * FormData say its `content-type`, unless `headers` do. Default: none.
+   */
+  body?: ConnectorBody
   /** Ends the request, and its response where that is still being read. Default: none. */
   signal?: AbortSignal
 }
@@ -56,12 +70,12 @@ const connectorRules = {
 
 const requestRules = {
   method: value<string>('GET', 'a token but CONNECT', isMethod),
-  target: value<string>('/', 'a path with its query', isTarget),
+  target: value<string>('/', "a path with its query, or '*' for OPTIONS", (v) => v === '*' || isTarget(v)),
   host: value<string | undefined>(undefined, 'a host', isHost),
   headers: value<HeaderInput>({}, 'headers', (given) => typeof given === 'object' && given !== null),
-  body: value<string | Uint8Array | BodySource | undefined>(
+  body: value<ConnectorBody | undefined>(
     undefined,
-    'a string, bytes, a stream or an iterable of them',
+    'a string, bytes, a stream or an iterable of them, or what else fetch takes',
     (given) => typeof given === 'string' || (typeof given === 'object' && given !== null),
   ),
   signal: value<AbortSignal | undefined>(
@@ -131,7 +145,7 @@ export class Connector {
       throw withoutStack({ code: 'OVERLOADED', message: 'too many requests are under way' })
     const { method, target, host, fields, body, signal } = asked
     const isWhole = body === undefined || typeof body === 'string' || body instanceof Uint8Array
-    const source = isWhole ? undefined : SourceStage.of(body)
+    const source = isWhole ? undefined : sourceOf(body)
     const feed = source === undefined ? undefined : new NativeFeed()
     let run: Running
     try {
@@ -179,11 +193,43 @@ export class Connector {
 function ofObject(request: ConnectorRequest): Asked {
   const problems: OptionProblem[] = []
   const { method, target, host, headers, body, signal } = checkInto(requestRules, request, problems)
+  if (problems.length === 0 && target === '*' && method !== 'OPTIONS')
+    problems.push({
+      path: 'target',
+      found: target,
+      allowed: 'a path with its query: only OPTIONS may ask for *',
+    })
   if (problems.length > 0) throw invalidOptions('fetch', problems)
   const fields = pairs(headerFields(headers))
   if (fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'host'))
     throw new UsageError('INVALID_HEADER', 'host is an option of a request, and none of its headers')
-  return { method, target, host: host ?? '', fields, body, signal }
+  const { sent, type } = bodyOf(body)
+  const hasType = fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
+  if (type !== '' && !hasType) fields.push('content-type', type)
+  return { method, target, host: host ?? '', fields, body: sent, signal }
+}
+
+/** What goes out of a body, and the type that it says of itself. */
+function bodyOf(body: ConnectorBody | undefined): { sent: Asked['body']; type: string } {
+  if (body instanceof ArrayBuffer) return { sent: new Uint8Array(body), type: '' }
+  if (ArrayBuffer.isView(body) && !(body instanceof Uint8Array))
+    return { sent: new Uint8Array(body.buffer, body.byteOffset, body.byteLength), type: '' }
+  if (body instanceof Blob) return { sent: body.stream() as BodySource, type: body.type }
+  if (body instanceof URLSearchParams || body instanceof FormData) {
+    // Only the platform knows how it is written.
+    const written = new Response(body)
+    return { sent: written.body as BodySource, type: written.headers.get('content-type') ?? '' }
+  }
+  return { sent: body as Asked['body'], type: '' }
+}
+
+/** What makes the body. @throws UsageError INVALID_OPTIONS for what makes none, or not any more */
+function sourceOf(body: BodySource): SourceStage {
+  try {
+    return SourceStage.of(body)
+  } catch (error) {
+    throw error instanceof UsageError ? new UsageError('INVALID_OPTIONS', error.message) : error
+  }
 }
 
 function ofRequest(request: Request): Asked {

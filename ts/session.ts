@@ -125,7 +125,11 @@ export interface Session {
   readonly tls: TlsView | undefined
   /** Undefined until there is a connection. */
   readonly upstream: UpstreamView | undefined
-  /** Aborted when the client leaves, or when a phase has taken too long; the reason is a `ProxyError`. */
+  /**
+   * Aborted when the client leaves, when a phase has taken too long, when the request's time is up or when its server
+   * ends it; the reason is a `ProxyError`. When the time of a try is up while a phase of it waits, too: the next try
+   * has another.
+   */
   readonly signal: AbortSignal
   /** When what happened. */
   readonly timings: Timings

@@ -45,7 +45,10 @@ export interface ConnectionStats {
   readonly accepted: number
   /** Client connections that were closed at once, as too many were open. */
   readonly rejected: number
-  /** Client connections that were closed unserved because of their client: a filter, a limit, a wrong PROXY header. */
+  /**
+   * Client connections that were closed unserved because of their client (a filter, a limit, a wrong PROXY header), or
+   * because a `TcpApp` had `maxQueued` waiting.
+   */
   readonly refused: number
 }
 

@@ -44,6 +44,10 @@ struct State {
     /// The way to the client of that request, until it is over.
     interims: Option<InterimSender>,
     connection: Option<Arc<ClientConnection>>,
+    /// When the time of that request is up.
+    ends: Option<Instant>,
+    /// When that of the try is that the crossing belongs to.
+    try_ends: Option<Instant>,
     /// The body of that request, for an app.
     pieces: Option<RequestPieces>,
 }
@@ -221,6 +225,8 @@ pub(crate) struct Client {
     pub(crate) tls: Option<Arc<TlsInfo>>,
     pub(crate) interims: Option<InterimSender>,
     pub(crate) connection: Option<Arc<ClientConnection>>,
+    /// When its time is up.
+    pub(crate) ends: Option<Instant>,
     pub(crate) pieces: Option<RequestPieces>,
 }
 
@@ -239,6 +245,7 @@ impl Lease {
             state.tls = client.tls;
             state.interims = client.interims;
             state.connection = client.connection;
+            state.ends = client.ends;
             state.pieces = client.pieces;
             state.router = router;
             state.reply = None;
@@ -252,9 +259,11 @@ impl Lease {
         self.slot
     }
 
-    /// The number of the next crossing: answers to those before are dropped.
-    pub(crate) fn next_seq(&mut self) -> u32 {
+    /// The number of the next crossing: answers to those before are dropped. `try_ends`: when the
+    /// time of its try is up, if it belongs to one.
+    pub(crate) fn next_seq(&mut self, try_ends: Option<Instant>) -> u32 {
         let mut state = self.cell.state.lock();
+        state.try_ends = try_ends;
         state.seq = state.seq.wrapping_add(1);
         state.reply = None;
         state.begun = None;
@@ -277,7 +286,7 @@ impl Lease {
         let proxy = item.head.ints[super::item::at::PROXY] as u32;
         self.cell.state.lock().waiting = limit;
         let queued = crossing.borrow().push(item);
-        Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, reason: 1 }
+        Flight { lease: Some(self), crossing, proxy, queued, landed: !queued, is_slow: false }
     }
 }
 
@@ -301,7 +310,33 @@ pub(crate) struct Flight<C: Borrow<Arc<Crossing>>> {
     proxy: u32,
     queued: bool,
     landed: bool,
-    reason: i32,
+    /// A phase took too long.
+    is_slow: bool,
+}
+
+/// Why a crossing is void; JS knows them too.
+mod reason {
+    pub(super) const LEFT: i32 = 1;
+    pub(super) const TOO_SLOW: i32 = 2;
+    pub(super) const EXPIRED: i32 = 3;
+    pub(super) const CUT: i32 = 4;
+    pub(super) const TRY_EXPIRED: i32 = 5;
+}
+
+impl State {
+    /// Why nobody waits for a phase any more that has not taken too long.
+    fn given_up(&self) -> i32 {
+        let is_over = |ends: Option<Instant>| ends.is_some_and(|ends| ends <= Instant::now());
+        if self.connection.as_ref().is_some_and(|connection| connection.is_cut()) {
+            reason::CUT
+        } else if is_over(self.ends) {
+            reason::EXPIRED
+        } else if is_over(self.try_ends) {
+            reason::TRY_EXPIRED
+        } else {
+            reason::LEFT
+        }
+    }
 }
 
 impl<C: Borrow<Arc<Crossing>>> Flight<C> {
@@ -309,9 +344,14 @@ impl<C: Borrow<Arc<Crossing>>> Flight<C> {
     pub(crate) fn end(&mut self) -> Option<Lease> {
         let lease = self.lease.take()?;
         if !std::mem::replace(&mut self.landed, true) {
-            lease.cell.state.lock().waiting = None;
+            let given_up = {
+                let mut state = lease.cell.state.lock();
+                state.waiting = None;
+                state.given_up()
+            };
             let mut item = Item::new(lease.slot, self.proxy, Kind::Abort, lease.seq, 0);
-            item.head.ints[super::item::at::FLAGS] = self.reason;
+            item.head.ints[super::item::at::FLAGS] =
+                if self.is_slow { reason::TOO_SLOW } else { given_up };
             self.crossing.borrow().push(item);
         }
         Some(lease)
@@ -359,8 +399,8 @@ impl<C: Borrow<Arc<Crossing>> + Unpin> Future for Flight<C> {
             };
             reply
         };
-        self.landed = !matches!(reply.outcome, Outcome::TooSlow | Outcome::NeverBegun);
-        self.reason = 2;
+        self.is_slow = matches!(reply.outcome, Outcome::TooSlow | Outcome::NeverBegun);
+        self.landed = !self.is_slow;
         Poll::Ready(reply)
     }
 }

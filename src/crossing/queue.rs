@@ -230,7 +230,7 @@ impl Crossing {
         if self.closed.load(Relaxed) {
             return;
         }
-        lease.next_seq(); // Answers that are still on their way are nobody's.
+        lease.next_seq(None); // Answers that are still on their way are nobody's.
         let arm = {
             let mut queue = self.queue.lock();
             queue.items.end(lease.slot(), last_of_connection);

@@ -227,7 +227,7 @@ impl JsBody {
                 .lease(self.router, self.max_queued, Client::default())
                 .map_err(|Full| overloaded())?,
         };
-        let seq = lease.next_seq();
+        let seq = lease.next_seq(None);
         let mut item = Item::new(lease.slot(), *proxy, Kind::Body, seq, self.mask);
         item.body(parent, data, flags | self.flags);
         Ok(lease.cross(crossing.clone(), item, self.limit))
@@ -238,7 +238,7 @@ impl JsBody {
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(mut lease) = self.lease.get_mut().take() {
-            let seq = lease.next_seq();
+            let seq = lease.next_seq(None);
             self.crossing.push(Item::new(lease.slot(), self.proxy, Kind::End, seq, 0));
         }
     }

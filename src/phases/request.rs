@@ -161,6 +161,7 @@ impl JsPhases {
                 tls: ex.connection.tls.clone(),
                 interims: Some(ex.interims.clone()),
                 connection: Some(ex.connection.clone()),
+                ends: ex.ends,
                 pieces: (mask & bit(phase::HANDLER) != 0).then(|| ex.body.pieces()),
             };
             let lease = self.crossing(ctx).lease(router, bound, client);
@@ -169,7 +170,7 @@ impl JsPhases {
         let Some(lease) = &mut state.lease else {
             return Err(Error::new(Code::Internal, "a crossing without a slot"));
         };
-        let seq = lease.next_seq();
+        let seq = lease.next_seq(ex.try_ends);
         let mut item = Item::new(lease.slot(), ctx.proxy, kind, seq, mask);
         if fresh {
             item.request(ex);

@@ -162,8 +162,10 @@ impl JsPhases {
         if mask == 0 && state.lease.is_none() {
             return;
         }
-        // Its signal fires if the client left.
-        let left = error.filter(|error| error.code() == Code::ClientAborted);
+        // Its signal fires if it was given up.
+        let left = error.filter(|error| {
+            matches!(error.code(), Code::ClientAborted | Code::RequestExpired | Code::ServerClosed)
+        });
         if mask == 0 && left.is_none() {
             if let Some(lease) = state.lease.take() {
                 self.crossing(ctx).end(lease, ex.last_of_connection);

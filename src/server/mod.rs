@@ -233,7 +233,8 @@ impl NativeServer {
     ) -> u32 {
         let max_queued = max_queued as usize;
         let streams = JsStreams { crossing: crossing.inner.clone(), app, max_queued };
-        let app = App::Streams(Arc::new(StreamServer::new(streams, options.options())));
+        let log = self.log.of(&options.name);
+        let app = App::Streams(Arc::new(StreamServer::new(streams, options.options(), log)));
         self.plan(
             app,
             options.runtime(),

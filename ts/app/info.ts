@@ -21,8 +21,8 @@ export interface HandlerInfo {
   /** The client's TLS; undefined in the clear. */
   readonly tls: TlsView | undefined
   /**
-   * Aborted when the client leaves, or when the handler has taken too long; the reason is a `ProxyError`.
-   * The signal of the `Request` follows it.
+   * Aborted when the client leaves, when the handler has taken too long, when the request's time is up or when its
+   * server ends it; the reason is a `ProxyError`. The signal of the `Request` follows it.
    */
   readonly signal: AbortSignal
   /**

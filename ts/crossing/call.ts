@@ -1,5 +1,5 @@
-import { type Answer, checkAnswer, isAnswer } from '../answer.js'
-import { ProxyError, show } from '../errors.js'
+import { type Answer, type CheckedAnswer, checkAnswer, isAnswer } from '../answer.js'
+import { ProxyError, show, UsageError } from '../errors.js'
 import { EditableInterim, EditableRequest, EditableResponse, trailersOf } from '../head.js'
 import { HttpPeer } from '../peer.js'
 import { type AnyPhases, HANDLER, MAY_ANSWER, nameOf, Phase } from '../phases.js'
@@ -73,10 +73,24 @@ export function acceptResult(state: RequestState, phase: number, value: unknown)
     if ((MAY_ANSWER & (1 << phase)) === 0) throw wrongReturn(phase, value, 'nothing')
     if (!isAnswer(value))
       throw wrongReturn(phase, value, phase === HANDLER ? APP_ANSWER : 'an answer or nothing')
-    if (state.answer === null && !state.responseStarted)
-      state.answer = checkAnswer(value as Answer, state.method())
+    if (state.answer === null && !state.responseStarted) state.answer = checked(state, phase, value as Answer)
     else state.session.respond(value as Answer)
   }
+}
+
+function checked(state: RequestState, phase: number, value: Answer): CheckedAnswer {
+  try {
+    return checkAnswer(value, state.method())
+  } catch (error) {
+    throw wrongAnswer(phase, error)
+  }
+}
+
+/** The error of a phase whose answer is wrong in its details; any other as it is. */
+export function wrongAnswer(phase: number, error: unknown): unknown {
+  if (!(error instanceof UsageError)) return error
+  const message = `${nameOf(phase)} returned an answer that is wrong: ${error.message}`
+  return new ProxyError({ code: 'PHASE_RETURN', message, cause: error })
 }
 
 function retry(state: RequestState, phase: number): void {

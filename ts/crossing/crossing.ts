@@ -1,14 +1,13 @@
 import { discard } from '../answer.js'
-import { withoutStack } from '../errors.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import type { NativeLogRecord, NativeServiceEvent } from '../native.js'
 import { HttpPeer, type PeerTable } from '../peer.js'
 import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
-import { acceptResult, callPhase } from './call.js'
-import { describe, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
-import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW } from './items.js'
+import { acceptResult, callPhase, wrongAnswer } from './call.js'
+import { describe, givenUp, isGivenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
+import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
 import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
@@ -382,7 +381,8 @@ export class Crossing {
     state.phase = phase
     state.resumed = true
     try {
-      if (failed) throw value
+      // Of a Response it is its body that has failed.
+      if (failed) throw state.answer?.stop ? wrongAnswer(phase, value) : value
       if (this.#settled(state, phase, value)) return
     } catch (error) {
       this.#failed(state, error)
@@ -436,17 +436,21 @@ export class Crossing {
   #abort(state: RequestState, seq: number, reason: number): void {
     const phase = state.phase
     const name = phase < 0 ? 'a phase' : nameOf(phase)
-    state.aborted =
-      reason === TOO_SLOW
-        ? phaseTimeout(name)
-        : withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
-    state.endReads(() => state.aborted)
+    const why = reason === TOO_SLOW ? phaseTimeout(name) : givenUp(reason)
+    state.endReads(() => why)
     if (state.seq === seq) {
       this.#rest(state)
       state.seq = -1
       state.answer?.cancel()
     }
-    state.fire(state.aborted)
+    if (reason === TRY_EXPIRED) {
+      state.fire(why)
+      // The next try has a signal of its own.
+      state.controller = undefined
+      return
+    }
+    state.aborted = why
+    state.fire(why)
     if (state.ending) this.#forget(state)
   }
 
@@ -454,8 +458,8 @@ export class Crossing {
     if (lastOfConnection) state.dropConnection()
     state.ending = true
     state.wait++
-    if (state.error?.code === 'CLIENT_ABORTED' && state.aborted === undefined) {
-      // It left while no phase ran.
+    if (state.aborted === undefined && state.error !== undefined && isGivenUp(state.error)) {
+      // While no phase ran.
       state.aborted = state.error
       state.fire(state.aborted)
     }

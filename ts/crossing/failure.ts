@@ -9,6 +9,7 @@ import {
   withoutStack,
 } from '../errors.js'
 import { nameOf, type PhaseName } from '../phases.js'
+import { CUT, EXPIRED, TRY_EXPIRED } from './items.js'
 import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
 
@@ -67,6 +68,21 @@ export function reportFailure(
 /** Why the signal of a request fires when a phase has taken too long. */
 export function phaseTimeout(name: string): ProxyError {
   return withoutStack({ code: 'PHASE_TIMEOUT', message: `${name} did not settle in time` })
+}
+
+/** Why it fires when nobody waits for the request any more, as the addon says it. */
+export function givenUp(reason: number): ProxyError {
+  if (reason === EXPIRED)
+    return withoutStack({ code: 'REQUEST_EXPIRED', message: 'the request took too long' })
+  if (reason === TRY_EXPIRED)
+    return withoutStack({ code: 'REQUEST_EXPIRED', message: 'the try took too long' })
+  if (reason === CUT) return withoutStack({ code: 'SERVER_CLOSED', message: 'the server stopped' })
+  return withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
+}
+
+/** Whether an error means that nobody waits for its request. */
+export function isGivenUp({ code }: ProxyError): boolean {
+  return code === 'CLIENT_ABORTED' || code === 'REQUEST_EXPIRED' || code === 'SERVER_CLOSED'
 }
 
 /** An error with the place it came from, in one line; anything else as it is. */

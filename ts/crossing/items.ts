@@ -10,8 +10,12 @@ export const ITEM = 16
 export const ENDED = 256 * ITEM
 /** Numbers of an item beside its integers. */
 export const NUMBERS = 8
-/** Why a crossing is void: a phase took too long; anything else is the client's leaving. */
+/** Why a crossing is void, beside the client's leaving: a phase took too long, the request did, the server ended it. */
 export const TOO_SLOW = 2
+export const EXPIRED = 3
+export const CUT = 4
+/** The time of a try is up; there may be another. */
+export const TRY_EXPIRED = 5
 
 /** The phases whose head is not that of the response. */
 export const OTHER_HEADS =

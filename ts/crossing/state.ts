@@ -179,6 +179,7 @@ export class RequestState {
   /** How many of them there are, one for the other. */
   depth = 0
   #subrequests: Set<Running> | undefined = undefined
+  #onOver: (() => void) | undefined = undefined
 
   constructor(
     slot: number,
@@ -378,9 +379,18 @@ export class RequestState {
     return this.scope.runInAsyncScope(call, undefined, ...args)
   }
 
+  /** Settles once we, too, have been told that the request is over, of which the addon knows before. */
+  whenOver(): Promise<void> {
+    if (!this.live || this.aborted !== undefined) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#onOver = resolve
+    })
+  }
+
   /** Fires the signal. A listener that throws is reported by Node, not thrown here. */
   fire(reason: ProxyError): void {
     const { controller, onAbort } = this
+    if (this.aborted !== undefined) this.#onOver?.()
     this.#cancelSubrequests(reason)
     if (controller !== undefined) this.inScope(() => controller.abort(reason))
     onAbort?.(reason)
@@ -412,6 +422,7 @@ export class RequestState {
   /** Ends it: whatever is kept of it throws from now on. */
   die(): void {
     this.live = false
+    this.#onOver?.()
     this.phase = -1
     this.wait++
     this.closeHead()

@@ -27,7 +27,7 @@ export interface TcpAppOptions extends TcpServiceOptions {
    * Off, it is ended when all has been read. Default: false.
    */
   halfClose?: boolean
-  /** What may wait for JavaScript; further connections are reset. Default: 8,192. */
+  /** What may wait for JavaScript; further connections are reset, counted as `refused` and logged. Default: 8,192. */
   maxQueued?: number
 }
 

@@ -91,6 +91,8 @@ impl Arrival {
             response_started: false,
             stage: Stage::default(),
             attempt: 0,
+            try_ends: None,
+            ends: options.request_timeout.and_then(|limit| self.timings.start.checked_add(limit)),
             timings: self.timings,
             received: 0,
             sent: 0,
@@ -230,9 +232,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         record: &mut Record<'_, P, D>,
     ) -> Result<()> {
         let Record { down, ex, ctx, .. } = record;
-        let start = ex.timings.start;
-        let end = self.options.request_timeout.and_then(|limit| start.checked_add(limit));
-        within(end, self.request(shard, *down, ex, ctx))
+        within(ex.ends, self.request(shard, *down, ex, ctx))
             .await
             .unwrap_or_else(|| Err(Error::new(Code::RequestExpired, "the request took too long")))
     }

@@ -42,6 +42,10 @@ pub struct Exchange {
     pub attempt: u32,
     /// When things happened.
     pub timings: Timings,
+    /// When its time is up, if it has any.
+    pub ends: Option<Instant>,
+    /// When that of the try under way is, if it has any.
+    pub try_ends: Option<Instant>,
     /// Bytes of the request that arrived: head and body as on the wire.
     pub received: u64,
     /// Bytes of the response that were taken by the connection: head and body as on the wire.

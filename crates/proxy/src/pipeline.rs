@@ -152,6 +152,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             }
             let deadline =
                 self.options.try_timeout.and_then(|limit| Instant::now().checked_add(limit));
+            ex.try_ends = deadline;
             let attempt = self.attempt(shard, down, ex, ctx, &peer, upload, replaced);
             let attempt = within(deadline, attempt).await.unwrap_or_else(|| {
                 let error = Error::new(Code::RequestExpired, "the try took too long");
@@ -162,6 +163,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 let safe = is_repeatable(ex) && upload.can_replay();
                 Err(Failed::While { error: error.retry(safe), replace: false })
             });
+            ex.try_ends = None;
             let filtered = match attempt {
                 Ok(received) => self.filter_response(down, ex, ctx, upload, received).await,
                 Err(failed) => Err(failed),

@@ -147,7 +147,7 @@ async fn serve_http1<A: HttpServerApp>(
     shutdown: &Shutdown,
 ) {
     let options = app.serving().options.clone();
-    let conn = Arc::new(ClientConnection::new(conn, &options.forwarding));
+    let conn = Arc::new(ClientConnection::new(conn, &options.forwarding).until(shutdown));
     let mut draining = std::pin::pin!(shutdown.draining());
     let mut down = H1Connection::new(stream, input, options, conn.clone(), shutdown.clone());
     let mut wait = Wait::begin();

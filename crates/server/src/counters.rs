@@ -37,7 +37,7 @@ impl Counters {
     }
 
     /// Connections closed before they were served, because of who their clients are, of how many the client
-    /// has, or of what a proxy said of them.
+    /// has, of what a proxy said of them, or because their app took no more.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -82,7 +82,8 @@ impl Counters {
         self.acceptors.load(Ordering::SeqCst) == 0 && self.open() == 0
     }
 
-    pub(crate) fn count_refusal(&self) {
+    /// Counts a connection whose app has refused it.
+    pub fn count_refusal(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millrace_error::Code;
+use millrace_error::{Code, Level, Log};
 use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,7 +27,7 @@ const DESTROYED: &str = "the connection was destroyed";
 /// A program that is given connections.
 pub trait StreamApp: Send + Sync + 'static {
     /// A connection is there. The handle goes wherever the program likes; false refuses it, which
-    /// resets it. Must not block.
+    /// resets it, is counted as a refusal and is a line in the log. Must not block.
     fn accept(&self, conn: &ConnInfo, handle: StreamHandle) -> bool;
 
     /// Called on each runtime before it accepts.
@@ -41,12 +41,13 @@ pub struct StreamServer<A> {
     app: A,
     options: TcpOptions,
     traffic: Traffic,
+    log: Arc<dyn Log>,
 }
 
 impl<A: StreamApp> StreamServer<A> {
     /// One for this app.
-    pub fn new(app: A, options: TcpOptions) -> Self {
-        StreamServer { app, options, traffic: Traffic::default() }
+    pub fn new(app: A, options: TcpOptions, log: Arc<dyn Log>) -> Self {
+        StreamServer { app, options, traffic: Traffic::default(), log }
     }
 
     /// The app.
@@ -71,6 +72,10 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
         let handle = StreamHandle::default();
         if !self.app.accept(conn, handle.clone()) {
             let _ = stream.reset_on_drop();
+            conn.counters.count_refusal();
+            let line =
+                format!("{} was refused: too many connections wait for the app", conn.remote);
+            self.log.log(Level::Warn, &line);
             return None;
         }
         let mut draining = pin!(shutdown.draining());

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_error::{Code, Result};
+use millrace_error::{Code, Level, Log, NoLog, Result};
 use millrace_listeners::Endpoint;
 use millrace_server::{ConnInfo, ListeningService, RuntimeOptions, Server, ServerOptions};
 use millrace_tcp::{StreamApp, StreamHandle, StreamServer, TcpOptions};
@@ -32,9 +32,24 @@ struct Running {
     given: Receiver<StreamHandle>,
 }
 
+/// Hands the lines of warnings to the test.
+struct Lines(Sender<String>);
+
+impl Log for Lines {
+    fn log(&self, level: Level, line: &str) {
+        if level == Level::Warn {
+            let _ = self.0.send(line.to_owned());
+        }
+    }
+}
+
 fn start(options: TcpOptions) -> Running {
+    start_logging(options, Arc::new(NoLog))
+}
+
+fn start_logging(options: TcpOptions, log: Arc<dyn Log>) -> Running {
     let (give, given) = channel();
-    let app = Arc::new(StreamServer::new(Given(give), options));
+    let app = Arc::new(StreamServer::new(Given(give), options, log));
     let endpoint = Endpoint::tcp("127.0.0.1:0".parse().unwrap());
     let runtime = RuntimeOptions::default();
     let service = ListeningService::new("app", app.clone(), vec![endpoint], runtime);
@@ -173,4 +188,19 @@ fn the_same_asked_for_twice_at_once_fails_the_earlier() {
     assert_eq!(given.recv_timeout(PATIENCE).unwrap().unwrap_err().code(), Code::Internal);
     client.write_all(b"x").unwrap();
     assert_eq!(second.recv_timeout(PATIENCE).unwrap().unwrap().unwrap(), "x");
+}
+
+#[test]
+fn what_the_program_refuses_is_reset_with_a_line_in_the_log() {
+    let (tell, told) = channel();
+    let Running { server, address, given, app: _app } =
+        start_logging(TcpOptions::default(), Arc::new(Lines(tell)));
+    drop(given);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(client.read(&mut [0]).is_err());
+    let line = told.recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains(&client.local_addr().unwrap().to_string()), "{line}");
+    assert!(line.contains("too many connections wait"), "{line}");
+    server.close(Duration::ZERO);
 }

@@ -18,7 +18,7 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use millrace_server::ConnInfo;
+use millrace_server::{ConnInfo, Shutdown};
 
 /// What origins are told of who a request comes from.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub struct ClientConnection {
     is_trusted: bool,
     /// There is no client: requests of our own.
     is_own: bool,
+    /// The end of the server that serves it.
+    shutdown: Option<Shutdown>,
     /// What the phases keep of it, until it and its last request are over.
     pub kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -77,9 +79,20 @@ impl ClientConnection {
             address: info.remote.ip().map(|ip| ip.to_canonical().to_string().into()),
             is_trusted: options.trusted.contains(&info.remote),
             is_own: false,
+            shutdown: None,
             info: info.clone(),
             kept: OnceLock::new(),
         }
+    }
+
+    /// It is served until then.
+    pub(crate) fn until(self, shutdown: &Shutdown) -> Self {
+        ClientConnection { shutdown: Some(shutdown.clone()), ..self }
+    }
+
+    /// Whether the server has ended it, and all that is under way on it.
+    pub fn is_cut(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(Shutdown::is_cut)
     }
 
     /// That of requests of our own.

@@ -76,7 +76,7 @@ pub(crate) async fn serve_connection<A: HttpServerApp>(
     };
     let mut connection = H2Connection {
         app: app.clone(),
-        info: Arc::new(ClientConnection::new(conn, &options.forwarding)),
+        info: Arc::new(ClientConnection::new(conn, &options.forwarding).until(shutdown)),
         shared,
         pings: h2.ping_pong().map(Pings::new),
         options,
