@@ -59,8 +59,8 @@ test('a TcpProxy agrees on what its endpoint says, and offers its peer what that
   const seen: unknown[] = []
   const far = createServer({ cert, key, ALPNProtocols: ['mqtt', 'postgresql'] }, (socket) => {
     seen.push(socket.alpnProtocol)
-    socket.on('error', () => undefined).resume()
-    socket.end('done')
+    // It ends when its client has: a close that crosses the client's would be a reset.
+    socket.on('error', () => undefined).pipe(socket)
   })
   far.listen(0, '127.0.0.1')
   await onceOf(far, 'listening')
@@ -70,9 +70,12 @@ test('a TcpProxy agrees on what its endpoint says, and offers its peer what that
     const offered = alpn === undefined ? {} : { alpn }
     const peer = new TcpPeer(address, { sni: 'localhost', ca: cert, ...offered })
     const { to, service } = await startService(new TcpProxy(peer))
-    expect(await text(await client(to))).toBe('done')
+    const plain = await client(to)
+    plain.end('done')
+    expect(await text(plain)).toBe('done')
     const tls = service.addTls('127.0.0.1:0', { cert, key, alpn: ['postgresql'] })
     const socket = shake(tls.address, ['postgresql'])
+    socket.end('done')
     expect(await text(socket)).toBe('done')
     expect(socket.alpnProtocol).toBe('postgresql')
   }
