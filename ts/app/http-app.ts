@@ -14,7 +14,7 @@ import { nativeMatch } from '../routes/match.js'
 import { type Host, Service } from '../service.js'
 import { LiveSession } from '../session.js'
 import { type HandlerInfo, LiveInfo } from './info.js'
-import { requestOf } from './request.js'
+import { prepareRequests, requestOf } from './request.js'
 
 /**
  * What serves the requests of an app: it gets each as a web-standard `Request`, whose body streams, and
@@ -64,6 +64,7 @@ export class HttpApp extends Service {
     const checked = checkInto(httpAppRules, given, problems)
     const call = callOf(handler, problems)
     if (problems.length > 0) throw overridden.refusal('HttpApp', problems, given)
+    prepareRequests()
     this.#entry = handlerEntry(call, checked.callbackTimeoutMs)
     this.#native = nativeOf(checked, this.#entry.id)
   }

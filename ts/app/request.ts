@@ -21,8 +21,9 @@ export function requestOf(state: RequestState): Request {
   if (REFUSED.test(method))
     throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
   const url = urlOf(state)
+  const Made = prepareRequests()
   try {
-    const request = new AppRequest(url, initOf(state, method), state)
+    const request = new Made(url, initOf(state, method), state)
     // One by one: as a list in `init` they are copied and converted several times over.
     const { headers } = request
     for (const [name, value] of endToEndFields(state.text, state.fields())) headers.append(name, value)
@@ -39,47 +40,59 @@ function initOf(state: RequestState, method: string): (RequestInit & { duplex?: 
   return { method, body: bodyOf(state), duplex: 'half' }
 }
 
-const innerSignal = Object.getOwnPropertyDescriptor(Request.prototype, 'signal')?.get
+type RequestClass = new (url: string, init: RequestInit | undefined, state: RequestState) => Request
+
+let AppRequest: RequestClass | undefined
+
+/** An app is there. Node.js loads all of `fetch` at the first look at `Request`, which takes 20 ms that others need not pay. */
+export function prepareRequests(): RequestClass {
+  AppRequest ??= makeRequestClass()
+  return AppRequest
+}
 
 /**
  * A Request whose signal is made when somebody asks for it: to follow one from the start costs several times as
  * much as all the rest of a request. What Node.js itself looks at, where it fetches or copies this Request, hears
  * of an abort all the same.
  */
-class AppRequest extends Request {
-  readonly #state: RequestState
+function makeRequestClass(): RequestClass {
+  const innerSignal = Object.getOwnPropertyDescriptor(Request.prototype, 'signal')?.get
+  const { clone } = Request.prototype
 
-  static {
-    // TypeScript knows both as properties.
-    const { clone } = Request.prototype
-    Object.defineProperties(AppRequest.prototype, {
-      signal: {
-        get(this: AppRequest) {
-          return this.#state.signal()
-        },
-        enumerable: true,
-        configurable: true,
-      },
-      clone: {
-        value(this: AppRequest) {
-          return new Request(clone.call(this), { signal: this.signal })
-        },
-        writable: true,
-        enumerable: true,
-        configurable: true,
-      },
-    })
-  }
+  return class AppRequest extends Request {
+    readonly #state: RequestState
 
-  constructor(url: string, init: RequestInit | undefined, state: RequestState) {
-    super(url, init)
-    this.#state = state
-    state.onAbort = (reason) => {
-      const inner = innerSignal?.call(this) as AbortSignal | undefined
-      if (inner === undefined) return
-      Object.defineProperty(inner, 'aborted', { value: true })
-      Object.defineProperty(inner, 'reason', { value: reason })
-      inner.dispatchEvent(new Event('abort'))
+    static {
+      // TypeScript knows both as properties.
+      Object.defineProperties(AppRequest.prototype, {
+        signal: {
+          get(this: AppRequest) {
+            return this.#state.signal()
+          },
+          enumerable: true,
+          configurable: true,
+        },
+        clone: {
+          value(this: AppRequest) {
+            return new Request(clone.call(this), { signal: this.signal })
+          },
+          writable: true,
+          enumerable: true,
+          configurable: true,
+        },
+      })
+    }
+
+    constructor(url: string, init: RequestInit | undefined, state: RequestState) {
+      super(url, init)
+      this.#state = state
+      state.onAbort = (reason) => {
+        const inner = innerSignal?.call(this) as AbortSignal | undefined
+        if (inner === undefined) return
+        Object.defineProperty(inner, 'aborted', { value: true })
+        Object.defineProperty(inner, 'reason', { value: reason })
+        inner.dispatchEvent(new Event('abort'))
+      }
     }
   }
 }
