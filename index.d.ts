@@ -516,6 +516,8 @@ export interface NativePhases {
 /** A piece, or why there is none; without both: the end. */
 export interface NativePiece {
   data?: Buffer
+  /** True where it is known that nothing comes behind it. */
+  isLast?: boolean
   /** Code, source, whether a retry is safe, status and message of an error, by lines. */
   error?: string
 }

@@ -136,6 +136,21 @@ describe('Expect: 100-continue', () => {
     expect([reply.status, reply.header('connection')]).toEqual([403, 'close'])
   })
 
+  test('a body that is asked for just before the response is there is waited for before its head', async () => {
+    const { to } = await startApp(echo, { threads: 2 })
+    const one = async () => {
+      const client = await Client.connect(to)
+      client.write(asks(4))
+      const first = (await client.reply())?.status
+      client.write('body')
+      const body = (await client.reply())?.body
+      await client.end()
+      return [first, body]
+    }
+    for (let i = 0; i < 15; i++)
+      expect(await Promise.all(Array.from({ length: 20 }, one))).toEqual(Array(20).fill([100, 'body']))
+  })
+
   test('a response that is the body waits for it as well', async () => {
     const { to } = await startApp(echo)
     const client = await Client.connect(to)

@@ -65,7 +65,7 @@ impl NativeStream {
     pub fn room<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         self.handle.room(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::from(outcome.map(|()| None))));
+            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
         });
         Ok(promise)
     }
@@ -75,7 +75,7 @@ impl NativeStream {
     pub fn end<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         self.handle.end(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::from(outcome.map(|()| None))));
+            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
         });
         Ok(promise)
     }
@@ -85,7 +85,7 @@ impl NativeStream {
     pub fn ended<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         self.handle.when_ended(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::from(outcome.map(|()| None))));
+            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
         });
         Ok(promise)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_error::Error;
 use millrace_message::ResponseHead;
-use millrace_proxy::{ClientConnection, InterimSender, RequestPieces};
+use millrace_proxy::{ClientConnection, InterimSender, RequestPiece, RequestPieces};
 use millrace_transport::TlsInfo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -165,7 +165,7 @@ impl Cell {
     /// Asks for the next piece of the request's body. Who waits for the client is not timed meanwhile.
     pub(super) fn ask_piece(
         self: &Arc<Self>,
-        then: impl FnOnce(Result<Option<Bytes>, Error>) + Send + 'static,
+        then: impl FnOnce(Result<Option<RequestPiece>, Error>) + Send + 'static,
     ) {
         let (pieces, seq) = {
             let mut state = self.state.lock();

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_proxy::ClientConnection;
+use millrace_proxy::{ClientConnection, RequestPiece};
 use millrace_records::{Output, Record};
 use millrace_server::ConnInfo;
 use millrace_tcp::StreamHandle;
@@ -436,7 +436,7 @@ impl Crossing {
     pub(super) fn ask_piece(
         &self,
         slot: u32,
-        then: impl FnOnce(Result<Option<Bytes>, millrace_error::Error>) + Send + 'static,
+        then: impl FnOnce(Result<Option<RequestPiece>, millrace_error::Error>) + Send + 'static,
     ) {
         let cell = self.slots.lock().cells.get(slot as usize).cloned();
         match cell {

@@ -124,12 +124,16 @@ function bodyOf(state: RequestState): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const { data, error } = await state.bodyPiece()
+        const { data, isLast, error } = await state.bodyPiece()
         // The addon may know that it is over before we are told why.
         if (error === OVER) await state.whenOver()
-        if (error !== undefined) controller.error(state.aborted ?? bodyError(state, error))
-        else if (data === undefined) controller.close()
-        else controller.enqueue(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        if (error !== undefined) {
+          controller.error(state.aborted ?? bodyError(state, error))
+          return
+        }
+        if (data !== undefined)
+          controller.enqueue(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        if (data === undefined || isLast === true) controller.close()
       },
     },
     { highWaterMark: 0 },

@@ -52,7 +52,7 @@ pub use h2::Http2Options;
 pub use interim::{InterimSender, Interims};
 pub use options::ProxyOptions;
 pub use phases::{Decision, ProxyHttp};
-pub use pieces::RequestPieces;
+pub use pieces::{RequestPiece, RequestPieces};
 pub use request_body::RequestBody;
 pub use respond::respond;
 pub use routing::Routing;

@@ -15,8 +15,17 @@ use crate::{Body, Downstream};
 #[derive(Clone, Default)]
 pub struct RequestPieces(Arc<Mutex<State>>);
 
+/// A piece of a body, which is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPiece {
+    /// Its bytes.
+    pub data: Bytes,
+    /// Nothing comes behind it, as far as that is known: the end may have to be asked for all the same.
+    pub is_last: bool,
+}
+
 /// Called with a piece, with none at the end, or with what went wrong.
-type Then = Box<dyn FnOnce(Result<Option<Bytes>>) + Send>;
+type Then = Box<dyn FnOnce(Result<Option<RequestPiece>>) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -33,7 +42,7 @@ enum Over {
 }
 
 impl Over {
-    fn outcome(&self) -> Result<Option<Bytes>> {
+    fn outcome(&self) -> Result<Option<RequestPiece>> {
         match self {
             Over::End => Ok(None),
             Over::Failed(error) => Err(error.again()),
@@ -52,7 +61,7 @@ impl RequestPieces {
     /// Asks for the next piece. `then` is called once, here or on the runtime of the request, which
     /// it must not block: with a piece that is not empty, with none at the end, or with an error, after
     /// which there are only more of it. Asked for again before that, the earlier one gets an error.
-    pub fn ask(&self, then: impl FnOnce(Result<Option<Bytes>>) + Send + 'static) {
+    pub fn ask(&self, then: impl FnOnce(Result<Option<RequestPiece>>) + Send + 'static) {
         let mut then: Option<Then> = Some(Box::new(then));
         let (outcome, earlier, waker) = {
             let mut state = self.0.lock();
@@ -78,7 +87,7 @@ impl RequestPieces {
     }
 
     /// The next piece; none at the end. See [`RequestPieces::ask`].
-    pub async fn next(&self) -> Result<Option<Bytes>> {
+    pub async fn next(&self) -> Result<Option<RequestPiece>> {
         let (give, piece) = oneshot::channel();
         self.ask(move |outcome| drop(give.send(outcome)));
         piece.await.unwrap_or_else(|_| Err(closed()))
@@ -134,9 +143,16 @@ impl RequestPieces {
             }
             match std::task::ready!(down.poll_body(cx)) {
                 Ok(Body::Data(data)) => {
-                    let then = self.0.lock().then.take();
+                    let is_last = down.body_done();
+                    let then = {
+                        let mut state = self.0.lock();
+                        if is_last {
+                            state.over.get_or_insert(Over::End);
+                        }
+                        state.then.take()
+                    };
                     if let Some(then) = then {
-                        then(Ok(Some(data)));
+                        then(Ok(Some(RequestPiece { data, is_last })));
                     }
                 }
                 Ok(Body::Trailers(_)) => {}
