@@ -199,6 +199,28 @@ test('a body that is cut, too long or too slow is an error of reading it, and th
   expect(lines.filter((line) => line.includes('PHASE_FAILED'))).toEqual([])
 })
 
+test.each([5, 70_000, 3 * MIB])(
+  'a body of %i bytes that is read only once the response is there is whole',
+  async (length) => {
+    const { to } = await startApp((request) => ({
+      status: 200,
+      body: (async function* () {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        yield* request.body ?? []
+      })(),
+    }))
+    const body = 'abcde'.repeat(length / 5 + 1).slice(0, length)
+    for (const framed of [post('/', body), `${chunked('/')}${chunk(body)}0\r\n\r\n`]) {
+      const client = await Client.connect(to)
+      client.write(framed)
+      expect((await client.reply())?.body).toBe(body)
+      // Small ones leave the connection as it was.
+      if (length === 5 && !framed.includes('chunked')) expect((await client.ask(get('/'))).status).toBe(200)
+      client.socket.destroy()
+    }
+  },
+)
+
 test('waiting for the client’s body is no time of the handler’s', async () => {
   const { to } = await startApp(async (request) => new Response(await request.text()), {
     callbackTimeoutMs: 150,

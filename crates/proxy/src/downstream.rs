@@ -59,6 +59,17 @@ pub(crate) fn opens_tunnel(method: &Method, status: u16) -> bool {
     status == 101 || (*method == Method::CONNECT && (200..300).contains(&status))
 }
 
+/// What becomes of what is left of a request's body while its response is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRest {
+    /// Nobody wants it.
+    Unwanted,
+    /// Whoever makes the response may still ask for it.
+    MayBeAsked,
+    /// It is on its way to somebody.
+    Streaming,
+}
+
 /// The client's side of one request: what the pipeline reads from and writes to. The two
 /// directions are polled by one task, each as far as it goes.
 pub trait Downstream: Send {
@@ -85,8 +96,8 @@ pub trait Downstream: Send {
     fn send_interim(&mut self, head: &ResponseHead);
 
     /// Sends the head of the response. Sets what belongs to this connection on it: framing,
-    /// persistence, date. `streaming` says that the request's body is still being forwarded.
-    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool);
+    /// persistence, date. `rest` says what becomes of what is left of the request's body.
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest);
 
     /// Ready when there is room for another piece.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;

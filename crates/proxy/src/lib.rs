@@ -43,7 +43,7 @@ mod wire;
 pub use answer::Answer;
 pub use app::{Arrival, HttpProxy};
 pub use client::HttpClient;
-pub use downstream::{Body, BodySize, Downstream};
+pub use downstream::{Body, BodyRest, BodySize, Downstream};
 pub use exchange::{Exchange, Timings, UpstreamInfo};
 pub use feed::{BodyFeed, FeedBody};
 pub use filter::{BodyFilter, Filtered, Filtering};

@@ -8,7 +8,7 @@ use millrace_error::{Code, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::{Body, Downstream};
+use crate::{Body, BodyRest, Downstream};
 
 /// The body of one request as it comes. Nothing is read ahead: the client is asked for as much as is
 /// asked for here. Cheap to clone; what one clone was given, no other gets.
@@ -120,10 +120,14 @@ impl RequestPieces {
         self.0.lock().then.is_some()
     }
 
-    /// Whether there was somebody who wanted it, and may want more.
-    pub(crate) fn is_being_taken(&self) -> bool {
+    /// What may become of what is left.
+    pub(crate) fn rest(&self) -> BodyRest {
         let state = self.0.lock();
-        state.asked && state.over.is_none()
+        match (state.over.is_some(), state.asked) {
+            (true, _) => BodyRest::Unwanted,
+            (false, true) => BodyRest::Streaming,
+            (false, false) => BodyRest::MayBeAsked,
+        }
     }
 
     /// Reads on as long as somebody waits for a piece. Ready with what went wrong.

@@ -24,7 +24,7 @@ use crate::timer::within;
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Answer, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
+use crate::{Answer, BodyRest, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
 
 /// Why a try ended without a response.
 enum Failed {
@@ -99,7 +99,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        down.send_head(&mut head, size, true);
+        down.send_head(&mut head, size, BodyRest::Streaming);
         ex.response = Some(head);
         ex.response_started = true;
         self.counting.advance(&mut ex.stage, Stage::Responding);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::h1::too_large;
 use crate::pieces::RequestPieces;
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodyRest, BodySize, Downstream};
 
 /// The body of one request. A phase before the upstream may wait for all of it; it goes upstream all
 /// the same, and may be sent again.
@@ -110,10 +110,12 @@ impl RequestBody {
         self.state.lock().pieces.get_or_insert_default().clone()
     }
 
-    /// Whether somebody has asked for pieces of it, and has not had all.
-    pub(crate) fn is_being_taken(&self) -> bool {
-        self.exists()
-            && self.state.lock().pieces.as_ref().is_some_and(RequestPieces::is_being_taken)
+    /// What may become of what is left of it while an answer is sent.
+    pub(crate) fn rest(&self) -> BodyRest {
+        if !self.exists() {
+            return BodyRest::Unwanted;
+        }
+        self.state.lock().pieces.as_ref().map_or(BodyRest::Unwanted, RequestPieces::rest)
     }
 
     /// No phase waits for it any more.

@@ -12,7 +12,9 @@ use crate::filter::Filter;
 use crate::phases::ProxyHttp;
 use crate::relay::{alive, flushed, poll_flush_error};
 use crate::stats::Stage;
-use crate::{Answer, Body, BodyFilter, BodySize, Downstream, Exchange, HttpProxy, RequestBody};
+use crate::{
+    Answer, Body, BodyFilter, BodyRest, BodySize, Downstream, Exchange, HttpProxy, RequestBody,
+};
 
 impl<P: ProxyHttp> HttpProxy<P> {
     /// Sends an answer of our own.
@@ -153,8 +155,8 @@ fn begin<D: Downstream>(
         BodySize::Known(body.len() as u64)
     };
     // Who makes the body may still read that of the request.
-    let streaming = stream.is_some() && request.is_being_taken();
-    down.send_head(&mut head, size, streaming);
+    let rest = if stream.is_some() { request.rest() } else { BodyRest::Unwanted };
+    down.send_head(&mut head, size, rest);
     (head, Rest { size, body, stream })
 }
 

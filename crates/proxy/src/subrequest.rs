@@ -18,7 +18,8 @@ use crate::app::Arrival;
 use crate::downstream::forbids_body;
 use crate::phases::ProxyHttp;
 use crate::{
-    Body, BodySize, ClientConnection, Downstream, Exchange, FeedBody, HttpProxy, Interims, Timings,
+    Body, BodyRest, BodySize, ClientConnection, Downstream, Exchange, FeedBody, HttpProxy,
+    Interims, Timings,
 };
 
 /// The most of a response's body that waits to be read, in bytes, but for one piece.
@@ -273,7 +274,7 @@ impl Downstream for SubDownstream {
 
     fn send_interim(&mut self, _head: &ResponseHead) {}
 
-    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _streaming: bool) {
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _rest: BodyRest) {
         self.no_body = forbids_body(&self.method, head.status);
         size.declare(head, self.no_body);
         let head = head.clone();

@@ -15,8 +15,8 @@ use millrace_connectors::Peer;
 use millrace_error::{NoLog, Result};
 use millrace_listeners::{BindError, Endpoint};
 use millrace_proxy::{
-    Arrival, BodySize, Downstream, Exchange, HttpProxy, HttpServer, HttpServerApp, HttpServing,
-    ProxyHttp, respond,
+    Arrival, BodyRest, BodySize, Downstream, Exchange, HttpProxy, HttpServer, HttpServerApp,
+    HttpServing, ProxyHttp, respond,
 };
 use millrace_server::{
     ConnInfo, Counters, ListeningService, RuntimeOptions, Server, ServerApp, ServerOptions,
@@ -116,7 +116,7 @@ impl HttpServerApp for Asked {
         let mut answer = Answer::plain(refused.as_ref().map_or(200, Error::status));
         if request.path() == b"/by-hand" {
             answer.head.fields.set("x-hand", "own").unwrap();
-            down.send_head(&mut answer.head, BodySize::Known(2), false);
+            down.send_head(&mut answer.head, BodySize::Known(2), BodyRest::Unwanted);
             down.send_data("ok".into());
             down.finish(None);
             let _ = std::future::poll_fn(|cx| down.poll_flush(cx)).await;

@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 
 use super::H1Connection;
 use super::reading::left;
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodyRest, BodySize, Downstream};
 
 impl Downstream for H1Connection {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
@@ -59,8 +59,8 @@ impl Downstream for H1Connection {
         }
     }
 
-    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
-        self.prepare(head, size, streaming);
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest) {
+        self.prepare(head, size, rest);
         write_response_head(head, self.output.tail());
     }
 

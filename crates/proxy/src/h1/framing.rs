@@ -4,6 +4,7 @@ use millrace_http1::{BodyDecoder, Decoded, Framing, head_may_end};
 use millrace_message::{ResponseHead, Version};
 
 use super::H1Connection;
+use crate::BodyRest;
 use crate::BodySize;
 use crate::date::http_date;
 use crate::downstream::{forbids_body, opens_tunnel};
@@ -16,11 +17,11 @@ const LATE_REQUESTS: u32 = 64;
 
 impl H1Connection {
     /// Decides whether the connection goes on, and sets all that belongs to it on the head.
-    pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, streaming: bool) {
+    pub(super) fn prepare(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest) {
         if opens_tunnel(&self.current.method, head.status) {
             return self.open_tunnel(head);
         }
-        if !streaming {
+        if rest == BodyRest::Unwanted {
             self.skip_buffered();
         }
         let is_last = self.shutdown.is_draining() && !self.has_next();
@@ -30,6 +31,7 @@ impl H1Connection {
             // What was not read has to be drained before the next request can be found. A body
             // that was not asked for may never come: then nobody knows what the next bytes are.
             let small = current.body.remaining().is_some_and(|left| left <= DRAIN);
+            let streaming = rest == BodyRest::Streaming;
             current.persistent &= (small || streaming) && !current.expects_continue;
         }
         current.persistent &= !is_last && !current.end_of_input;

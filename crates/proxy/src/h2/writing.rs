@@ -10,7 +10,7 @@ use super::response::{fields_size, header_map, response, strip_connection};
 use super::stream::H2Stream;
 use crate::date::http_date;
 use crate::downstream::{forbids_body, opens_tunnel};
-use crate::{Body, BodySize, Downstream};
+use crate::{Body, BodyRest, BodySize, Downstream};
 
 /// From this much on, or this many pieces, what waits is sent before more is taken.
 const HIGH_WATER: usize = 16 * 1024;
@@ -145,7 +145,7 @@ impl Downstream for H2Stream {
         }
     }
 
-    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _streaming: bool) {
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _rest: BodyRest) {
         strip_connection(&mut head.fields);
         let no_body = forbids_body(&self.method, head.status);
         self.tunnel = opens_tunnel(&self.method, head.status);
