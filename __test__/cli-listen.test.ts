@@ -163,6 +163,20 @@ describe('an endpoint that something else is said in place of', () => {
     socket.destroy()
   })
 
+  test('is what a file says of it: a flag or a variable keeps its TLS and who may connect', async () => {
+    const conf = (more: string) => ({ 'c.yaml': `listen: [{ address: '127.0.0.1:0', ${more} }]` })
+    const args = ['--config', 'c.yaml', '--listen', '127.0.0.1:0']
+    const secure = await start(module(''), args, conf(`tls: ${LOCALHOST}`))
+    expect(secure.urls[0]).toMatch(/^https:/)
+    expect(await shown(secure.urls[0]!)).toContain('localhost')
+    const closed = await start(module(''), args, conf("connectionFilter: { deny: ['loopback'] }"))
+    expect(await rawAnswer(closed.urls[0]!)).toBe('')
+    const lost = await run(module(''), ['--config', 'c.yaml', ...TWO, '--listen', '127.0.0.1:0'], {
+      'c.yaml': `listen: [{ address: '127.0.0.1:0', tls: ${LOCALHOST} }, '127.0.0.1:0']`,
+    })
+    expect(said(lost)[0]).toBe(2)
+  })
+
   test('has none where a file says false', async () => {
     const code = module(`const endpoint = app.addTls('127.0.0.1:1', ${LOCALHOST})
       server.on('state', (state) => {

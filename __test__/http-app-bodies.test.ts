@@ -151,6 +151,22 @@ describe('Expect: 100-continue', () => {
       expect(await Promise.all(Array.from({ length: 20 }, one))).toEqual(Array(20).fill([100, 'body']))
   })
 
+  test('a response that may still ask for the body invites it before its head', async () => {
+    const { to } = await startApp(({ body }) => ({
+      status: 200,
+      body: (async function* () {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        yield* body!
+      })(),
+    }))
+    const client = await Client.connect(to)
+    client.write(asks(4))
+    expect((await client.reply())?.status).toBe(100)
+    client.write('body')
+    expect((await client.reply())?.body).toBe('body')
+    await client.end()
+  })
+
   test('a response that is the body waits for it as well', async () => {
     const { to } = await startApp(echo)
     const client = await Client.connect(to)

@@ -241,6 +241,16 @@ test('requests that begin before anybody has noticed that the thread has ended w
   await Promise.all([lost.end(), other.end()])
 })
 
+test('what stats() counts of a thread goes on with the one in its place', async () => {
+  const { to, server } = await startThreads(gateway(WRONG), { jsThreads: 1 })
+  for (let i = 0; i < 5; i++) await once(to, get('/'))
+  const crossings = () => server.stats().services[0]!.threads![0]!.crossings
+  const before = crossings()
+  expect((await once(to, get('/exit'))).status).toBe(503)
+  expect((await once(to, get('/'))).status).toBe(200)
+  expect(crossings()).toBeGreaterThan(before)
+})
+
 test('stats() has the figures of each thread', async () => {
   const { to, server } = await startThreads(gateway(COUNTING), { jsThreads: 2 })
   const clients = await connections(to, 4)
@@ -250,6 +260,14 @@ test('stats() has the figures of each thread', async () => {
   await until(() => threads().every(({ sessions, queued }) => sessions + queued === 0))
   await until(() => threads().every(({ loopDelayMs }) => loopDelayMs.max > 0))
   await Promise.all(clients.map((client) => client.end()))
+})
+
+test('close() ends a start that waits for a module', async () => {
+  const { server } = plan(gateway('await new Promise(() => setInterval(() => {}, 1_000)); export default {}'))
+  const starting = server.start()
+  setTimeout(() => void server.close(), 200)
+  await expect(starting).rejects.toMatchObject({ code: 'SERVER_CLOSED' })
+  await server.close()
 })
 
 test('options of V8 and of the process do not keep threads from starting', async () => {

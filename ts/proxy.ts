@@ -137,6 +137,7 @@ export class HttpProxy extends Service {
   /** The phases of each route, and at the end those of all other requests. */
   #ways: readonly Wired[]
   #crew: Crew | undefined
+  #givenUp = new AbortController()
   #batch = false
   #running: { host: Host; number: number } | undefined
   #isStopped = false
@@ -274,6 +275,7 @@ export class HttpProxy extends Service {
       blockedMs: this.#checked.jsBlockedTimeoutMs ?? BLOCKED_MS,
       batch: this.#batch,
       log,
+      givenUp: this.#givenUp.signal,
     })
     try {
       const problems: OptionProblem[] = []
@@ -316,10 +318,16 @@ export class HttpProxy extends Service {
   override prepare(log: AnyLog, batch: boolean): Promise<void> | void {
     this.#batch = batch
     this.#isStopped = false
+    this.#givenUp = new AbortController()
     if (this.#module === undefined) return undefined
     return this.#load(log).then((crew) => {
       this.#crew = crew
     })
+  }
+
+  /** @internal */
+  override giveUp(): void {
+    this.#givenUp.abort()
   }
 
   /** @internal */

@@ -266,7 +266,12 @@ export class Server extends EventEmitter<ServerEvents> {
     const environment = theEnvironment()
     this.#isWired = true
     const preparing = this.#prepare()
-    if (preparing.length > 0) await allOf(preparing)
+    try {
+      if (preparing.length > 0) await allOf(preparing)
+    } catch (error) {
+      // What was given up has failed because of that.
+      throw this.#closing ? closed() : error
+    }
     if (this.#closing) throw closed()
     const native = new NativeServer(environment.native, {
       serverId: this.#id,
@@ -394,7 +399,10 @@ export class Server extends EventEmitter<ServerEvents> {
     const given = isObject(options) ? { graceMs: this.#graceMs, ...dropAbsent(options) } : options
     const { graceMs, delayMs } = checkOptions('close', closeRules, given)
     this.#closing = true
-    if (this.#state === 'starting') this.#native?.giveUpStart()
+    if (this.#state === 'starting') {
+      for (const service of this.#services) service.giveUp()
+      this.#native?.giveUpStart()
+    }
     this.#move('closing')
     // With a delay it serves as ever until the addon says no.
     if (delayMs === 0) for (const service of this.#services) Service.hosted(service, 'over')

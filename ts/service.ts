@@ -223,6 +223,9 @@ export abstract class Service {
   /** @internal What has to be done before: its server is about to start. May reject, which ends the start. */
   prepare(_log: AnyLog, _batch: boolean): Promise<void> | void {}
 
+  /** @internal What it has begun to prepare is not wanted any more: its server closes. */
+  giveUp(): void {}
+
   /** @internal What may become of its endpoints. */
   static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {
     service.#life = life

@@ -10,7 +10,25 @@ import type { Asked, Settings } from './settings.js'
 /** Gives services the endpoints that they are to have. Reads certificates, binds nothing. @throws Failure */
 export function listen(services: readonly Service[], settings: Settings, module: string): void {
   checkNames(services, settings, module)
-  const asked = placesOf(services, settings, module)
+  const { listenFirst } = settings
+  // A flag or a variable stands in place of what the file says, as that does of what the module says: what keeps an
+  // endpoint from being open to everybody stays.
+  const inFile = placesOf(services, { ...settings, listenFirst: undefined }, module)
+  give(inFile, module)
+  if (listenFirst !== undefined)
+    give(
+      placesOf(services, settings, module).filter(([, said]) => said === listenFirst),
+      module,
+    )
+  const listening = services.filter((service) => Service.isListening(service))
+  if (listening.length > 0 && listening.every(({ endpoints }) => endpoints.length === 0))
+    throw new Failure(
+      `${module}: nothing says where to listen: --listen 127.0.0.1:8080, MILLRACE_LISTEN, listen in a configuration file, or addTcp in the module`,
+    )
+}
+
+/** Gives each service what is asked of it. */
+function give(asked: readonly [Service, Asked, string][], module: string): void {
   const started = asked.find(([{ state }]) => state !== 'new')
   if (started !== undefined) {
     const [, { source }, path] = started
@@ -22,11 +40,6 @@ export function listen(services: readonly Service[], settings: Settings, module:
   const before = asked.map(([service]) => Service.forgetEndpoints(service))
   for (const [at, [service, said, path]] of asked.entries())
     replace({ service, said, path, module }, before[at]!)
-  const listening = services.filter((service) => Service.isListening(service))
-  if (listening.length > 0 && listening.every(({ endpoints }) => endpoints.length === 0))
-    throw new Failure(
-      `${module}: nothing says where to listen: --listen 127.0.0.1:8080, MILLRACE_LISTEN, listen in a configuration file, or addTcp in the module`,
-    )
 }
 
 /** That all that is said is said of a service that there is. */

@@ -17,7 +17,12 @@ interface Place {
   since: number
   failures: number
   timer: NodeJS.Timeout | undefined
+  /** What those before it have counted. */
+  readonly before: Record<(typeof COUNTS)[number], number>
 }
+
+/** What goes up from the start on. */
+const COUNTS = ['crossings', 'items', 'late'] as const
 
 /** The threads of a proxy that loaded its module at one time. What ends of them is replaced. */
 export class Crew {
@@ -33,7 +38,13 @@ export class Crew {
     this.#plan = plan
     this.#summary = JSON.stringify(summary)
     this.composition = compositionOf(summary)
-    this.#places = threads.map((thread) => ({ thread, since: Date.now(), failures: 0, timer: undefined }))
+    this.#places = threads.map((thread) => ({
+      thread,
+      since: Date.now(),
+      failures: 0,
+      timer: undefined,
+      before: { crossings: 0, items: 0, late: 0 },
+    }))
   }
 
   /** Loads the module in as many threads as are asked for. @throws UsageError MODULE_FAILED, START_FAILED (rejects) */
@@ -41,6 +52,7 @@ export class Crew {
     const threads: Thread[] = []
     try {
       for (let index = 0; index < plan.count; index++) threads.push(new Thread(plan, index))
+      plan.givenUp?.addEventListener('abort', () => void threads.map((thread) => thread.end(0)))
       const [first, ...others] = await Promise.all(threads.map(({ loaded }) => loaded))
       const crew = new Crew(plan, threads, first!)
       const other = others.find((summary) => JSON.stringify(summary) !== crew.#summary)
@@ -59,7 +71,11 @@ export class Crew {
 
   /** Of each of its threads. */
   stats(): ThreadStats[] {
-    return this.#places.map(({ thread }) => thread.stats())
+    return this.#places.map(({ thread, before }) => {
+      const now = thread.stats()
+      const counts = COUNTS.map((name) => [name, now[name] + before[name]])
+      return { ...now, ...Object.fromEntries(counts) }
+    })
   }
 
   /** They take the requests of these ways. */
@@ -92,12 +108,14 @@ export class Crew {
   async #replace(at: number, replaced: (at: number, number: number) => void): Promise<void> {
     const place = this.#places[at]!
     place.since = Date.now()
+    const counted = place.thread.stats()
     try {
       place.thread = new Thread(this.#plan, at)
     } catch (error) {
       this.#lost(at, String(error), replaced)
       return
     }
+    for (const name of COUNTS) place.before[name] += counted[name]
     const { thread } = place
     // Requests wait for it from now on.
     replaced(at, thread.number)

@@ -21,6 +21,8 @@ export interface ThreadPlan {
   readonly blockedMs: number
   readonly batch: boolean
   readonly log: AnyLog
+  /** Fires when it is not to be loaded any more. */
+  readonly givenUp?: AbortSignal
 }
 
 /** A thread that runs the phases of a module. Nothing of it holds the process. */

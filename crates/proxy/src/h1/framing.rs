@@ -21,8 +21,11 @@ impl H1Connection {
         if opens_tunnel(&self.current.method, head.status) {
             return self.open_tunnel(head);
         }
-        if rest == BodyRest::Unwanted {
-            self.skip_buffered();
+        match rest {
+            BodyRest::Unwanted => self.skip_buffered(),
+            // The last chance: behind the head there is no 100 any more.
+            BodyRest::MayBeAsked => self.continue_once(),
+            BodyRest::Streaming => {}
         }
         let is_last = self.shutdown.is_draining() && !self.has_next();
         let current = &mut self.current;

@@ -145,7 +145,11 @@ impl Downstream for H2Stream {
         }
     }
 
-    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, _rest: BodyRest) {
+    fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest) {
+        if rest == BodyRest::MayBeAsked {
+            // The last chance: behind the head there is no 100 any more.
+            self.continue_once();
+        }
         strip_connection(&mut head.fields);
         let no_body = forbids_body(&self.method, head.status);
         self.tunnel = opens_tunnel(&self.method, head.status);
