@@ -100,6 +100,11 @@ describe('what is refused', () => {
       add(new HttpApp(() => 200), { alpn: ['h2', 'mqtt'] }),
       [{ path: 'alpn[1]', allowed: "'h2' or 'http/1.1', once each" }],
     ],
+    [
+      'more than a handshake can hold',
+      add(app(), { alpn: Array.from({ length: 65 }, (_, at) => `p${at}`) }),
+      [{ path: 'alpn[64]' }],
+    ],
     ['of a peer in the clear', () => new TcpPeer('tcp://a:1', { alpn: ['x'] }), [{ path: 'alpn' }]],
     ['names of a peer', () => new TcpPeer('tls://a:1', { alpn: [''] }), [{ path: 'alpn[0]' }]],
   ])('%s', (_, make, found) => {

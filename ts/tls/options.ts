@@ -85,11 +85,15 @@ const isName = (name: string) => /^(\*\.)?[\w\-.]+$/.test(name) && isIP(name) ==
 const isOfHttp = (name: string, at: number, all: readonly unknown[]) =>
   (name === 'h2' || name === 'http/1.1') && all.indexOf(name) === at
 
+/** Protocols of a list at most: with longer names than these have, more would not fit into a handshake. */
+const MOST_PROTOCOLS = 64
+
 /** Protocols as ALPN names them, the best first (RFC 7301 §3.1). */
 export const alpnRule = each<readonly string[] | undefined>(
   undefined,
-  'the name of a protocol, of 1 to 255 bytes, once each',
-  (name, at, all) => name !== '' && Buffer.byteLength(name) <= 255 && all.indexOf(name) === at,
+  `the name of a protocol, of 1 to 255 bytes, once each, ${MOST_PROTOCOLS} at most`,
+  (name, at, all) =>
+    name !== '' && Buffer.byteLength(name) <= 255 && all.indexOf(name) === at && at < MOST_PROTOCOLS,
   1,
 )
 
