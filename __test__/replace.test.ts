@@ -133,6 +133,11 @@ test('what is wrong is refused as in the constructor, and changes nothing', asyn
     'did you mean requestFilter?',
   )
   expect(wrong({ requestFilter: () => 204 }).problems[0]).toMatchObject({ path: 'upstreamPeer' })
+  expect(wrong(new URL('file:///gateway.js')).problems[0]).toMatchObject({
+    path: 'phases',
+    found: 'file:///gateway.js',
+    allowed: expect.stringContaining('new HttpProxy('),
+  })
   for (const phases of [undefined, null, 1, [], new URL('file:///a.js')])
     expect(wrong(phases).code).toBe('INVALID_OPTIONS')
   const bad = { match: { path: 'no slash' }, handler() {} }

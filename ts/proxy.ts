@@ -224,6 +224,10 @@ export class HttpProxy extends Service {
       const allowed = 'nothing, as the phases are those of a module: reload() loads it anew'
       throw invalidOptions('replace', [{ path: 'phases', found: phases, allowed }])
     }
+    if (phases instanceof URL) {
+      const allowed = `phases: those of a module are for a proxy that is made with it, new HttpProxy(${EXAMPLE})`
+      throw invalidOptions('replace', [{ path: 'phases', found: phases.href, allowed }])
+    }
     if (this.#isStopped) throw stopped()
     const own = composed(phases, problems, !isOpen(this.#checked))
     const ways = problems.length > 0 ? [] : this.#waysWith(own, problems)
