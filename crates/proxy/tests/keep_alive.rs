@@ -285,6 +285,8 @@ fn a_request_that_was_on_its_way_when_the_server_drained_is_served() {
     let proxy = Proxy::to(Origin::says(OK).address);
     let (mut used, mut fresh) = (proxy.client(), proxy.client());
     assert!(!used.ask(GET).closes());
+    // It has ended here too, and is none that the end of the server waits for.
+    proxy.logged();
     eventually("both are served", || proxy.counters().open() == 2);
     let server = proxy.server.clone();
     let closing = std::thread::spawn(move || server.close(PATIENCE));
