@@ -50,9 +50,10 @@ export class Crew {
   /** Loads the module in as many threads as are asked for. @throws UsageError MODULE_FAILED, START_FAILED (rejects) */
   static async load(plan: ThreadPlan): Promise<Crew> {
     const threads: Thread[] = []
+    const giveUp = () => void threads.map((thread) => thread.end(0))
+    plan.givenUp?.addEventListener('abort', giveUp)
     try {
       for (let index = 0; index < plan.count; index++) threads.push(new Thread(plan, index))
-      plan.givenUp?.addEventListener('abort', () => void threads.map((thread) => thread.end(0)))
       const [first, ...others] = await Promise.all(threads.map(({ loaded }) => loaded))
       const crew = new Crew(plan, threads, first!)
       const other = others.find((summary) => JSON.stringify(summary) !== crew.#summary)
@@ -61,6 +62,8 @@ export class Crew {
     } catch (error) {
       await Promise.all(threads.map((thread) => thread.end(0)))
       throw error
+    } finally {
+      plan.givenUp?.removeEventListener('abort', giveUp)
     }
   }
 
