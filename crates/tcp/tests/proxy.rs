@@ -116,12 +116,15 @@ fn bytes_go_both_ways_and_the_end_of_one_side_leaves_the_other_open() {
 
 #[test]
 fn a_reset_of_one_side_is_a_reset_of_the_other() {
-    let peer = peer(|stream| {
+    // After a byte of the client's: a reset that comes at once may meet the proxy still connecting.
+    let peer = peer(|mut stream| {
+        stream.read_exact(&mut [0]).unwrap();
         let linger = Some(Duration::ZERO);
         socket2::SockRef::from(&stream).set_linger(linger).unwrap();
     });
     let running = proxy(peer, None);
     let mut client = running.client();
+    client.write_all(b"x").unwrap();
     let error = client.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(is_reset(&error), "{error}");
     running.lines.wait_for("the peer failed");
