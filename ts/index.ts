@@ -61,15 +61,15 @@ export { type ActingOptions, HttpProxy, type HttpProxyOptions } from './proxy.js
 export type { RequestMatch } from './routes/match.js'
 export type { Route } from './routes/routes.js'
 export type { HeaderChanges, Redirect, Rewrite, RouteValues } from './routes/values.js'
-export {
-  type AddServiceOptions,
-  type CloseReport,
-  type Ends,
-  Server,
-  type ServerEvents,
-  type ServerOptions,
-  type ServerState,
-} from './server.js'
+export { Server } from './server.js'
+export type {
+  AddServiceOptions,
+  CloseReport,
+  Ends,
+  ServerEvents,
+  ServerOptions,
+  ServerState,
+} from './server-options.js'
 export { Service, type ServiceState } from './service.js'
 export type {
   Address,

@@ -15,7 +15,7 @@ import {
   writable,
 } from '../../options.js'
 import { proxyRules } from '../../proxy.js'
-import { serverRules } from '../../server.js'
+import { serverRules } from '../../server-options.js'
 import { socketRules, unixRules } from '../../socket-options.js'
 import { tcpAppRules } from '../../tcp/tcp-app.js'
 import { tcpProxyRules } from '../../tcp/tcp-proxy.js'
