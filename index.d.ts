@@ -126,8 +126,8 @@ export declare class NativeServer {
   backgroundReady(service: number, run: number): void
   /** A background service has ended, or failed, in the start of this number. */
   backgroundEnded(service: number, run: number, error?: string | undefined | null): void
-  /** Has a start that waits for services end. */
-  giveUpStart(): void
+  /** Has a start that waits for services end, with a grace for what is up. */
+  giveUpStart(graceMs: number): void
   /** Adds a service that passes connections on to a peer; its number. */
   addTcpProxy(peer: number, options: NativeTcpOptions): number
   /** Adds a service whose connections go to the app of this number; its number. */
