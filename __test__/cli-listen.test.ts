@@ -206,7 +206,10 @@ describe('what would be open without a word is refused', () => {
       1,
       expect.stringMatching(/^millrace: c\.yaml:2:3: 1 in place/),
     ])
-    expect(said(await conf('address: 127.0.0.1:0'))).toEqual([1, expect.stringMatching(/tls of 127.0.0.1:2 would be lost/)])
+    expect(said(await conf('address: 127.0.0.1:0'))).toEqual([
+      1,
+      expect.stringMatching(/tls of 127.0.0.1:2 would be lost/),
+    ])
     expect(await conf('{ address: "127.0.0.1:0", tls: false }')).toMatchObject({ code: 0 })
     const filtered = module(
       `app.addTcp('127.0.0.1:1', { connectionFilter: () => true })\napp.addTcp('127.0.0.1:2')`,
@@ -214,7 +217,9 @@ describe('what would be open without a word is refused', () => {
     expect(said(await run(filtered, ['--listen', '127.0.0.1:0']))[1]).toContain(
       'connectionFilter of 127.0.0.1:1 would be lost',
     )
-    const same = module(`const tls = ${LOCALHOST}\nfor (const port of [1, 2]) app.addTls('127.0.0.1:' + port, tls)`)
+    const same = module(
+      `const tls = ${LOCALHOST}\nfor (const port of [1, 2]) app.addTls('127.0.0.1:' + port, tls)`,
+    )
     const refusal = said(await run(same, ['--listen', '127.0.0.1:0']))[1]
     expect(refusal).toContain('tls of 127.0.0.1:1, 127.0.0.1:2 would be lost')
     expect(refusal).not.toContain('same')

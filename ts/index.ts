@@ -47,6 +47,7 @@ export {
   type Decision,
   definePart,
   definePhases,
+  type ErrorPhase,
   type Filterable,
   type FilteredPhase,
   PHASES,
