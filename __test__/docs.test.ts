@@ -57,7 +57,7 @@ describe('docs/errors.md', () => {
 
 // Where each set of options is declared: its interface, and the rules that check it.
 const OPTIONS = [
-  ['Server', 'ts/server.ts', 'ServerOptions', 'rules'],
+  ['Server', 'ts/server-options.ts', 'ServerOptions', 'serverRules'],
   ['Upgrade', 'ts/upgrade.ts', 'UpgradeOptions', 'upgradeRules'],
   ['HttpProxy', 'ts/proxy.ts', 'HttpProxyOptions', 'proxyRules'],
   ['Services that listen', 'ts/listening.ts', 'ListeningOptions', 'listeningRules'],

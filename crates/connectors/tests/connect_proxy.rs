@@ -196,7 +196,7 @@ async fn any_other_answer_is_an_error_that_says_so() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_or_says_nothing_is_told_apart() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = nowhere();
     let peer = far(through(free.into(), PeerOptions::default()));
     let error = connector(8, 1).connect(0, &peer).await.unwrap_err();
     assert_eq!((error.code(), error.can_retry()), (Code::ConnectRefused, true));
@@ -220,7 +220,7 @@ async fn a_proxy_that_is_not_there_or_says_nothing_is_told_apart() {
         let peer = far(through(proxy, options));
         let error = connector(8, 1).connect(0, &peer).await.unwrap_err();
         assert_eq!((error.code(), error.can_retry()), (Code::ConnectTimeout, true), "{error}");
-        assert!((millis(90)..millis(2000)).contains(&start.elapsed()));
+        assert!((millis(90)..LONG).contains(&start.elapsed()));
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{connector, echo, exchange, millis, peer, peer_with};
+use common::{connector, echo, exchange, millis, nowhere, peer, peer_with};
 use millrace_connectors::{Peer, PeerAddress, PeerOptions};
 use millrace_error::{Code, Source};
 use millrace_transport::Keepalive;
@@ -80,7 +80,7 @@ async fn a_name_that_does_not_exist_says_so() {
 
 #[tokio::test]
 async fn a_refusal_says_so() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = nowhere();
     let error = connector(8, 1).connect(0, &peer(free)).await.unwrap_err();
     assert_eq!((error.code(), error.can_retry()), (Code::ConnectRefused, true));
     assert_eq!(error.source(), Source::Upstream);
@@ -92,12 +92,12 @@ async fn an_origin_that_accepts_nothing_times_out() {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (listener, _filling) = full_listener(&any.into());
     let address = listener.local_addr().unwrap().as_socket().unwrap();
-    for options in [quick(150, 5_000), quick(5_000, 150)] {
+    for options in [quick(150, 20_000), quick(20_000, 150)] {
         let (connector, start) = (connector(8, 1), Instant::now());
         let error = connector.connect(0, &peer_with(address, options)).await.unwrap_err();
         assert_eq!((error.code(), error.can_retry()), (Code::ConnectTimeout, true), "{error}");
         let took = start.elapsed();
-        assert!((millis(140)..Duration::from_secs(2)).contains(&took), "{took:?}");
+        assert!((millis(140)..Duration::from_secs(15)).contains(&took), "{took:?}");
         assert_eq!(connector.stats(), Default::default());
     }
 }

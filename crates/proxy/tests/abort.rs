@@ -20,7 +20,7 @@ fn is_logged_once(proxy: Proxy, since: Instant) -> Logged {
     assert_eq!(logged.code, Some(Code::ClientAborted));
     assert_eq!(logged.source, Some(Source::Downstream));
     assert!(logged.last);
-    assert!(since.elapsed() < millis(1500), "it took {:?}", since.elapsed());
+    assert!(since.elapsed() < PATIENCE / 3, "it took {:?}", since.elapsed());
     eventually("its connection is closed", || proxy.counters().open() == 0);
     assert_eq!(proxy.pool().open, 0);
     assert_eq!(proxy.close().len(), 0);

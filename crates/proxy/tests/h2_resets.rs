@@ -55,7 +55,7 @@ async fn a_client_that_resets_its_stream_cancels_the_request_at_each_point() {
         let logged = proxy.logged();
         assert_eq!((logged.code, logged.status), (Some(Code::ClientAborted), status));
         assert_eq!((logged.source, logged.last), (Some(Source::Downstream), false));
-        assert!(since.elapsed() < millis(1000), "{:?}", since.elapsed());
+        assert!(since.elapsed() < PATIENCE / 3, "{:?}", since.elapsed());
         // The connection goes on.
         let (response, _) = client.start(get("/"), true).await;
         has_begun.recv_timeout(PATIENCE).unwrap();
@@ -207,7 +207,7 @@ async fn a_stream_runs_at_full_speed_beside_99_that_stall() {
     }
     let start = Instant::now();
     assert_eq!(client.ask(get("/"), b"").await.body.len(), MIB);
-    assert!(start.elapsed() < millis(2000), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,5 +234,5 @@ async fn an_upload_runs_at_full_speed_beside_99_that_stall() {
     let body = vec![b'y'; 2 * MIB];
     let reply = client.ask(request("POST", "/", &[]), &body).await;
     assert!(reply.body.ends_with(&body));
-    assert!(start.elapsed() < millis(3000), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }

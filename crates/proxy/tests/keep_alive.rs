@@ -198,7 +198,7 @@ fn while_the_server_drains_the_answer_is_the_last_one() {
     let start = std::time::Instant::now();
     let report = closing.join().unwrap();
     assert_eq!(report.requests, Ends { finished: 1, cut: 0 });
-    assert!(start.elapsed() < millis(1000));
+    assert!(start.elapsed() < millis(1900));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_client_that_said_it_was_done_is_not_waited_for() {
         assert!(client.ask(request).closes());
         let start = std::time::Instant::now();
         eventually("it is closed", || proxy.counters().open() == 0);
-        assert!(start.elapsed() < millis(1000));
+        assert!(start.elapsed() < millis(1900));
     }
 }
 
@@ -259,7 +259,7 @@ fn a_request_behind_another_that_came_before_the_server_drained_is_served_too() 
     client.ended();
     let start = std::time::Instant::now();
     assert_eq!(closing.join().unwrap().requests, Ends { finished: 3, cut: 0 });
-    assert!(start.elapsed() < millis(1000), "{:?}", start.elapsed());
+    assert!(start.elapsed() < millis(1900), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn what_a_client_sends_behind_its_last_answer_holds_up_no_server_that_drains() {
     assert!(client.response().closes());
     let start = std::time::Instant::now();
     assert_eq!(closing.join().unwrap().requests, Ends { finished: 1, cut: 0 });
-    assert!(start.elapsed() < millis(1500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < millis(1900), "{:?}", start.elapsed());
 }
 
 #[test]

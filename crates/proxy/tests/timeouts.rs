@@ -122,11 +122,11 @@ fn a_body_that_stops_is_a_408_and_the_origin_is_left() {
 
 #[test]
 fn the_body_time_out_begins_anew_with_every_piece() {
-    let options = ProxyOptions { body_read_timeout: Some(4 * SHORT), ..Default::default() };
+    let options = ProxyOptions { body_read_timeout: Some(7 * SHORT), ..Default::default() };
     let proxy = Proxy::new(TestPhases::to(Origin::echoes().address), options);
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
-    for _ in 0..8 {
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
         std::thread::sleep(SHORT);
         client.send("x");
     }
@@ -206,11 +206,12 @@ fn an_origin_that_stops_in_mid_body_never_looks_whole() {
 
 #[test]
 fn a_slow_client_is_not_held_against_its_origin() {
-    let options = PeerOptions { read_timeout: Some(SHORT), ..PeerOptions::default() };
+    let limit = 4 * SHORT;
+    let options = PeerOptions { read_timeout: Some(limit), ..PeerOptions::default() };
     let proxy = Proxy::with_peer(Origin::echoes().address, options);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhe");
-    std::thread::sleep(4 * SHORT);
+    std::thread::sleep(2 * limit);
     client.send("y!");
     let response = client.response();
     assert_eq!(response.status, 200);

@@ -143,13 +143,14 @@ fn a_service_accepts_when_what_it_depends_on_is_ready_and_stops_before_it() {
 
     // A request that is still served keeps the dependency up.
     let mut client = Client::to(&bound[0][0]);
-    client.send("slow");
-    eventually(|| server.counters()[0].1.open() == 1);
+    client.send("hold");
+    eventually(|| app.held.load(Ordering::SeqCst) == 1);
     let closer = server.clone();
     let closed = std::thread::spawn(move || closer.close(Duration::from_secs(20)));
     eventually(|| events.has("proxy stopping"));
     assert!(!events.has("db stopping"));
-    assert_eq!(client.receive(), "slow");
+    app.go.notify_one();
+    assert_eq!(client.receive(), "held");
     eventually(|| work.drained.load(Ordering::SeqCst) == 1);
     assert_eq!(
         events.all()[4..],

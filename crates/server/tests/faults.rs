@@ -86,7 +86,7 @@ fn a_task_that_never_yields_and_a_failing_clean_up_hold_close_for_a_bounded_time
         let counters = server.counters().remove(0).1;
         eventually(|| counters.open() == 1);
         let (_, took) = timed(|| server.close(Duration::ZERO));
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
         assert!(log.any("left behind") && log.any("clean-up"));
     }
 }

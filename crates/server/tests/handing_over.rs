@@ -97,10 +97,12 @@ fn a_new_one_accepts_nothing_before_the_old_one_lets_go() {
     assert!(clients.iter_mut().all(|client| client.ask("x") == "x"));
     assert_eq!(old.server.counters()[0].1.accepted(), 50);
     // With the start that fails nothing of it is lost.
-    clients.iter_mut().for_each(|client| client.send("slow"));
+    clients.iter_mut().for_each(|client| client.send("hold"));
+    eventually(|| old.app.held.load(Ordering::SeqCst) == 50);
     new.0.server.close(Duration::ZERO);
     assert!(matches!(starting.join().unwrap(), Err(StartError::Closed)));
-    assert!(clients.iter_mut().all(|client| client.receive() == "slow"));
+    old.app.go.notify_waiters();
+    assert!(clients.iter_mut().all(|client| client.receive() == "held"));
     old.goes_on(&bound[0]);
     // One that comes so far accepts from then on.
     let new = gated(&folder, vec![at(&bound[0])]);

@@ -169,16 +169,18 @@ fn unix_sockets_are_handed_over_with_their_files() {
     let old = Process::new(&socket, false, vec![Endpoint::unix(&path)]);
     old.start();
     let mut busy = UnixStream::connect(&path).unwrap();
-    busy.write_all(b"slow").unwrap();
+    busy.write_all(b"hold").unwrap();
+    eventually(|| old.app.held.load(Ordering::SeqCst) == 1);
     // In a folder of another name.
     let link = folder.file("link");
     std::os::unix::fs::symlink(&folder.0, &link).unwrap();
     let new = Process::new(&socket, true, vec![Endpoint::unix(link.join("service"))]);
     new.start();
     old.is_replaced();
+    old.app.go.notify_one();
     let mut answer = [0; 4];
     busy.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"slow");
+    assert_eq!(&answer, b"held");
     drop(busy);
     assert_eq!(old.server.close(Duration::from_secs(5)).connections.cut, 0);
     drop(old);

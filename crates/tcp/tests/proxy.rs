@@ -13,6 +13,7 @@ use millrace_error::{Level, Log};
 use millrace_listeners::Endpoint;
 use millrace_server::{ListeningService, RuntimeOptions, Server, ServerOptions};
 use millrace_tcp::{TcpOptions, TcpProxy};
+use socket2::{Domain, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,8 +133,10 @@ fn a_reset_of_one_side_is_a_reset_of_the_other() {
 
 #[test]
 fn a_peer_that_is_not_there_resets_the_client() {
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let running = proxy(nowhere, None);
+    // Bound, so that nobody else is there, and not listening.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let running = proxy(socket.local_addr().unwrap().as_socket().unwrap(), None);
     let mut client = running.client();
     let read = client.read_to_end(&mut Vec::new());
     assert!(is_reset(&read.unwrap_err()));
@@ -143,16 +146,16 @@ fn a_peer_that_is_not_there_resets_the_client() {
 #[test]
 fn a_connection_without_a_byte_is_reset_after_the_idle_time() {
     let peer = peer(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
-    let running = proxy(peer, Some(Duration::from_millis(150)));
+    let running = proxy(peer, Some(Duration::from_millis(600)));
     let mut client = running.client();
     let start = Instant::now();
     // Bytes keep it alive for longer than that.
-    for _ in 0..6 {
+    for _ in 0..8 {
         client.write_all(b"x").unwrap();
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(100));
     }
     assert!(is_reset(&client.read_to_end(&mut Vec::new()).unwrap_err()));
-    assert!(start.elapsed() >= Duration::from_millis(400));
+    assert!(start.elapsed() >= Duration::from_millis(1300));
     running.lines.wait_for("idle for too long");
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use millrace_connectors::{Connection, Connector, ConnectorOptions, Peer, PeerOptions, PoolStats};
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -24,6 +25,15 @@ pub(crate) fn peer(address: SocketAddr) -> Peer {
 
 pub(crate) fn peer_with(address: SocketAddr, options: PeerOptions) -> Peer {
     Peer::new(1, address.into(), options)
+}
+
+/// Where nobody listens. The port stays taken, as one that was let go of could become another test's.
+pub(crate) fn nowhere() -> SocketAddr {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 /// An origin that returns each byte, and closes at `q`.

@@ -23,7 +23,7 @@ pub use millrace_proxy::{Answer, Decision, Filtered, ProxyOptions};
 pub use millrace_server::Ends;
 
 /// Longer than anything here may take.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 pub fn millis(count: u64) -> Duration {
     Duration::from_millis(count)

@@ -374,7 +374,12 @@ impl Origin {
 
     /// Nobody listens there.
     pub fn nowhere() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+        // Kept, without listening: a port that was let go of could become another test's.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        std::mem::forget(socket);
+        address
     }
 
     /// Connecting there hangs for as long as the sockets live: the backlog is full.

@@ -16,9 +16,13 @@ use millrace_listeners::Endpoint;
 use millrace_server::*;
 use millrace_transport::{Address, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// Nothing here may take longer than this.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Sends back what comes in, one piece at a time. "panic" panics, "runtime" is answered with the
-/// place of the runtime. While draining it ends after the answer; it ends at once when idle,
+/// place of the runtime, "hold" is answered when a test says `go`. While draining it ends after the answer; it ends at once when idle,
 /// unless `stubborn`.
 #[derive(Default)]
 pub struct Echo {
@@ -27,6 +31,9 @@ pub struct Echo {
     pub starts: AtomicUsize,
     /// How often it began to wait for a piece.
     pub waits: AtomicUsize,
+    /// How many "hold" have come.
+    pub held: AtomicUsize,
+    pub go: Notify,
 }
 
 impl ServerApp for Echo {
@@ -46,9 +53,11 @@ impl ServerApp for Echo {
             b"" => return None,
             b"panic" => panic!("as asked"),
             b"runtime" => conn.runtime.to_string().into_bytes(),
-            b"slow" => {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                b"slow".into()
+            b"hold" => {
+                let go = self.go.notified();
+                self.held.fetch_add(1, Ordering::SeqCst);
+                go.await;
+                b"held".into()
             }
             b"remote" => conn.remote.to_string().into_bytes(),
             b"local" => conn.local.to_string().into_bytes(),
@@ -121,7 +130,7 @@ pub struct Client(pub TcpStream);
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client(stream)
     }
 
@@ -156,7 +165,7 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 pub fn eventually(holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(5), "it never came true");
+        assert!(start.elapsed() < PATIENCE, "it never came true");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -39,6 +39,7 @@ impl Drop for Folder {
 /// A server with an upgrade socket, as one process would have it.
 pub struct Process {
     pub server: Arc<Server>,
+    pub app: Arc<Echo>,
     pub lines: Arc<Lines>,
     handed_over: Mutex<Receiver<()>>,
     pub is_replaced: Arc<AtomicBool>,
@@ -79,10 +80,10 @@ impl Process {
         // It leaves it to its clients when connections end.
         let app = Arc::new(Echo { stubborn: true, ..Echo::default() });
         let options = runtime(RuntimeKind::Stealing);
-        let service = ListeningService::new("echo", app, endpoints, options);
+        let service = ListeningService::new("echo", app.clone(), endpoints, options);
         let endpoints = service.endpoints();
         server.add_service(Box::new(service)).unwrap();
-        Process { server, lines, handed_over: Mutex::new(told), is_replaced, endpoints }
+        Process { server, app, lines, handed_over: Mutex::new(told), is_replaced, endpoints }
     }
 
     pub fn start(&self) -> Vec<Address> {
@@ -91,7 +92,7 @@ impl Process {
 
     /// Waits until another has taken over.
     pub fn is_replaced(&self) {
-        self.handed_over.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
+        self.handed_over.lock().unwrap().recv_timeout(PATIENCE).unwrap();
     }
 
     /// It was not replaced, and serves.
