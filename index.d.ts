@@ -541,6 +541,8 @@ export interface NativeProblem {
   /** Its place in a list; -1 = it is in none. */
   index: number
   allowed: string
+  /** The option of the proxy beside which this is wrong; empty: it is by itself. */
+  other: string
 }
 
 /** The options of a proxy service. */

@@ -492,6 +492,7 @@ test('errors', () => {
     readonly path: string
     readonly found: unknown
     readonly allowed: string
+    readonly other?: string
     readonly platform?: string
   }>()
   expectTypeOf<UsageError>().toExtend<Error>()

@@ -90,6 +90,7 @@ export class BackgroundService extends Service {
         path: 'maxRestartDelayMs',
         found: maxRestartDelayMs,
         allowed: `at least restartDelayMs, ${restartDelayMs}`,
+        other: 'restartDelayMs',
       })
     this.#options = isTooShort ? { ...checked, maxRestartDelayMs: restartDelayMs } : checked
     if (problems.length > 0) throw overridden.refusal('BackgroundService', problems, given)

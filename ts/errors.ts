@@ -218,6 +218,8 @@ export interface OptionProblem {
   readonly found: unknown
   /** What may be there. */
   readonly allowed: string
+  /** Another option beside which it is wrong, where it is not by itself. Else absent. */
+  readonly other?: string
   /** The system, as `process.platform` names it, where it is what does not have this. Else absent. */
   readonly platform?: string
 }
