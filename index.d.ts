@@ -332,6 +332,8 @@ export interface NativeConnectorRequest {
   fields: Array<string>
   /** The whole body. */
   body?: Buffer
+  /** How many bytes are fed, where that is known. */
+  length?: number
 }
 
 /** A proxy on the way to a peer, checked in ts/. */

@@ -5,10 +5,12 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import { createServer as createHttp2Server, createSecureServer } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
+import { setTimeout as after } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Connector, type ConnectorOptions, HttpPeer, ProxyError, selfSigned } from '../ts/index.js'
 import { program } from './support/child.js'
 import { get, once } from './support/client.js'
+import { gc } from './support/memory.js'
 import { DEAD } from './support/origin.js'
 import { deferred, rests, startProxy, until } from './support/proxy.js'
 
@@ -373,24 +375,38 @@ test('OPTIONS * asks for the server itself', async () => {
   expect(await response.json()).toMatchObject({ method: 'OPTIONS', url: '*', headers: { host: 'a.example' } })
 })
 
-test('bodies are what fetch takes, with their type', async () => {
+test('bodies are what fetch takes, with their type and their length', async () => {
   const peer = await origin(shows)
   const connector = make()
   const form = new FormData()
-  form.set('a', 'b')
-  const cases: [object, RegExp, string | undefined][] = [
-    [new URLSearchParams({ a: 'b c' }), /^a=b\+c$/, 'application/x-www-form-urlencoded;charset=UTF-8'],
-    [form, /name="a"\r\n\r\nb\r\n/, 'multipart/form-data'],
-    [new Blob(['blob'], { type: 'text/x' }), /^blob$/, 'text/x'],
-    [new Blob(['blob']), /^blob$/, undefined],
-    [Uint8Array.from(Buffer.from('bytes')).buffer, /^bytes$/, undefined],
-    [new DataView(Uint8Array.from(Buffer.from('bytes')).buffer, 1, 3), /^yte$/, undefined],
+  form.set('a"\n', 'b\nc')
+  form.append('a', new File(['file'], 'f "1".txt', { type: 'text/x' }))
+  form.append('a', new Blob(['blob']))
+  const parts = [
+    'Content-Disposition: form-data; name="a%22%0D%0A"\r\n\r\nb\r\nc\r\n',
+    'Content-Disposition: form-data; name="a"; filename="f %221%22.txt"\r\nContent-Type: text/x\r\n\r\nfile\r\n',
+    'Content-Disposition: form-data; name="a"; filename="blob"\r\nContent-Type: application/octet-stream\r\n\r\nblob\r\n',
+  ]
+  const cases: [object, string | string[], string | undefined][] = [
+    [new URLSearchParams({ a: 'b c' }), 'a=b+c', 'application/x-www-form-urlencoded;charset=UTF-8'],
+    [form, parts, 'multipart/form-data'],
+    [new Blob(['blob'], { type: 'text/x' }), 'blob', 'text/x'],
+    [new Blob(['blob']), 'blob', undefined],
+    [new Blob([]), '', undefined],
+    [Uint8Array.from(Buffer.from('bytes')).buffer, 'bytes', undefined],
+    [new DataView(Uint8Array.from(Buffer.from('bytes')).buffer, 1, 3), 'yte', undefined],
   ]
   for (const [body, sent, type] of cases) {
     const response = await connector.fetch(peer, { method: 'POST', body: body as Blob })
     const shown = (await response.json()) as { body: string; headers: Record<string, string> }
-    expect(shown.body).toMatch(sent)
-    expect(shown.headers['content-type']?.split('; boundary')[0]).toBe(type)
+    const [given, boundary] = shown.headers['content-type']?.split('; boundary=') ?? []
+    expect(given).toBe(type)
+    const between = `--${boundary}\r\n`
+    expect(shown.body).toBe(
+      typeof sent === 'string' ? sent : `${between}${sent.join(between)}--${boundary}--\r\n`,
+    )
+    expect(shown.headers['content-length']).toBe(String(shown.body.length))
+    expect(shown.headers['transfer-encoding']).toBeUndefined()
   }
   const headers = { 'Content-Type': 'text/mine' }
   const typed = await connector.fetch(peer, {
@@ -399,4 +415,65 @@ test('bodies are what fetch takes, with their type', async () => {
     headers,
   })
   expect(await typed.json()).toMatchObject({ headers: { 'content-type': 'text/mine' } })
+})
+
+test('that there is no body is said where the method gives one a meaning', async () => {
+  const peer = await origin(shows)
+  const connector = make()
+  for (const [method, length] of [
+    ['POST', '0'],
+    ['PUT', '0'],
+    ['PATCH', '0'],
+    ['GET', undefined],
+    ['DELETE', undefined],
+  ] as const)
+    for (const body of [undefined, '']) {
+      const response = await connector.fetch(peer, body === undefined ? { method } : { method, body })
+      const { headers } = (await response.json()) as { headers: Record<string, string> }
+      expect([headers['content-length'], headers['transfer-encoding']], method).toEqual([length, undefined])
+    }
+})
+
+test('a Request that says how long its body is has that length, or fails', async () => {
+  const peer = await origin(shows)
+  const connector = make()
+  const fetch = (length: string) => {
+    const headers = { 'content-length': length }
+    return connector.fetch(peer, new Request('http://a.example/', { method: 'POST', body: 'body', headers }))
+  }
+  expect(await (await fetch('4')).json()).toMatchObject({ headers: { 'content-length': '4' }, body: 'body' })
+  await expect(fetch('5')).rejects.toMatchObject({ code: 'CLIENT_ABORTED' })
+  await expect(fetch('3')).rejects.toMatchObject({ code: 'CLIENT_ABORTED' })
+  const chunked = await connector.fetch(peer, new Request('http://a/', { method: 'POST', body: 'body' }))
+  expect(await chunked.json()).toMatchObject({ headers: { 'transfer-encoding': 'chunked' }, body: 'body' })
+})
+
+test('a short body that nobody reads holds no place; a long one does until nobody can read it', async () => {
+  const sizes: Record<string, number> = { '/none': 0, '/short': 10, '/long': 4 << 20 }
+  const peer = await origin((request, response) => response.end(Buffer.alloc(sizes[request.url!]!)))
+  const connector = make({ maxConcurrentRequests: 1 })
+  const fetch = (target: string) => connector.fetch(peer, { target })
+  /** As soon as there is a place again. */
+  const retried = async (target: string): Promise<Response> => {
+    for (const end = Date.now() + 10_000; ; await after(2)) {
+      const found = await fetch(target).catch((error: ProxyError) => error)
+      if (found instanceof Response) return found
+      if (found.code !== 'OVERLOADED' || Date.now() > end) throw found
+      gc()
+    }
+  }
+  const kept = await fetch('/none')
+  for (const target of ['/short', '/none', '/short']) await retried(target)
+  let long: Response | undefined = await retried('/long')
+  // Beyond a task in which nothing is let go of.
+  for (let n = 0; n < 5; n++) {
+    gc()
+    await after(2)
+    await expect(fetch('/none')).rejects.toMatchObject({ code: 'OVERLOADED' })
+  }
+  expect(long.status).toBe(200)
+  long = undefined
+  long = await retried('/long')
+  expect((await long.arrayBuffer()).byteLength).toBe(4 << 20)
+  expect(await kept.text()).toBe('')
 })

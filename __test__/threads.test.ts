@@ -325,7 +325,27 @@ test.each([
   [
     'is different in each thread',
     'export default ({ index }) => index ? { upstreamPeer: dead } : { upstreamPeer: () => dead }',
-    /not the same phases/,
+    /: thread 1 has other phases than thread 0: only one has upstreamPeer$/,
+  ],
+  [
+    'has another peer in each thread',
+    "export default ({ index }) => ({ upstreamPeer: new HttpPeer('127.0.0.1:' + (index + 1)) })",
+    /: thread 1 has other phases than thread 0: upstreamPeer is not the same$/,
+  ],
+  [
+    'has other phases in each thread',
+    'export default ({ index }) => ({ upstreamPeer: dead, ...(index && { logging() {}, requestFilter() {} }) })',
+    /: thread 1 has other phases than thread 0: only one has requestFilter, logging$/,
+  ],
+  [
+    'exports a proxy',
+    "import { HttpProxy } from 'millrace'\nexport default new HttpProxy({ upstreamPeer: dead })",
+    /export default: found an object \(HttpProxy\), allowed: phases, .*; a service is made of them/,
+  ],
+  [
+    'exports a server',
+    "import { Server } from 'millrace'\nexport default () => new Server()",
+    /export default: found an object \(Server\), allowed: phases, /,
   ],
 ])('a module that %s fails the start, and nothing stays bound', async (_what, source, message) => {
   const module = source === undefined ? new URL('file:///nowhere/gateway.mjs') : gateway(source)

@@ -37,6 +37,8 @@ pub struct NativeConnectorRequest {
     pub fields: Vec<String>,
     /// The whole body.
     pub body: Option<Buffer>,
+    /// How many bytes are fed, where that is known.
+    pub length: Option<f64>,
 }
 
 /// The body of a request that comes piece by piece.
@@ -122,8 +124,9 @@ impl NativeConnector {
         let host = if options.host.is_empty() { peer.authority() } else { &options.host };
         let head = head(&options.method, &options.target, host, &options.fields)
             .ok_or_else(|| invalid("a request that is not valid"))?;
+        let length = options.length.map(|length| length as u64);
         let body = match (feed, options.body) {
-            (Some(feed), _) => FeedBody::Fed(feed.feed.clone()),
+            (Some(feed), _) => FeedBody::fed(feed.feed.clone(), length),
             (None, Some(body)) => Bytes::copy_from_slice(&body).into(),
             (None, None) => Bytes::new().into(),
         };

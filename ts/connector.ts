@@ -1,5 +1,6 @@
 import { discard } from './answer.js'
 import { type BodySource, SourceStage } from './bodies/source.js'
+import { type ConnectorBody, type SentBody, sentBody } from './connector-body.js'
 import { numberOf } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
 import { invalidOptions, type OptionProblem, UsageError, withoutStack } from './errors.js'
@@ -28,17 +29,6 @@ export interface ConnectorOptions {
   maxHeaders?: number
 }
 
-/** What a connector can send as a body. */
-export type ConnectorBody =
-  | string
-  | Uint8Array
-  | BodySource
-  | ArrayBuffer
-  | ArrayBufferView
-  | Blob
-  | URLSearchParams
-  | FormData
-
 /** A request of a connector. */
 export interface ConnectorRequest {
   /** A token but CONNECT. Default: `GET`. */
@@ -50,8 +40,9 @@ export interface ConnectorRequest {
   /** Default: none. What belongs to a connection, such as `content-length`, is set by itself. */
   headers?: HeaderInput
   /**
-   * The whole body, or what makes it piece by piece, as fast as the peer takes it. A Blob, URLSearchParams and
-   * FormData say its `content-type`, unless `headers` do. Default: none.
+   * The whole body, or what makes it piece by piece, as fast as the peer takes it; then its length is not known, and
+   * HTTP/1.1 sends it chunked. A Blob, URLSearchParams and FormData have a length, and say their `content-type`
+   * unless `headers` do. Default: none.
    */
   body?: ConnectorBody
   /** Ends the request, and its response where that is still being read. Default: none. */
@@ -90,7 +81,8 @@ interface Asked {
   target: string
   host: string
   fields: string[]
-  body: string | Uint8Array | BodySource | undefined
+  body: SentBody['sent']
+  length: number | undefined
   signal: AbortSignal | undefined
 }
 
@@ -118,8 +110,8 @@ export class Connector {
   /**
    * Sends a request to a peer and resolves with its response, whose body streams, whatever its status: redirects are
    * not followed and nothing is decoded. Times are those of the peer. A `Request` says method, path, headers and
-   * body, and its host what is asked for; where it goes is the peer's. A body that was not read to its end keeps its
-   * connection: cancel it.
+   * body, and its host what is asked for; where it goes is the peer's. A body is read ahead by 64 KiB; a longer one
+   * that is not read to its end keeps its connection: cancel it.
    *
    * Rejects with a `ProxyError`: CONNECT_REFUSED, READ_TIMEOUT, UPSTREAM_CLOSED …, CLIENT_ABORTED where what makes
    * the body fails, with what it threw as `cause`, OVERLOADED beyond `maxConcurrentRequests`, SERVER_CLOSED when the
@@ -144,7 +136,7 @@ export class Connector {
     asked.signal?.throwIfAborted()
     if (this.#running.size >= this.#most)
       throw withoutStack({ code: 'OVERLOADED', message: 'too many requests are under way' })
-    const { method, target, host, fields, body, signal } = asked
+    const { method, target, host, fields, body, length, signal } = asked
     const isWhole = body === undefined || typeof body === 'string' || body instanceof Uint8Array
     const source = isWhole ? undefined : sourceOf(body)
     const feed = source === undefined ? undefined : new NativeFeed()
@@ -153,7 +145,7 @@ export class Connector {
       const given = { peer: numberOf(peer), method, target, host, fields }
       const native = isWhole
         ? this.#native.request(body === undefined ? given : { ...given, body: Buffer.from(body as string) })
-        : this.#native.request(given, feed)
+        : this.#native.request(length === undefined ? given : { ...given, length }, feed)
       run = new Running(native, () => undefined, 0)
     } catch (error) {
       source?.cancel()
@@ -192,6 +184,11 @@ export class Connector {
 }
 
 function ofObject(request: ConnectorRequest): Asked {
+  // It has a host, and nothing else of what could be taken for an option.
+  if (request instanceof URL) {
+    const allowed = 'a Request, or an object with a target'
+    throw invalidOptions('fetch', [{ path: 'request', found: request, allowed }])
+  }
   const problems: OptionProblem[] = []
   const { method, target, host, headers, body, signal } = checkInto(requestRules, request, problems)
   if (problems.length === 0 && target === '*' && method !== 'OPTIONS')
@@ -204,24 +201,10 @@ function ofObject(request: ConnectorRequest): Asked {
   const fields = pairs(headerFields(headers))
   if (fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'host'))
     throw new UsageError('INVALID_HEADER', 'host is an option of a request, and none of its headers')
-  const { sent, type } = bodyOf(body)
+  const { sent, length, type } = sentBody(body)
   const hasType = fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
   if (type !== '' && !hasType) fields.push('content-type', type)
-  return { method, target, host: host ?? '', fields, body: sent, signal }
-}
-
-/** What goes out of a body, and the type that it says of itself. */
-function bodyOf(body: ConnectorBody | undefined): { sent: Asked['body']; type: string } {
-  if (body instanceof ArrayBuffer) return { sent: new Uint8Array(body), type: '' }
-  if (ArrayBuffer.isView(body) && !(body instanceof Uint8Array))
-    return { sent: new Uint8Array(body.buffer, body.byteOffset, body.byteLength), type: '' }
-  if (body instanceof Blob) return { sent: body.stream() as BodySource, type: body.type }
-  if (body instanceof URLSearchParams || body instanceof FormData) {
-    // Only the platform knows how it is written.
-    const written = new Response(body)
-    return { sent: written.body as BodySource, type: written.headers.get('content-type') ?? '' }
-  }
-  return { sent: body as Asked['body'], type: '' }
+  return { method, target, host: host ?? '', fields, body: sent, length, signal }
 }
 
 /** What makes the body. @throws UsageError INVALID_OPTIONS for what makes none, or not any more */
@@ -241,7 +224,9 @@ function ofRequest(request: Request): Asked {
   // A fetch would set these anew, too.
   const own = [...headers].filter(([name]) => !isOurs(name) && name !== 'host')
   const fields = pairs(headerFields(own))
-  return { method, target: pathname + search, host, fields, body: body ?? undefined, signal }
+  const said = headers.get('content-length')
+  const length = said !== null && /^[0-9]{1,15}$/.test(said) ? Number(said) : undefined
+  return { method, target: pathname + search, host, fields, body: body ?? undefined, length, signal }
 }
 
 /** Names and values in turn. */

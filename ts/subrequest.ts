@@ -161,7 +161,11 @@ export async function respond(run: Running, method: string, maxBytes: number): P
     head = await run.wait(run.native.head())
     if (head.error !== undefined) throw pieceError(head.error)
     if (head.status > 599)
-      throw withoutStack({ code: 'UPSTREAM_INVALID', message: `no Response has the status ${head.status}` })
+      throw withoutStack({
+        code: 'UPSTREAM_INVALID',
+        source: 'upstream',
+        message: `no Response has the status ${head.status}`,
+      })
   } catch (error) {
     run.native.cancel()
     run.end()
@@ -179,6 +183,12 @@ export async function respond(run: Running, method: string, maxBytes: number): P
   return new Response(bodiless ? null : streamOf(run, maxBytes), { status, headers })
 }
 
+/** How much of a body is read before somebody wants it: the end of a short one is seen though nobody reads it. */
+const READ_AHEAD = 64 * 1024
+
+/** Bodies that nobody can read any more, and that did not come to their end. */
+const abandoned = new FinalizationRegistry<Running>((run) => run.cancel(undefined))
+
 function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
   let length = 0
   const fail = (error: unknown) => {
@@ -186,7 +196,7 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
     run.end()
     return error
   }
-  return new ReadableStream<Uint8Array>(
+  const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         try {
@@ -211,6 +221,9 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
         fail(undefined)
       },
     },
-    { highWaterMark: 0 },
+    new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD }),
   )
+  abandoned.register(stream, run, run)
+  run.over.then(() => abandoned.unregister(run))
+  return stream
 }

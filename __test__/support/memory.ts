@@ -3,7 +3,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
+/** Collects the garbage at once. */
+export const gc = runInNewContext('gc') as () => void
 
 /**
  * Memory in MiB, after the garbage is gone: what is reachable in JavaScript, the process's whole, and

@@ -3,7 +3,7 @@ import { UsageError } from '../errors.js'
 import { nameOf } from '../modules/reason.js'
 import type { ThreadStats } from '../stats.js'
 import type { Summary, WayRecipe } from './messages.js'
-import { compositionOf } from './phases.js'
+import { compositionOf, difference } from './phases.js'
 import { Thread, type ThreadPlan } from './thread.js'
 
 /** A thread that lives so long has its failures before forgiven. */
@@ -29,14 +29,14 @@ export class Crew {
   /** The phases that the module has. */
   readonly composition: Composition
   readonly #plan: ThreadPlan
-  readonly #summary: string
+  readonly #summary: Summary
   readonly #places: Place[]
   #ways: readonly WayRecipe[] = []
   #isOver = false
 
   private constructor(plan: ThreadPlan, threads: readonly Thread[], summary: Summary) {
     this.#plan = plan
-    this.#summary = JSON.stringify(summary)
+    this.#summary = summary
     this.composition = compositionOf(summary)
     this.#places = threads.map((thread) => ({
       thread,
@@ -54,10 +54,13 @@ export class Crew {
     plan.givenUp?.addEventListener('abort', giveUp)
     try {
       for (let index = 0; index < plan.count; index++) threads.push(new Thread(plan, index))
-      const [first, ...others] = await Promise.all(threads.map(({ loaded }) => loaded))
-      const crew = new Crew(plan, threads, first!)
-      const other = others.find((summary) => JSON.stringify(summary) !== crew.#summary)
-      if (other !== undefined) throw differs(plan.module)
+      const summaries = await Promise.all(threads.map(({ loaded }) => loaded))
+      const crew = new Crew(plan, threads, summaries[0]!)
+      for (const [index, summary] of summaries.entries()) {
+        const what = difference(crew.#summary, summary)
+        if (what !== undefined)
+          throw differs(plan.module, `thread ${index} has other phases than thread 0: ${what}`)
+      }
       return crew
     } catch (error) {
       await Promise.all(threads.map((thread) => thread.end(0)))
@@ -125,8 +128,10 @@ export class Crew {
     void this.#keep(at, replaced)
     try {
       const summary = await thread.loaded
-      if (JSON.stringify(summary) === this.#summary) await thread.serve(this.#ways)
-      else thread.lose(differs(this.#plan.module).message)
+      const what = difference(this.#summary, summary)
+      if (what === undefined) return await thread.serve(this.#ways)
+      const message = `its phases are others than before, which only reload() takes in: ${what}`
+      thread.lose(differs(this.#plan.module, message).message)
     } catch {
       // It has ended, which is seen to above.
     }
@@ -149,7 +154,6 @@ export class Crew {
   }
 }
 
-function differs(module: URL): UsageError {
-  const message = `the module ${nameOf(module)} has not the same phases in each thread, or as before`
-  return new UsageError('MODULE_FAILED', `${message}: reload() takes in what has changed`)
+function differs(module: URL, what: string): UsageError {
+  return new UsageError('MODULE_FAILED', `the module ${nameOf(module)}: ${what}`)
 }

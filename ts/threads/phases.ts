@@ -1,8 +1,10 @@
 import { type Composition, composed } from '../composition.js'
-import { invalidOptions, type OptionProblem } from '../errors.js'
+import { invalidOptions, type OptionProblem, type UsageError } from '../errors.js'
 import { nameOf } from '../modules/reason.js'
 import { HttpPeer } from '../peer.js'
-import type { AnyPart } from '../phases.js'
+import { type AnyPart, PHASES as NAMES } from '../phases.js'
+import { Server } from '../server.js'
+import { Service } from '../service.js'
 import { madeOf } from './made.js'
 import type { Summary, ThreadPlace } from './messages.js'
 
@@ -13,6 +15,9 @@ import type { Summary, ThreadPlace } from './messages.js'
 export async function loadPhases(module: string, place: ThreadPlace): Promise<Composition> {
   const loaded = (await import(/* @vite-ignore */ /* webpackIgnore: true */ module)) as object
   const made = await madeOf(defaultOf(loaded), place)
+  // `millrace run` takes these, so that a module may well have one.
+  if (Service.is(made) || Server.servicesOf(made) !== undefined)
+    throw wrongExport(made, `${PHASES}; a service is made of them where the module is named`)
   const problems: OptionProblem[] = []
   // Whether a peer is needed is decided where the routes are known.
   const composition = composed(made as AnyPart, problems, false)
@@ -21,14 +26,17 @@ export async function loadPhases(module: string, place: ThreadPlace): Promise<Co
 }
 
 function defaultOf(loaded: object): unknown {
-  if (!('default' in loaded)) {
-    const allowed = 'phases, or a function or class that makes them'
-    throw invalidOptions('the module', [{ path: 'export default', found: undefined, allowed }])
-  }
+  if (!('default' in loaded)) throw wrongExport(undefined, PHASES)
   const exported = loaded.default
   // CommonJS that was compiled from a module.
   const isCompiled = typeof exported === 'object' && exported !== null && '__esModule' in exported
   return isCompiled && 'default' in exported ? exported.default : exported
+}
+
+const PHASES = 'phases, or a function or class that makes them'
+
+function wrongExport(found: unknown, allowed: string): UsageError {
+  return invalidOptions('the module', [{ path: 'export default', found, allowed }])
 }
 
 /** What another thread has to know of phases. */
@@ -52,6 +60,16 @@ export function compositionOf({ mask, always, filters, peer }: Summary): Composi
     order: [],
     scopes: [],
   }
+}
+
+/** How two differ, in words; undefined: they do not. */
+export function difference(one: Summary, other: Summary): string | undefined {
+  const differing = one.mask ^ other.mask
+  const names = NAMES.filter((_, phase) => (differing & (1 << phase)) !== 0)
+  if (names.length > 0) return `only one has ${names.join(', ')}`
+  if (JSON.stringify(one) === JSON.stringify(other)) return undefined
+  if (JSON.stringify(one.peer) !== JSON.stringify(other.peer)) return 'upstreamPeer is not the same'
+  return 'what their phases are for is not the same'
 }
 
 /** What stands for the phases of a module before it is loaded: any may be there. */

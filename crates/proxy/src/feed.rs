@@ -1,7 +1,7 @@
 //! A request's body that is made piece by piece, for requests of our own.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use millrace_error::{Code, Error, Result};
@@ -14,7 +14,14 @@ pub enum FeedBody {
     /// All of it is there.
     Whole(Bytes),
     /// It comes piece by piece.
-    Fed(BodyFeed),
+    Fed(Fed),
+}
+
+/// A body that is fed.
+pub struct Fed {
+    feed: BodyFeed,
+    /// How many bytes are still to come, where that is known.
+    left: Option<u64>,
 }
 
 impl From<Bytes> for FeedBody {
@@ -24,12 +31,22 @@ impl From<Bytes> for FeedBody {
 }
 
 impl FeedBody {
+    /// One that comes piece by piece, `length` bytes in all where that is known: more or fewer fail the
+    /// request.
+    pub fn fed(feed: BodyFeed, length: Option<u64>) -> Self {
+        if length == Some(0) {
+            feed.close();
+            return FeedBody::Whole(Bytes::new());
+        }
+        FeedBody::Fed(Fed { feed, left: length })
+    }
+
     /// How long it is, as far as that is known.
     pub(crate) fn size(&self) -> BodySize {
         match self {
             FeedBody::Whole(body) if body.is_empty() => BodySize::None,
             FeedBody::Whole(body) => BodySize::Known(body.len() as u64),
-            FeedBody::Fed(_) => BodySize::Unknown,
+            FeedBody::Fed(fed) => fed.left.map_or(BodySize::Unknown, BodySize::Known),
         }
     }
 
@@ -37,7 +54,7 @@ impl FeedBody {
     pub(crate) fn is_done(&self) -> bool {
         match self {
             FeedBody::Whole(body) => body.is_empty(),
-            FeedBody::Fed(feed) => feed.0.lock().told_end,
+            FeedBody::Fed(fed) => fed.feed.0.lock().told_end,
         }
     }
 
@@ -45,17 +62,36 @@ impl FeedBody {
         match self {
             FeedBody::Whole(body) if body.is_empty() => Poll::Ready(Ok(Body::End)),
             FeedBody::Whole(body) => Poll::Ready(Ok(Body::Data(std::mem::take(body)))),
-            FeedBody::Fed(feed) => feed.poll(cx),
+            FeedBody::Fed(fed) => fed.poll(cx),
         }
     }
 }
 
 impl Drop for FeedBody {
     fn drop(&mut self) {
-        if let FeedBody::Fed(feed) = self {
-            feed.close();
+        if let FeedBody::Fed(fed) = self {
+            fed.feed.close();
         }
     }
+}
+
+impl Fed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Body>> {
+        let piece = ready!(self.feed.poll(cx))?;
+        if let Some(left) = &mut self.left {
+            let came = if let Body::Data(data) = &piece { data.len() as u64 } else { 0 };
+            let is_end = matches!(piece, Body::End);
+            *left = left
+                .checked_sub(came)
+                .filter(|left| !is_end || *left == 0)
+                .ok_or_else(wrong_length)?;
+        }
+        Poll::Ready(Ok(piece))
+    }
+}
+
+fn wrong_length() -> Error {
+    Error::new(Code::ClientAborted, "the body of the request is not as long as was said")
 }
 
 type Taken = Box<dyn FnOnce(bool) + Send>;

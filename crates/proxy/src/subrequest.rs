@@ -146,6 +146,17 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
+/// Where a method gives a body a meaning, that there is none is said (RFC 9110 §8.6): some origins refuse
+/// what does not say it.
+fn size_of(body: &FeedBody, method: &Method) -> BodySize {
+    match body.size() {
+        BodySize::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+            BodySize::Known(0)
+        }
+        size => size,
+    }
+}
+
 fn closed() -> Error {
     Error::new(Code::Internal, "the subrequest has ended")
 }
@@ -166,7 +177,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             pipe: pipe.clone(),
             interims: Interims::default(),
             method: head.method.clone(),
-            size: body.size(),
+            size: size_of(&body, &head.method),
             body,
             received: 0,
             no_body: false,

@@ -386,3 +386,31 @@ fn a_status_that_is_no_answer_is_not_sent() {
         assert_eq!(proxy.logged().code, Some(Code::PhaseReturn));
     }
 }
+
+#[test]
+fn an_early_answer_is_whole_however_much_the_client_sends_before_it_reads_it() {
+    const SIZE: usize = 2 << 20;
+    let mut answer = Answer::new(200);
+    answer.body = vec![b'a'; SIZE].into();
+    let proxy = Proxy::new(TestPhases::answering(answer), ProxyOptions::default());
+    for _ in 0..4 {
+        let mut client = proxy.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        let sending = thread::spawn(move || {
+            let length = 24 << 20;
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            writer.write_all(head.as_bytes()).unwrap();
+            // Refused once the client has closed, at the latest.
+            let _ = writer.write_all(&vec![b'x'; length]);
+        });
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        for _ in 0..128 {
+            assert!(client.bytes(SIZE / 128).iter().all(|byte| *byte == b'a'));
+            thread::sleep(millis(1));
+        }
+        client.ended();
+        client.stream.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+        sending.join().unwrap();
+    }
+}

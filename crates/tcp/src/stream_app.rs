@@ -10,6 +10,7 @@ use millrace_error::{Code, Level, Log};
 use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{sleep, timeout};
 
 use crate::handle::{Closing, Over};
 use crate::idle::Idle;
@@ -21,6 +22,12 @@ const MOST_PIECE: usize = 64 * 1024;
 
 /// How long a client may take nothing of what is left for it once its connection is closed.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// How long a closed connection of which all has been written is still read, at most and without a byte:
+/// closing with bytes unread makes the system send a reset, which can destroy what is on its way.
+const LINGER_QUIET: Duration = Duration::from_secs(2);
+/// The same while the server drains.
+const LAST_LINGER: Duration = Duration::from_millis(250);
 
 const DESTROYED: &str = "the connection was destroyed";
 
@@ -93,7 +100,19 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
             is_over: false,
         };
         let end = poll_fn(|cx| connection.poll(cx, draining.as_mut())).await;
+        let lingers = matches!(end, End::Closed) && !connection.read_ended;
         connection.finish(end);
+        if lingers {
+            let patience = async {
+                shutdown.draining().await;
+                sleep(LAST_LINGER).await;
+            };
+            tokio::select! {
+                () = connection.linger() => {}
+                () = sleep(LINGER) => {}
+                () = patience => {}
+            }
+        }
         None
     }
 
@@ -158,9 +177,8 @@ impl Driven<'_> {
         if self.is_closing && self.shut {
             return Poll::Ready(End::Closed);
         }
-        if !self.is_closing
-            && let Poll::Ready(Err(error)) = self.poll_read(cx)
-        {
+        let read = if self.is_closing { self.poll_discard(cx) } else { self.poll_read(cx) };
+        if let Poll::Ready(Err(error)) = read {
             return Poll::Ready(failed(&error));
         }
         if self.read_ended && self.shut {
@@ -241,6 +259,28 @@ impl Driven<'_> {
             let then = self.handle.0.lock().read.take();
             if let Some(then) = then {
                 then(Ok(piece));
+            }
+        }
+    }
+
+    /// Reads what nobody wants any more, so that the client gets to reading. Ready at its end, or where that
+    /// has failed.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.read_ended {
+            match ready!(self.poll_piece(cx))? {
+                Some(piece) => self.traffic.add_received(piece.len()),
+                None => self.read_ended = true,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on until the client has ended its side, or rests.
+    async fn linger(&mut self) {
+        loop {
+            let next = poll_fn(|cx| self.poll_piece(cx));
+            if !matches!(timeout(LINGER_QUIET, next).await, Ok(Ok(Some(_)))) {
+                return;
             }
         }
     }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -140,6 +141,41 @@ fn what_was_written_goes_out_when_it_is_closed() {
     let mut back = Vec::new();
     client.read_to_end(&mut back).unwrap();
     assert!(back == much);
+}
+
+#[test]
+fn what_was_written_goes_out_though_the_client_has_sent_what_nobody_read() {
+    let running = start(TcpOptions::default());
+    let much = vec![7; 5_000_000];
+    for sends_on in [false, true] {
+        for _ in 0..4 {
+            let (mut client, handle) = running.connect();
+            client.write_all(&vec![b'x'; 200_000]).unwrap();
+            handle.write(&much);
+            handle.close_now();
+            let mut writer = client.try_clone().unwrap();
+            let sending = thread::spawn(move || {
+                // Until it is at its end itself.
+                while sends_on && writer.write_all(b"more").is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let mut back = Vec::new();
+            let mut piece = vec![0; 16 * 1024];
+            loop {
+                let count = client.read(&mut piece).unwrap();
+                if count == 0 {
+                    break;
+                }
+                back.extend_from_slice(&piece[..count]);
+                thread::sleep(Duration::from_micros(200));
+            }
+            assert!(back == much, "{} bytes", back.len());
+            client.shutdown(Shutdown::Both).unwrap();
+            sending.join().unwrap();
+        }
+    }
+    assert_eq!(running.server.close(PATIENCE).connections.cut, 0);
 }
 
 #[test]

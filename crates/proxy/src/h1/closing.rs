@@ -14,12 +14,13 @@ use crate::{Body, Downstream};
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long the end of a connection over TLS may take to go out where writing has no time-out.
 const GOODBYE_TIME: Duration = Duration::from_secs(60);
-/// How long, and for how many bytes, a closing connection still reads: closing with bytes unread
-/// makes the system send a reset, which can destroy the response on its way (RFC 9112 §9.6).
-const LINGER_TIME: Duration = Duration::from_secs(2);
-/// The same while the server drains, if no request is cut short by it.
+/// How long a closing connection still reads, in all and without a byte: closing with bytes unread makes
+/// the system send a reset, which can destroy the response on its way (RFC 9112 §9.6). However much comes:
+/// a client that goes on sending may be one that has not got to reading yet.
+const LINGER_TIME: Duration = Duration::from_secs(30);
+const LINGER_QUIET: Duration = Duration::from_secs(2);
+/// The same in all while the server drains, if no request is cut short by it.
 const LAST_LINGER: Duration = Duration::from_millis(250);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 impl H1Connection {
     /// After a response: whether the connection can carry another request.
@@ -62,20 +63,17 @@ impl H1Connection {
         if is_over || !matches!(said, Ok(Ok(()))) {
             return;
         }
-        let (shutdown, is_done) = (self.shutdown.clone(), self.current.body.is_done());
-        let patience = async {
-            let draining = async {
-                shutdown.draining().await;
-                sleep(LAST_LINGER).await;
-            };
-            tokio::select! {
-                () = sleep(LINGER_TIME) => {}
-                () = draining, if is_done => {}
-            }
+        let shutdown = self.shutdown.clone();
+        // A server that drains cuts short no request that is still being sent.
+        let last = if self.current.body.is_done() { LAST_LINGER } else { LINGER_QUIET };
+        let draining = async {
+            shutdown.draining().await;
+            sleep(last).await;
         };
         tokio::select! {
             () = self.linger() => {}
-            () = patience => {}
+            () = sleep(LINGER_TIME) => {}
+            () = draining => {}
         }
     }
 
@@ -89,14 +87,13 @@ impl H1Connection {
     }
 
     async fn linger(&mut self) {
-        let mut left = LINGER_BYTES;
         let mut size = ReadSize::default();
         loop {
             self.input.clear();
             let (stream, input) = (&mut self.stream, &mut self.input);
-            match poll_fn(|cx| poll_read(stream, input, Some(&mut size), cx)).await {
-                Ok(count) if count > 0 && count <= left => left -= count,
-                _ => return,
+            let more = poll_fn(|cx| poll_read(stream, input, Some(&mut size), cx));
+            if !matches!(timeout(LINGER_QUIET, more).await, Ok(Ok(count)) if count > 0) {
+                return;
             }
         }
     }
