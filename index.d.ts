@@ -126,8 +126,8 @@ export declare class NativeServer {
   backgroundReady(service: number, run: number): void
   /** A background service has ended, or failed, in the start of this number. */
   backgroundEnded(service: number, run: number, error?: string | undefined | null): void
-  /** Has a start that waits for services end. */
-  giveUpStart(): void
+  /** Has a start that waits for services end, with a grace for what is up. */
+  giveUpStart(graceMs: number): void
   /** Adds a service that passes connections on to a peer; its number. */
   addTcpProxy(peer: number, options: NativeTcpOptions): number
   /** Adds a service whose connections go to the app of this number; its number. */
@@ -543,6 +543,8 @@ export interface NativeProblem {
   /** Its place in a list; -1 = it is in none. */
   index: number
   allowed: string
+  /** The option of the proxy beside which this is wrong; empty: it is by itself. */
+  other: string
 }
 
 /** The options of a proxy service. */

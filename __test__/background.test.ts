@@ -165,6 +165,50 @@ test('close() ends a start that waits', async () => {
   await heard.promise
 })
 
+test('what is up when a start is given up has the grace it was promised', async () => {
+  const steps: string[] = []
+  const written = () =>
+    new BackgroundService('ledger', async ({ signal, ready }) => {
+      ready()
+      await once(signal, 'abort')
+      await sleep(1_500)
+      steps.push('written')
+    })
+  const failing = makeServer()
+  const ledger = failing.server.addService(written())
+  const broken = new BackgroundService('broken', () => Promise.reject(new Error('not today')))
+  failing.server.addService(broken, { dependsOn: [ledger] })
+  expect((await rejection(failing.server.start())).message).toContain('service broken: Error: not today')
+  expect(steps).toEqual(['written'])
+
+  const { server, told } = makeServer({ graceMs: 0 })
+  const slow = new BackgroundService('slow', ({ signal }) => once(signal, 'abort').then(() => undefined))
+  server.addService(slow, { dependsOn: [server.addService(written())] })
+  const started = rejection(server.start())
+  await until(() => told.includes('slow starting'))
+  await server.close({ graceMs: 60_000 })
+  expect((await started).code).toBe('SERVER_CLOSED')
+  expect(steps).toEqual(['written', 'written'])
+})
+
+test('a shorter grace ends that of a start that is given up', async () => {
+  const { server, told } = makeServer()
+  const ledger = new BackgroundService('ledger', ({ ready }) => {
+    ready()
+    return never()
+  })
+  const slow = new BackgroundService('slow', ({ signal }) => once(signal, 'abort').then(() => undefined))
+  server.addService(slow, { dependsOn: [server.addService(ledger)] })
+  const started = rejection(server.start())
+  await until(() => told.includes('slow starting'))
+  const closed = server.close({ graceMs: 600_000 })
+  await until(() => told.includes('ledger stopping'))
+  expect(server.state).toBe('closing')
+  await server.close({ graceMs: 0 })
+  await closed
+  expect((await started).code).toBe('SERVER_CLOSED')
+})
+
 test('services that depend on each other are refused, with the way round', async () => {
   const { server } = makeServer()
   const make = (name: string) => new BackgroundService(name, { start() {} })

@@ -396,7 +396,11 @@ test.each([
   ['clock', (options: object) => new BackgroundService('clock', () => {}, options)],
 ])('a %s takes what is said of it by name, and nothing that is said of proxies', (name, make) => {
   onTestFinished(() => setOverrides(undefined))
-  const said = (options: object): Said => ({ options, tell: ({ path }) => `told ${path}` })
+  const said = (options: object): Said => ({
+    options,
+    tell: ({ path }) => `told ${path}`,
+    place: (path) => path,
+  })
   const nothing = { isCheck: false, server: [], proxy: [], services: {}, last: [] }
   const refused = (overrides: Partial<Overrides>, given: object = {}) => {
     setOverrides({ ...nothing, ...overrides })
@@ -406,7 +410,7 @@ test.each([
     } catch (error) {
       const told = refusalOf(error)
       expect(told?.rest).toBe(undefined)
-      return told!.told
+      return told!.told('m.mjs')
     }
   }
   expect(refused({ last: [said({ threads: 0 })], proxy: [said({ threads: 0 })] })).toEqual([])

@@ -197,7 +197,7 @@ describe('what would be open without a word is refused', () => {
   test('where there are not as many', async () => {
     expect(said(await run(two, ['--listen', '127.0.0.1:0']))).toEqual([
       2,
-      'millrace: --listen: 1 in place of the 2 addresses that m.mjs says (127.0.0.1:1, 127.0.0.1:2), of which not all have the same tls: say as many, in their order, or tls of each, as listen in a configuration file',
+      'millrace: --listen: 1 in place of the 2 addresses that m.mjs says (127.0.0.1:1, 127.0.0.1:2): as these are not as many, tls of 127.0.0.1:2 would be lost, and what is new be open to everybody: say as many, in their order, or tls of each, as listen in a configuration file',
       'millrace: --help says what there is',
     ])
     expect(await run(two, TWO)).toMatchObject({ code: 0 })
@@ -206,12 +206,23 @@ describe('what would be open without a word is refused', () => {
       1,
       expect.stringMatching(/^millrace: c\.yaml:2:3: 1 in place/),
     ])
-    expect(said(await conf('address: 127.0.0.1:0'))).toEqual([1, expect.stringMatching(/the same tls/)])
+    expect(said(await conf('address: 127.0.0.1:0'))).toEqual([
+      1,
+      expect.stringMatching(/tls of 127.0.0.1:2 would be lost/),
+    ])
     expect(await conf('{ address: "127.0.0.1:0", tls: false }')).toMatchObject({ code: 0 })
     const filtered = module(
       `app.addTcp('127.0.0.1:1', { connectionFilter: () => true })\napp.addTcp('127.0.0.1:2')`,
     )
-    expect(said(await run(filtered, ['--listen', '127.0.0.1:0']))[1]).toContain('the same connectionFilter')
+    expect(said(await run(filtered, ['--listen', '127.0.0.1:0']))[1]).toContain(
+      'connectionFilter of 127.0.0.1:1 would be lost',
+    )
+    const same = module(
+      `const tls = ${LOCALHOST}\nfor (const port of [1, 2]) app.addTls('127.0.0.1:' + port, tls)`,
+    )
+    const refusal = said(await run(same, ['--listen', '127.0.0.1:0']))[1]
+    expect(refusal).toContain('tls of 127.0.0.1:1, 127.0.0.1:2 would be lost')
+    expect(refusal).not.toContain('same')
     const plain = module(`app.addTcp('127.0.0.1:1', { backlog: 5 })\napp.addTcp('127.0.0.1:2')`)
     expect(await run(plain, ['--listen', '127.0.0.1:0'])).toMatchObject({ code: 0 })
   })

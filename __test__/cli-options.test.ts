@@ -95,6 +95,77 @@ describe('options of a service', () => {
     expect(err.trim().split('\n')).toHaveLength(1)
   })
 
+  describe('that are wrong beside another', () => {
+    const clock = (options: object) => `import { BackgroundService, Server } from 'millrace'
+const server = new Server()
+const options = ${JSON.stringify(options)}
+server.addService(new BackgroundService('clock', ({ ready }) => ready(), options))
+export default server
+`
+    const said = async (module: string, given: Parameters<typeof checked>[1]) => {
+      const { code, err } = await checked(module, given)
+      return { code, lines: err.trim().split('\n') }
+    }
+
+    test('of the module are told with both places', async () => {
+      const conf = 'services:\n  clock: { restartDelayMs: 9000 }\n'
+      expect(await said(clock({ maxRestartDelayMs: 5000 }), { conf })).toEqual({
+        code: 1,
+        lines: [
+          'millrace: conf.yaml:2:28: services.clock.restartDelayMs: found 9000, allowed: what goes with maxRestartDelayMs, which is 5000 in m.mjs:4:19; that may be at least restartDelayMs, 9000',
+        ],
+      })
+      const proxy = `import { HttpProxy } from 'millrace'
+export default new HttpProxy({}, {
+  encodedSlashes: 'keep',
+  routes: [{ match: { path: '/a%2Fb' }, respond: 200 }],
+})
+`
+      const flags = ['--listen', '127.0.0.1:0']
+      expect(await checked(proxy, { flags })).toMatchObject({ code: 0 })
+      const start =
+        'what goes with routes[0].match.path, which is "/a%2Fb" in m.mjs:2:16; that may be a path without'
+      const refused = await said(proxy, { flags, conf: 'proxy: { encodedSlashes: refuse }\n' })
+      expect(refused.lines[0]).toContain(
+        `conf.yaml:1:26: proxy.encodedSlashes: found "refuse", allowed: ${start}`,
+      )
+      const byVariable = await said(proxy, { flags, env: { MILLRACE_PROXY_ENCODED_SLASHES: 'refuse' } })
+      expect(byVariable.lines[0]).toContain(
+        `MILLRACE_PROXY_ENCODED_SLASHES: proxy.encodedSlashes: found "refuse", allowed: ${start}`,
+      )
+    })
+
+    test('of the module are the other way round, too', async () => {
+      const conf = 'services:\n  clock: { maxRestartDelayMs: 5000 }\n'
+      expect(await said(clock({ restartDelayMs: 9000 }), { conf })).toEqual({
+        code: 1,
+        lines: [
+          'millrace: conf.yaml:2:31: services.clock.maxRestartDelayMs: found 5000, allowed: at least restartDelayMs, 9000; restartDelayMs in m.mjs:4:19 is 9000',
+        ],
+      })
+    })
+
+    test('of the same are told as any', async () => {
+      const both = { restartDelayMs: 9000, maxRestartDelayMs: 5000 }
+      const conf = `services:\n  clock: ${JSON.stringify(both)}\n`
+      expect(await said(clock({}), { conf })).toEqual({
+        code: 1,
+        lines: [
+          expect.stringMatching(
+            /^millrace: conf\.yaml:2:\d+: services\.clock\.maxRestartDelayMs: found 5000, allowed: at least restartDelayMs, 9000$/,
+          ),
+        ],
+      })
+      expect(await said(clock(both), {})).toEqual({
+        code: 1,
+        lines: [
+          expect.stringMatching(/^millrace: m\.mjs:4:19: invalid options of BackgroundService:/),
+          expect.stringContaining('maxRestartDelayMs: found 5000, allowed: at least restartDelayMs, 9000'),
+        ],
+      })
+    })
+  })
+
   test('none has is told before the module is loaded', async () => {
     const { code, err } = await checked('throw new Error("loaded")', {
       conf: 'services: { a: { tires: 2 } }\n',

@@ -7,11 +7,12 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as after } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { Connector, type ConnectorOptions, HttpPeer, type ProxyError, selfSigned } from '../ts/index.js'
+import { Connector, type ConnectorOptions, HttpPeer, ProxyError, selfSigned } from '../ts/index.js'
 import { program } from './support/child.js'
+import { get, once } from './support/client.js'
 import { gc } from './support/memory.js'
 import { DEAD } from './support/origin.js'
-import { deferred, rests, until } from './support/proxy.js'
+import { deferred, rests, startProxy, until } from './support/proxy.js'
 
 function make(options: ConnectorOptions = {}): Connector {
   const connector = new Connector(options)
@@ -180,19 +181,59 @@ test('what fails has the codes of a proxy', async () => {
     setTimeout(() => response.destroy(), 20)
   })
   await expect((await connector.fetch(cut)).text()).rejects.toMatchObject({ code: 'UPSTREAM_CLOSED' })
-  const made = connector.fetch(await origin(shows), {
-    method: 'POST',
-    body: (async function* () {
-      yield 'some'
-      throw new Error('midway')
-    })(),
-  })
-  await expect(made).rejects.toMatchObject({
-    code: 'PHASE_FAILED',
-    message: expect.stringContaining('midway'),
-  })
   const late = make({ requestTimeoutMs: 100 })
   await expect(late.fetch(await origin(() => undefined))).rejects.toMatchObject({ code: 'REQUEST_EXPIRED' })
+})
+
+test('a body that fails has left the peer, and the error says of what', async () => {
+  const connector = make()
+  const midway = new Error('midway')
+  const made = (async function* () {
+    yield 'some'
+    throw midway
+  })()
+  const failure = { code: 'CLIENT_ABORTED', source: 'downstream', phase: undefined, cause: midway }
+  const message = 'the body of the request failed: Error: midway'
+  const failed = await connector
+    .fetch(await origin(shows), { method: 'POST', body: made })
+    .catch((error) => error)
+  expect(failed).toBeInstanceOf(ProxyError)
+  expect(failed).toMatchObject(failure)
+  expect(failed.message).toContain(message)
+
+  // The response has begun.
+  const goes = deferred()
+  const eager = await origin((request, response) => {
+    request.resume()
+    response.write('some')
+  })
+  const late = (async function* () {
+    yield 'some'
+    await goes.promise
+    throw midway
+  })()
+  const response = await connector.fetch(eager, { method: 'POST', body: late })
+  goes.resolve()
+  await expect(response.text()).rejects.toMatchObject(failure)
+})
+
+test('a phase that lets it pass has failed, and its client has not left', async () => {
+  const connector = make()
+  const peer = await origin(shows)
+  const logged = deferred<ProxyError | undefined>()
+  const { to } = await startProxy({
+    requestFilter: async () => {
+      const body = (async function* () {
+        yield 'some'
+        throw new Error('midway')
+      })()
+      await connector.fetch(peer, { method: 'POST', body })
+    },
+    upstreamPeer: peer,
+    logging: (_session, error) => logged.resolve(error),
+  })
+  expect((await once(to, get('/'))).status).toBe(500)
+  expect(await logged.promise).toMatchObject({ status: 500, phase: 'requestFilter' })
 })
 
 test('a signal ends a request, and a response that is being read', async () => {

@@ -32,13 +32,17 @@ describe('ipv6Only', () => {
 
 describe.skipIf(process.platform !== 'linux')('the path of a Unix socket', () => {
   test('is no longer than its address can be', async () => {
-    for (const [path, most] of [
-      [tooLong, 107],
-      [`/${'ü'.repeat(54)}`, 107],
-      [`@${'x'.repeat(108)}`, 107],
+    for (const [path, what] of [
+      [tooLong, 'path'],
+      [`/${'ü'.repeat(54)}`, 'path'],
+      [`@${'x'.repeat(108)}`, 'name'],
     ] as const)
       expect(problems(() => proxyOf().addUnix(path))).toEqual([
-        { path: 'path', found: path, allowed: `at most ${most} bytes, as the address of a Unix socket` },
+        {
+          path: 'path',
+          found: path,
+          allowed: `a ${what} of at most 107 bytes, as the address of a Unix socket`,
+        },
       ])
     for (const path of [longest, `@${'x'.repeat(107)}`])
       expect(wrongPaths(() => proxyOf().addUnix(path))).toEqual([])
@@ -55,6 +59,27 @@ describe.skipIf(process.platform !== 'linux')('the path of a Unix socket', () =>
       'connectProxy.address',
     ])
     expect(wrongPaths(() => new HttpPeer(`unix:${longest}`))).toEqual([])
+  })
+
+  test('is absolute, which is said wherever one is taken', () => {
+    const refused = (make: () => unknown) => problems(make).map(({ path, allowed }) => `${path}: ${allowed}`)
+    for (const path of ['rel.sock', './rel.sock', '', '/']) {
+      const address = `unix:${path}`
+      const allowed = 'unix: and an absolute path'
+      expect(refused(() => new HttpPeer(address))).toEqual([`address: ${allowed}`])
+      expect(refused(() => new TcpPeer(address))).toEqual([`address: ${allowed}`])
+      expect(refused(() => new HttpPeer('a:1', { connectProxy: { address } }))).toEqual([
+        `connectProxy.address: ${allowed}`,
+      ])
+      expect(refused(() => proxyOf().addUnix(path))).toEqual(['path: an absolute path, or on Linux @name'])
+      const socket = /^upgradeSocket: an absolute path of at most 103 bytes$/
+      if (path !== '/') expect(refused(() => new Server({ upgradeSocket: path })).join()).toMatch(socket)
+    }
+    expect(refused(() => new HttpPeer('unix:/a\nb'))).toEqual([
+      'address: unix: and an absolute path, without NUL or a line break',
+    ])
+    expect(refused(() => new TcpPeer('unix:@name'))).toEqual(['address: unix: and an absolute path'])
+    expect(refused(() => new TcpPeer('tls://a'))[0]).toMatch(/^address: tcp:\/\/host:port, /)
   })
 })
 
@@ -199,6 +224,19 @@ export default server
     expect(await said({ 'gateway.js': ONE, 'conf.yaml': text }, '--config', 'conf.yaml')).toEqual([
       1,
       'conf.yaml:3:15: listen[0].ipv6Only: found true, allowed: nothing for an address of IPv4',
+    ])
+  })
+
+  test('tells of a path that is not absolute', async () => {
+    const allowed = 'allowed: unix: and an absolute path, or on Linux @name'
+    expect(await said({ 'gateway.js': ONE }, '--listen', 'unix:rel.sock')).toEqual([
+      2,
+      `--listen: found "unix:rel.sock", ${allowed}`,
+    ])
+    const files = { 'gateway.js': ONE, 'conf.yaml': 'listen:\n  - unix:rel.sock\n' }
+    expect(await said(files, '--config', 'conf.yaml')).toEqual([
+      1,
+      `conf.yaml:2:5: listen[0]: found "unix:rel.sock", ${allowed}`,
     ])
   })
 

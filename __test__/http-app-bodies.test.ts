@@ -215,6 +215,47 @@ test('a body that is cut, too long or too slow is an error of reading it, and th
   expect(lines.filter((line) => line.includes('PHASE_FAILED'))).toEqual([])
 })
 
+test('it is the client’s fault too where the response, which has begun, is made of it', async () => {
+  const { to, lines } = await startApp(({ body }) => new Response(body), {
+    maxRequestBodyBytes: 10,
+    bodyReadTimeoutMs: 200,
+  })
+  const cases = [
+    [chunked('/') + chunk('more than ten bytes'), 'BODY_TOO_LARGE'],
+    [`${get('/', { 'content-length': '8' }, 'POST')}half`, 'REQUEST_TIMEOUT'],
+    [`${chunked('/')}${chunk('some')}zzz\r\n`, 'BAD_REQUEST'],
+  ] as const
+  for (const [index, [request, code]] of cases.entries()) {
+    const client = await Client.connect(to)
+    client.write(request)
+    await client.closed
+    await until(() => lines.length > index)
+    expect(lines[index]).toContain(`${code} (downstream)`)
+  }
+})
+
+test('what a response fails of by itself is not, though the body has failed too', async () => {
+  const { to, lines } = await startApp(
+    ({ body }) => ({
+      status: 200,
+      body: (async function* () {
+        yield 'some'
+        try {
+          yield* body!
+        } catch {
+          throw new Error('of its own')
+        }
+      })(),
+    }),
+    { maxRequestBodyBytes: 10 },
+  )
+  const client = await Client.connect(to)
+  client.write(chunked('/') + chunk('more than ten bytes'))
+  await client.closed
+  await until(() => lines.length > 0)
+  expect(lines[0]).toContain('PHASE_FAILED (internal)')
+})
+
 test.each([5, 70_000, 3 * MIB])(
   'a body of %i bytes that is read only once the response is there is whole',
   async (length) => {

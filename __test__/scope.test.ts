@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { context, createContextKey, ROOT_CONTEXT } from '@opentelemetry/api'
 import { AsyncHooksContextManager, AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type AnyPart, HttpPeer, type Phases, type Session } from '../ts/index.js'
+import { type AnyPart, HttpPeer, type Phases, type ProxyError, type Session } from '../ts/index.js'
 import { Client, drive, get, once, post } from './support/client.js'
 import { startOrigin } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
@@ -222,8 +222,9 @@ test.each([
         } catch {}
       }),
   ],
-])('a scope that %s fails its request', async (_name, scope) => {
+])('a scope that %s fails its request, by its name', async (_name, scope) => {
   let ran = false
+  const logged = deferred<ProxyError | undefined>()
   const { to } = await startProxy({
     scope,
     requestFilter: () => {
@@ -231,9 +232,53 @@ test.each([
       return 204
     },
     upstreamPeer: new HttpPeer('127.0.0.1:1'),
+    logging: (_session, error) => logged.resolve(error),
   })
   expect((await once(to, get('/'))).status).toBe(500)
   expect(ran).toBe(false)
+  const error = await logged.promise
+  expect(error).toMatchObject({ code: 'PHASE_FAILED', phase: 'scope', source: 'internal' })
+  if (error?.cause !== undefined) {
+    expect(error.cause).toEqual(new Error('no'))
+    expect(error.message).toMatch(/^scope: Error: no/)
+  }
+})
+
+test.each(['scope', 'newCtx'])('a %s that throws is named wherever a request crosses first', async (name) => {
+  const origin = await startOrigin()
+  for (const phase of ['requestBodyFilter', 'upstreamResponseFilter', 'responseFilter', 'logging']) {
+    const { to, lines } = await startProxy({
+      [name]: () => {
+        throw new Error('no')
+      },
+      upstreamPeer: new HttpPeer(origin.address),
+      [phase]: () => {},
+    })
+    expect((await once(to, post('/', 'x'))).status).toBe(phase === 'logging' ? 200 : 500)
+    await until(() => lines.length > 0)
+    expect(lines[0]).toMatch(phase === 'logging' ? `${name} failed: Error: no` : `${name}: Error: no`)
+  }
+})
+
+test('what a scope may not do is said by its name', async () => {
+  let thrown: unknown
+  const { to } = await startProxy({
+    scope: (run, session) => {
+      try {
+        session.respond(204)
+      } catch (error) {
+        thrown = error
+      }
+      run()
+    },
+    requestFilter: () => 200,
+    upstreamPeer: new HttpPeer('127.0.0.1:1'),
+  })
+  expect((await once(to, get('/'))).status).toBe(200)
+  expect(thrown).toMatchObject({
+    code: 'CANNOT_ANSWER',
+    message: expect.stringContaining('scope may not answer'),
+  })
 })
 
 test.each([

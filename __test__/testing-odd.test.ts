@@ -1,5 +1,5 @@
 // Odd messages, as `inject` sends them for the client and the origin: what is sent as it is, what cannot be.
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { HttpPeer, UsageError } from '../ts/index.js'
 import { type InjectRequest, inject, type UpstreamAnswer } from '../ts/testing/index.js'
 
@@ -66,6 +66,25 @@ describe('large heads', () => {
   test.each(VERSIONS)('run into the limits of the proxy alone (%s)', async (version) => {
     const r = await inject(to('h1'), { version, headers: { a: 'x'.repeat(66_000) } })
     expect([r.response.status, r.error?.code]).toEqual([431, 'HEADER_TOO_LARGE'])
+  })
+
+  test('that HTTP/2 has no answer to, as their connection ends, are told as what they are', async () => {
+    for (const [length, maxHeaderBytes] of [
+      [300_000, 65_536],
+      [4_000_000, 65_536],
+      [1_000_000, 524_288],
+    ] as const) {
+      const logging = vi.fn()
+      const r = await inject(
+        { ...to('h1'), logging },
+        { version: 'h2', target: '/huge', headers: { a: 'x'.repeat(length) } },
+        { maxHeaderBytes },
+      )
+      expect(r.error).toMatchObject({ code: 'HEADER_TOO_LARGE', status: 431, source: 'downstream' })
+      expect([r.response.status, r.response.complete, r.upstreamRequest]).toEqual([0, false, undefined])
+      expect(logging).toHaveBeenCalledOnce()
+      expect(r.log.map(({ line }) => line)).toEqual([expect.stringMatching(/^431 GET \/huge, /)])
+    }
   })
 
   test('of which the proxy reads a part only do not hide what it answers', async () => {

@@ -41,6 +41,7 @@ import {
   type Ends,
   ERROR_CODES,
   type ErrorCode,
+  type ErrorPhase,
   type ErrorSource,
   type Filterable,
   type FilteredPhase,
@@ -480,7 +481,8 @@ test('errors', () => {
   expectTypeOf<'CONNECT_REFUSED' | 'PHASE_FAILED'>().toExtend<ErrorCode>()
   expectTypeOf<'ECONNREFUSED'>().not.toExtend<ErrorCode>()
   expectTypeOf<ProxyError['source']>().toEqualTypeOf<ErrorSource>()
-  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<PhaseName | 'handler' | undefined>()
+  expectTypeOf<ProxyError['phase']>().toEqualTypeOf<ErrorPhase | undefined>()
+  expectTypeOf<ErrorPhase>().toEqualTypeOf<PhaseName | 'scope' | 'handler'>()
   expectTypeOf<ConstructorParameters<typeof ProxyError>>().toEqualTypeOf<
     [options?: ProxyErrorOptions | undefined]
   >()
@@ -490,6 +492,7 @@ test('errors', () => {
     readonly path: string
     readonly found: unknown
     readonly allowed: string
+    readonly other?: string
     readonly platform?: string
   }>()
   expectTypeOf<UsageError>().toExtend<Error>()

@@ -102,6 +102,8 @@ pub struct NativeProblem {
     /// Its place in a list; -1 = it is in none.
     pub index: i32,
     pub allowed: String,
+    /// The option of the proxy beside which this is wrong; empty: it is by itself.
+    pub other: String,
 }
 
 /// Looks for what is wrong with routes.
@@ -180,8 +182,13 @@ impl Default for Problems {
 
 impl Problems {
     fn add(&mut self, path: &str, index: i32, allowed: String) {
+        self.add_beside("", path, index, allowed);
+    }
+
+    fn add_beside(&mut self, other: &str, path: &str, index: i32, allowed: String) {
         let Problems { route, filter, .. } = *self;
-        self.found.push(NativeProblem { route, filter, path: path.to_owned(), index, allowed });
+        let (path, other) = (path.to_owned(), other.to_owned());
+        self.found.push(NativeProblem { route, filter, path, index, allowed, other });
     }
 
     /// What a text was read as, if it was any.
@@ -238,7 +245,7 @@ impl Problems {
                 && (source.contains("%2f") || source.contains("%5c"))
             {
                 let allowed = "a path without encoded slashes, unless encodedSlashes is 'keep'";
-                self.add("match.path", at, allowed.to_owned());
+                self.add_beside("encodedSlashes", "match.path", at, allowed.to_owned());
                 continue;
             }
             matcher.paths.extend(self.read("match.path", at, pattern));

@@ -63,31 +63,19 @@ impl NativeStream {
     /// Settles when more may be written. Never rejects.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
     pub fn room<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        let (deferred, promise) = env.create_deferred()?;
-        self.handle.room(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
-        });
-        Ok(promise)
+        done(env, |then| self.handle.room(then))
     }
 
     /// Ends this side. Never rejects.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
     pub fn end<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        let (deferred, promise) = env.create_deferred()?;
-        self.handle.end(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
-        });
-        Ok(promise)
+        done(env, |then| self.handle.end(then))
     }
 
     /// Settles when the connection is over, with an error where that was not our doing. Never rejects.
     #[napi(catch_unwind, ts_return_type = "Promise<NativePiece>")]
     pub fn ended<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        let (deferred, promise) = env.create_deferred()?;
-        self.handle.when_ended(move |outcome| {
-            deferred.resolve(move |_| Ok(NativePiece::done(outcome)));
-        });
-        Ok(promise)
+        done(env, |then| self.handle.when_ended(then))
     }
 
     /// Settles when the server begins to close, with true; with false where the connection has
@@ -114,6 +102,15 @@ impl NativeStream {
     pub fn tls(&self) -> Option<NativeTlsInfo> {
         self.tls.as_ref().map(|info| NativeTlsInfo::from(&**info))
     }
+}
+
+type Then = Box<dyn FnOnce(millrace_error::Result<()>) + Send>;
+
+/// A promise of what comes of something that has no bytes to give.
+fn done<'env>(env: &'env Env, ask: impl FnOnce(Then)) -> Result<Object<'env>> {
+    let (deferred, promise) = env.create_deferred()?;
+    ask(Box::new(move |outcome| deferred.resolve(move |_| Ok(NativePiece::done(outcome)))));
+    Ok(promise)
 }
 
 /// Nobody can use it any more.

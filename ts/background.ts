@@ -1,8 +1,8 @@
 import { describe } from './crossing/failure.js'
 import { isThenable } from './crossing/promise.js'
 import type { OptionProblem } from './errors.js'
+import { type Members, misspelt } from './misspelt.js'
 import type { NativeServer } from './native.js'
-import { nearest } from './nearest.js'
 import { checkInto, integer, MAX_MS, ms, oneOf, serviceName } from './options.js'
 import { overridden } from './overrides.js'
 import type { Awaitable } from './phases.js'
@@ -58,6 +58,14 @@ export { rules as backgroundRules }
 
 const STEPS = ['start', 'run', 'stop'] as const
 
+const MEMBERS: Members = {
+  names: STEPS,
+  what: 'step',
+  prefix: 'work.',
+  isOpen: true,
+  couldBe: (value) => typeof value === 'function',
+}
+
 /**
  * A service that does something while others serve: connects to what they need, watches a file, writes
  * numbers away. It runs on the thread of JavaScript; what it throws ends no process.
@@ -90,6 +98,7 @@ export class BackgroundService extends Service {
         path: 'maxRestartDelayMs',
         found: maxRestartDelayMs,
         allowed: `at least restartDelayMs, ${restartDelayMs}`,
+        other: 'restartDelayMs',
       })
     this.#options = isTooShort ? { ...checked, maxRestartDelayMs: restartDelayMs } : checked
     if (problems.length > 0) throw overridden.refusal('BackgroundService', problems, given)
@@ -155,20 +164,9 @@ function checkWork(work: unknown, problems: OptionProblem[]): void {
   for (const step of STEPS)
     if (steps[step] !== undefined && typeof steps[step] !== 'function')
       problems.push({ path: `work.${step}`, found: steps[step], allowed: 'a function' })
-  misspelt(work, problems)
+  misspelt(work, MEMBERS, problems)
   if (steps.start === undefined && steps.run === undefined)
     problems.push({ path: 'work', found: work, allowed })
-}
-
-/** It may have functions of its own; one that is nearly named as a step was meant to be one. */
-function misspelt(work: object, problems: OptionProblem[]): void {
-  const names: readonly string[] = STEPS
-  for (let at = work; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
-      const near = typeof value === 'function' && !names.includes(name) ? nearest(name, names) : undefined
-      if (near !== undefined)
-        problems.push({ path: `work.${name}`, found: value, allowed: `no such step; did you mean ${near}?` })
-    }
 }
 
 async function runWork(

@@ -3,7 +3,7 @@ import { type BodySource, SourceStage } from './bodies/source.js'
 import { type ConnectorBody, type SentBody, sentBody } from './connector-body.js'
 import { numberOf } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
-import { invalidOptions, type OptionProblem, ProxyError, UsageError, withoutStack } from './errors.js'
+import { invalidOptions, type OptionProblem, UsageError, withoutStack } from './errors.js'
 import { type HeaderInput, headerFields, isOurs } from './headers.js'
 import { NativeConnector, NativeFeed } from './native.js'
 import { checkInto, checkOptions, integer, ms, serviceName, value } from './options.js'
@@ -113,8 +113,9 @@ export class Connector {
    * body, and its host what is asked for; where it goes is the peer's. A body is read ahead by 64 KiB; a longer one
    * that is not read to its end keeps its connection: cancel it.
    *
-   * Rejects with a `ProxyError`: CONNECT_REFUSED, READ_TIMEOUT, UPSTREAM_CLOSED …, OVERLOADED beyond
-   * `maxConcurrentRequests`, SERVER_CLOSED when the connector closes; with the reason of a signal that was aborted;
+   * Rejects with a `ProxyError`: CONNECT_REFUSED, READ_TIMEOUT, UPSTREAM_CLOSED …, CLIENT_ABORTED where what makes
+   * the body fails, with what it threw as `cause`, OVERLOADED beyond `maxConcurrentRequests`, SERVER_CLOSED when the
+   * connector closes; with the reason of a signal that was aborted;
    * with a UsageError INVALID_OPTIONS, INVALID_HEADER, SERVER_CLOSED (after `close()`).
    */
   async fetch(peer: HttpPeer, request: Request | ConnectorRequest = {}): Promise<Response> {
@@ -245,7 +246,8 @@ async function pump(source: SourceStage, feed: NativeFeed, run: Running): Promis
   } catch (cause) {
     feed.abort()
     const message = `the body of the request failed: ${describe(cause)}`
-    run.cancel(new ProxyError({ code: 'PHASE_FAILED', message, cause }))
+    // A phase that lets it pass fails of it: its own client has not left.
+    run.cancel(withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', status: 500, message, cause }))
   }
 }
 

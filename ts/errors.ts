@@ -1,5 +1,5 @@
 import { type HeaderInput, headerFields } from './headers.js'
-import type { PhaseName } from './phases.js'
+import type { ErrorPhase } from './phases.js'
 
 /** Who caused an error: the origin or the way to it, the client, or this process. */
 export type ErrorSource = 'upstream' | 'downstream' | 'internal'
@@ -75,8 +75,8 @@ export class ProxyError extends Error {
   readonly code: ErrorCode
   /** Who caused it. */
   readonly source: ErrorSource
-  /** The phase that raised it, if one did. */
-  readonly phase: PhaseName | 'handler' | undefined
+  /** The phase that raised it, if one did; also `scope`, and the `handler` of an app. */
+  readonly phase: ErrorPhase | undefined
   /** Whether sending the request again is safe: a fact that the proxy sets, not advice. */
   readonly canRetry: boolean
   /** The status of the answer. */
@@ -124,9 +124,8 @@ export function isErrorStatus(status: unknown): status is number {
 }
 
 /** @internal Names the phase that raised an error; the first one stays. */
-export function raisedIn(error: ProxyError, phase: PhaseName | 'handler'): ProxyError {
-  if (error.phase === undefined && !Object.isFrozen(error))
-    (error as { phase: PhaseName | 'handler' }).phase = phase
+export function raisedIn(error: ProxyError, phase: ErrorPhase): ProxyError {
+  if (error.phase === undefined && !Object.isFrozen(error)) (error as { phase: ErrorPhase }).phase = phase
   return error
 }
 
@@ -219,6 +218,8 @@ export interface OptionProblem {
   readonly found: unknown
   /** What may be there. */
   readonly allowed: string
+  /** Another option beside which it is wrong, where it is not by itself. Else absent. */
+  readonly other?: string
   /** The system, as `process.platform` names it, where it is what does not have this. Else absent. */
   readonly platform?: string
 }

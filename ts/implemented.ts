@@ -1,6 +1,6 @@
 import type { PhaseFilter } from './composition.js'
 import type { OptionProblem } from './errors.js'
-import { nearest } from './nearest.js'
+import { misspelt } from './misspelt.js'
 import { checkInto } from './options.js'
 import { HttpPeer } from './peer.js'
 import { type AnyPhases, Hook, PHASES, type PhaseName } from './phases.js'
@@ -53,7 +53,10 @@ export function phasesOf(
   const { scope } = phases as { scope?: unknown }
   if (scope !== undefined && typeof scope !== 'function')
     problems.push({ path: `${prefix}scope`, found: scope, allowed: 'a function' })
-  misspelt(phases, problems, prefix)
+  const prototype = Object.getPrototypeOf(phases)
+  const isOpen = prototype !== Object.prototype && prototype !== null
+  const couldBe = (value: unknown) => typeof value === 'function' || isFilter(value)
+  misspelt(phases, { names: NAMES, what: 'phase', prefix, isOpen, couldBe }, problems)
   return mask
 }
 
@@ -103,28 +106,4 @@ export function handlersOf(phases: AnyPhases, hasFilters: boolean): AnyPhases {
     }
   }
   return plain as unknown as AnyPhases
-}
-
-function misspelt(phases: object, problems: OptionProblem[], prefix: string): void {
-  const prototype = Object.getPrototypeOf(phases)
-  const isBag = prototype === Object.prototype || prototype === null
-  const seen = new Set<string>(NAMES)
-  for (let at = phases; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-    for (const key of Reflect.ownKeys(at)) {
-      const name = String(key)
-      if (seen.has(name)) continue
-      seen.add(name)
-      const descriptor = Object.getOwnPropertyDescriptor(at, key)
-      const near = nearest(name, NAMES)
-      const found = descriptor?.value
-      if (near !== undefined && (isBag || typeof found === 'function' || isFilter(found)))
-        problems.push({ path: prefix + name, found, allowed: `no such phase; did you mean ${near}?` })
-      else if (isBag)
-        problems.push({
-          path: prefix + name,
-          found,
-          allowed: `no such phase; there are: ${NAMES.join(', ')}`,
-        })
-    }
-  }
 }

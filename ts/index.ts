@@ -48,6 +48,7 @@ export {
   type Decision,
   definePart,
   definePhases,
+  type ErrorPhase,
   type Filterable,
   type FilteredPhase,
   PHASES,

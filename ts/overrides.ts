@@ -1,10 +1,12 @@
-import { invalidOptions, type OptionProblem, UsageError } from './errors.js'
+import { invalidOptions, type OptionProblem, show, UsageError } from './errors.js'
 
 /** Options that a configuration says, and how to tell who says them. */
 export interface Said {
   readonly options: object
   /** What is wrong with one of them, with its place: a file, a variable or a flag. */
   tell(problem: OptionProblem): string
+  /** The place of one of them, and its name. */
+  place(path: string): string
 }
 
 /**
@@ -26,7 +28,8 @@ export interface Overrides {
 
 /** What is told of wrong options that a configuration has said; and the error of those that it has not. */
 export interface Refusal {
-  readonly told: readonly string[]
+  /** `module` says where in the program the options are that it is about. */
+  told(module: string): readonly string[]
   readonly rest: UsageError | undefined
 }
 
@@ -76,14 +79,14 @@ export const overridden = {
   /** The error of options that are wrong, some of which a configuration may have said. */
   refusal(what: string, problems: readonly OptionProblem[], options: object): UsageError {
     const error = invalidOptions(what, problems)
-    const rest: OptionProblem[] = []
-    const told = problems.flatMap((problem) => {
-      const by = sayings.get(options)?.findLast((said) => says(said.options, problem.path))
-      if (by === undefined) rest.push(problem)
-      return by === undefined ? [] : [by.tell(problem)]
-    })
-    if (told.length > 0)
-      refusals.set(error, { told, rest: rest.length === 0 ? undefined : invalidOptions(what, rest) })
+    const ofModule = (problem: OptionProblem) =>
+      saying(options, problem.path) === undefined && saying(options, problem.other) === undefined
+    const [rest, said] = [problems.filter(ofModule), problems.filter((problem) => !ofModule(problem))]
+    if (said.length > 0)
+      refusals.set(error, {
+        told: (module) => said.map((problem) => telling(problem, options, module)),
+        rest: rest.length === 0 ? undefined : invalidOptions(what, rest),
+      })
     return error
   },
 }
@@ -100,6 +103,32 @@ function over<T extends object>(given: T, said: readonly Said[]): T {
   const made = said.reduce<T>((all, { options }) => merged(all, options), given)
   sayings.set(made, said)
   return made
+}
+
+/** Who in a configuration says an option. */
+function saying(options: object, path: string | undefined): Said | undefined {
+  return path === undefined ? undefined : sayings.get(options)?.findLast((said) => says(said.options, path))
+}
+
+/** What is wrong with an option that a configuration says, or that is wrong beside one: with both places. */
+function telling(problem: OptionProblem, options: object, module: string): string {
+  const { path, found, allowed, other } = problem
+  const [own, by] = [saying(options, path), saying(options, other)]
+  const value = other === undefined ? undefined : valueAt(options, other)
+  if (own === undefined)
+    return by!.tell({
+      path: other!,
+      found: value,
+      allowed: `what goes with ${path}, which is ${show(found)} in ${module}; that may be ${allowed}`,
+    })
+  // What is a default nobody says, and what the same one says stands in the same place.
+  if (value === undefined || own === by) return own.tell(problem)
+  const place = by === undefined ? `${other} in ${module}` : by.place(other!)
+  return own.tell({ ...problem, allowed: `${allowed}; ${place} is ${show(value)}` })
+}
+
+function valueAt(options: object, path: string): unknown {
+  return path.split('.').reduce<unknown>((all, name) => (isPlain(all) ? all[name] : undefined), options)
 }
 
 /** Whether an option, or the whole of a list or a value that it is in, is one of these. */

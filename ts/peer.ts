@@ -5,7 +5,7 @@ import type { NativePeer, NativePeerTls } from './native.js'
 import { type Checked, checkInto, group, integer, ms, oneOf, text } from './options.js'
 import { has, unsupported } from './platform.js'
 import { makePeerTls, type PeerTlsOptions, peerTlsRules } from './tls/peer-tls.js'
-import { fitsUnix, unixLength } from './unix-path.js'
+import { unixPathProblem } from './unix-path.js'
 
 /** When the system probes a silent connection, and when it gives it up. It counts whole seconds. */
 export interface TcpKeepalive {
@@ -92,7 +92,8 @@ const rules = {
 export const peerRules = rules
 
 const PLAIN = 'http://host[:port], host:port, [IPv6]:port or unix:/path'
-const ALLOWED = `https://host[:port], ${PLAIN}`
+/** @internal What a peer's address may be. */
+export const PEER_ADDRESS = `https://host[:port], ${PLAIN}`
 
 /**
  * Where a request goes, and how. Frozen, and checked when it is made: make it once and keep it.
@@ -210,15 +211,20 @@ interface Place {
   place: string
 }
 
-function parseAddress(address: unknown, problems: OptionProblem[], path = 'address', all = ALLOWED): Place {
+function parseAddress(
+  address: unknown,
+  problems: OptionProblem[],
+  path = 'address',
+  all = PEER_ADDRESS,
+): Place {
   const wrong = (allowed = all) => {
     problems.push({ path, found: address, allowed })
     return { place: '' }
   }
   if (typeof address !== 'string') return wrong()
   if (address.startsWith('unix:')) {
-    if (!/^unix:\/[^\0\n]+$/.test(address)) return wrong()
-    if (!fitsUnix(address.slice('unix:'.length))) return wrong(unixLength())
+    const allowed = unixPathProblem(address.slice('unix:'.length), 'path')
+    if (allowed !== undefined) return wrong(`unix: and ${allowed}`)
     if (!has('unixSockets')) problems.push(unsupported(path, address, 'no unix:/path'))
     return { place: address }
   }

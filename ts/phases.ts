@@ -256,16 +256,26 @@ export const Phase = {
   interimResponseFilter: 18,
 } as const satisfies Record<PhaseName, number>
 
-/** @internal Functions beside the phases, by their numbers; `scope` has none, as nothing crosses for it. */
+/** @internal Functions beside the phases, by their numbers. */
 export const Hook = { suppressErrorLog: 19, requestSummary: 20 } as const
 
 /** @internal The one function of an app, in the place of all phases; the addon has the same number. */
 export const HANDLER = 21
 
-/** @internal The name of a phase, or of the handler of an app. */
-export function nameOf(phase: number): PhaseName | 'handler' {
-  return phase === HANDLER ? 'handler' : PHASES[phase]!
+/** @internal `scope` where it fails, beside the phases; the addon has the same number. */
+export const SCOPE = 22
+
+/** What an error may come from: a phase, the `scope` that they run in, or the handler of an app. */
+export type ErrorPhase = PhaseName | 'scope' | 'handler'
+
+/** @internal The name of one of these. */
+export function nameOf(phase: number): ErrorPhase {
+  if (phase === HANDLER) return 'handler'
+  return phase === SCOPE ? 'scope' : PHASES[phase]!
 }
+
+/** @internal Whether it comes before every phase, so that none runs where it fails. */
+export const isBeforeAll = (phase: number): boolean => phase === Phase.newCtx || phase === SCOPE
 
 /** @internal The phases that may answer, as a mask. */
 export const MAY_ANSWER =

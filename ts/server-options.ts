@@ -6,7 +6,10 @@ import { type UpgradeOptions, upgradeRules } from './upgrade.js'
 
 /** How a server stops, is replaced, and where it logs. */
 export interface ServerOptions extends UpgradeOptions {
-  /** How long requests may take to end after `close()`, in milliseconds. Default: 30,000. */
+  /**
+   * How long requests and background services may take to end after `close()`, or when a start has failed
+   * after some services were up, in milliseconds. Default: 30,000.
+   */
   graceMs?: number
   /**
    * How long `run()` goes on as ever after SIGTERM before it closes, in milliseconds: time for load

@@ -64,6 +64,7 @@ export class Server extends EventEmitter<ServerEvents> {
   #isWired = false
   #id = 0
   #starting: Promise<void> | undefined
+  #isComingUp = false
   #closing = false
   #isStopped = false
   #keepAlive: NodeJS.Timeout | undefined
@@ -126,8 +127,9 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /**
    * Binds every endpoint and starts every service, each when those it depends on are ready; resolves when
-   * all are. If one fails nothing stays bound or running, and it may be called again. While it runs or
-   * after it, further calls return the same promise.
+   * all are. If one fails nothing stays bound or running, and it may be called again: it rejects when what
+   * was up has ended, for which that has the server's `graceMs`. While it runs or after it, further calls
+   * return the same promise.
    *
    * @throws UsageError ADDRESS_IN_USE, BIND_FAILED, UPGRADE_FAILED, SERVICE_FAILED, DEPENDENCY_CYCLE, START_FAILED (rejects),
    * SERVER_CLOSED (after `close()`)
@@ -144,6 +146,7 @@ export class Server extends EventEmitter<ServerEvents> {
     // Longer than any wait; its only use is to hold the event loop.
     this.#keepAlive = setInterval(() => {}, 2 ** 31 - 1)
     running.add(this)
+    this.#isComingUp = true
     this.#move('starting')
     for (const service of this.#services) Service.hosted(service, 'starting')
     try {
@@ -163,8 +166,10 @@ export class Server extends EventEmitter<ServerEvents> {
           if (isOver) void this.close()
         })
       this.#unwatch = loopDelay.watch()
+      this.#isComingUp = false
       this.#move('running')
     } catch (error) {
+      this.#isComingUp = false
       await this.#release(0)
       for (const service of this.#services) Service.hosted(service, 'planned')
       this.#starting = undefined
@@ -305,7 +310,8 @@ export class Server extends EventEmitter<ServerEvents> {
    * After `delayMs` (default: 0), in which it serves as ever: stops accepting, lets requests end for
    * `graceMs` (default: the server's), and cuts off the rest. Resolves when all has ended, which is
    * when the last request has. It may be called several times, also at once: the shorter times win,
-   * and all get the same report.
+   * and all get the same report. A start that goes on is given up, without a delay; what is up by then has
+   * the same grace.
    *
    * @throws UsageError INVALID_OPTIONS (rejects)
    */
@@ -313,9 +319,10 @@ export class Server extends EventEmitter<ServerEvents> {
     const given = isObject(options) ? { graceMs: this.#graceMs, ...dropAbsent(options) } : options
     const { graceMs, delayMs } = checkOptions('close', closeRules, given)
     this.#closing = true
-    if (this.#state === 'starting') {
+    // Also where it is called again: this grace may be shorter.
+    if (this.#isComingUp) {
       for (const service of this.#services) service.giveUp()
-      this.#native?.giveUpStart()
+      this.#native?.giveUpStart(graceMs)
     }
     this.#move('closing')
     // With a delay it serves as ever until the addon says no.

@@ -6,7 +6,7 @@ import type { Head } from './head.js'
 import { allFields, allValues, checkValue, type HeaderView, joinedValue, needle } from './headers.js'
 import { checkOptions, integer } from './options.js'
 import type { HttpPeer } from './peer.js'
-import { MAY_ANSWER, PHASES } from './phases.js'
+import { MAY_ANSWER, nameOf } from './phases.js'
 import { type SubrequestOptions, subrequest } from './subrequest.js'
 
 /** One end of a connection. */
@@ -304,7 +304,7 @@ export class LiveSession implements Session {
       throw new UsageError('RESPONSE_STARTED', 'the head of the response has gone out')
     if (state.phase < 0 || (MAY_ANSWER & (1 << state.phase)) === 0) {
       const where =
-        state.phase < 0 ? 'no phase of this request is running' : `${PHASES[state.phase]} may not answer`
+        state.phase < 0 ? 'no phase of this request is running' : `${nameOf(state.phase)} may not answer`
       throw new UsageError('CANNOT_ANSWER', `respond was called where it cannot answer: ${where}`)
     }
     state.answer = checkAnswer(answer, state.method())

@@ -5,7 +5,7 @@ import type { NativeSocketOptions } from './native.js'
 import { type Checked, checkInto, flag, group, integer } from './options.js'
 import { keepaliveRules, nativeKeepalive, type TcpKeepalive } from './peer.js'
 import { has, unsupported } from './platform.js'
-import { fitsUnix, unixLength } from './unix-path.js'
+import { unixPathProblem } from './unix-path.js'
 
 /** What is asked of the system for a listening socket, and whose connections it takes. */
 export interface SocketOptions extends AdmissionOptions {
@@ -109,9 +109,8 @@ export function tcpSockets(address: unknown, given: unknown, problems: OptionPro
 export function unixSockets(path: unknown, given: unknown, problems: OptionProblem[]): Sockets {
   const { owner, ...rest } = checkInto(unixRules, given, problems)
   const isName = typeof path === 'string' && path.startsWith('@')
-  if (typeof path !== 'string' || !/^(?:\/|@.)[^\0\n]*$/.test(path))
-    problems.push({ path: 'path', found: path, allowed: 'an absolute path, or on Linux @name' })
-  else if (!fitsUnix(path)) problems.push({ path: 'path', found: path, allowed: unixLength() })
+  const allowed = unixPathProblem(typeof path === 'string' ? path : '', 'pathOrName')
+  if (allowed !== undefined) problems.push({ path: 'path', found: path, allowed })
   else if (!has('unixSockets')) problems.push(unsupported('path', path, 'no Unix socket'))
   else if (isName && !has('abstractSockets')) problems.push(unsupported('path', path, 'an absolute path'))
   if (isName)

@@ -26,6 +26,7 @@ pub(crate) use seats::Seats;
 
 /// The numbers of the phases; `ts/phases.ts` has the same list.
 pub(crate) mod phase {
+    pub(crate) const NEW_CTX: u32 = 0;
     pub(crate) const EARLY_REQUEST_FILTER: u32 = 1;
     pub(crate) const REQUEST_FILTER: u32 = 2;
     pub(crate) const PROXY_UPSTREAM_FILTER: u32 = 3;
@@ -49,10 +50,12 @@ pub(crate) mod phase {
     pub(crate) const REQUEST_SUMMARY: u32 = 20;
     /// The one function of an app, in the place of all phases.
     pub(crate) const HANDLER: u32 = 21;
+    /// What every phase runs in. It is called with the first of them.
+    pub(crate) const SCOPE: u32 = 22;
 
     /// The name users know it by.
     pub(crate) fn name(number: u32) -> &'static str {
-        const NAMES: [&str; 22] = [
+        const NAMES: [&str; 23] = [
             "newCtx",
             "earlyRequestFilter",
             "requestFilter",
@@ -75,6 +78,7 @@ pub(crate) mod phase {
             "suppressErrorLog",
             "requestSummary",
             "handler",
+            "scope",
         ];
         NAMES.get(number as usize).copied().unwrap_or("unknown")
     }

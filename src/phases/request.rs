@@ -70,8 +70,9 @@ impl JsPhases {
                 Group::Answered(phase, Some(self.answered(ex, ctx, reply)?))
             }
             _ => {
-                // `newCtx` has no step of its own: its failure is that of the first phase.
-                let phase = reply.phase.max(mask.trailing_zeros());
+                // These have no step of their own: their failure is that of the first phase.
+                let is_before_all = matches!(reply.phase, phase::NEW_CTX | phase::SCOPE);
+                let phase = if is_before_all { mask.trailing_zeros() } else { reply.phase };
                 Group::Failed(phase, Some(self.failed(ctx, reply)))
             }
         };

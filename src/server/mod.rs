@@ -205,10 +205,10 @@ impl NativeServer {
         }
     }
 
-    /// Has a start that waits for services end.
+    /// Has a start that waits for services end, with a grace for what is up.
     #[napi(catch_unwind)]
-    pub fn give_up_start(&self) {
-        self.server.give_up_start();
+    pub fn give_up_start(&self, grace_ms: u32) {
+        self.server.give_up_start(length(grace_ms));
     }
 
     /// Adds a service that passes connections on to a peer; its number.

@@ -7,17 +7,19 @@ import { isUnix, type Listen } from './config/rules.js'
 /** What keeps an endpoint from being open to everybody. */
 const GUARDS = ['tls', 'connectionFilter', 'proxyProtocol'] as const
 
-/** Which guard some endpoints have that not every new one says anything of. */
+/** A guard that some endpoints have and that not every new one says anything of; which endpoints have it. */
 export function lostGuard(
   before: readonly Endpoint[],
   now: readonly (string | Listen)[],
-): (typeof GUARDS)[number] | undefined {
-  return GUARDS.find((guard) => {
-    const isThere = ({ tls, given }: Endpoint) =>
+): { guard: (typeof GUARDS)[number]; of: readonly Endpoint[] } | undefined {
+  for (const guard of GUARDS) {
+    const has = ({ tls, given }: Endpoint) =>
       guard === 'tls' ? tls !== undefined : (given as SocketOptions)[guard] !== undefined
     const isSaid = (one: string | Listen) => typeof one !== 'string' && one[guard] !== undefined
-    return before.some(isThere) && !now.every(isSaid)
-  })
+    const of = before.filter(has)
+    if (of.length > 0 && !now.every(isSaid)) return { guard, of }
+  }
+  return undefined
 }
 
 /** The options of a socket, over those that an endpoint has and that one of this address can have. */

@@ -115,9 +115,10 @@ function replace(place: Place, before: readonly Endpoint[]): void {
   const isOneForOne = before.length === 1 || before.length === listen.length
   const lost = isOneForOne ? undefined : lostGuard(before, listen)
   if (lost !== undefined) {
-    const places = before.map(({ asked }) => asked).join(', ')
+    const places = (of: readonly Endpoint[]) => of.map(({ asked }) => asked).join(', ')
+    const { guard, of } = lost
     throw new Failure(
-      `${source(path)}${listen.length} in place of the ${before.length} addresses that ${module} says (${places}), of which not all have the same ${lost}: say as many, in their order, or ${lost} of each, as listen in a configuration file`,
+      `${source(path)}${listen.length} in place of the ${before.length} addresses that ${module} says (${places(before)}): as these are not as many, ${guard} of ${places(of)} would be lost, and what is new be open to everybody: say as many, in their order, or ${guard} of each, as listen in a configuration file`,
       exitCode,
     )
   }

@@ -6,7 +6,7 @@ import { inDist } from '../addon/dist.js'
 import { packageOf } from '../modules/common.js'
 import { explain } from '../modules/explain.js'
 import { nearBy } from '../modules/missing.js'
-import { lineOf, moduleFile, type Place, realOf } from '../modules/reason.js'
+import { lineOf, moduleFile, type Place, type Reason, realOf, shown } from '../modules/reason.js'
 import { stripsTypes } from '../modules/typescript.js'
 import { refusalOf } from '../overrides.js'
 import { useWorkerOptions, workerOptions } from '../threads/options.js'
@@ -80,8 +80,13 @@ export async function told(given: string, error: unknown): Promise<string> {
   const refusal = refusalOf(error)
   if (refusal !== undefined) {
     const rest = refusal.rest === undefined ? [] : [await told(given, refusal.rest)]
-    return [...refusal.told, ...rest].join('\n')
+    return [...refusal.told(shown((await reasonOf(given, error)).place)), ...rest].join('\n')
   }
+  return lineOf(await reasonOf(given, error))
+}
+
+/** The same in parts. */
+async function reasonOf(given: string, error: unknown): Promise<Reason & { place: Place }> {
   const module = pathToFileURL(realOf(resolve(given)))
   const reason = await explain(error, {
     module,
@@ -89,7 +94,7 @@ export async function told(given: string, error: unknown): Promise<string> {
   })
   const { place = { file: module.pathname }, message } = reason
   const isWhole = place.line === undefined && place.file === moduleFile(module)
-  return lineOf({ place: isWhole ? { file: given } : fromHere(place), message })
+  return { place: isWhole ? { file: given } : fromHere(place), message }
 }
 
 function fromHere(place: Place): Place {

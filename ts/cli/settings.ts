@@ -40,12 +40,13 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
   const { listen, services = {} } = file?.config ?? {}
   const source = (path: string) => file?.at(path) ?? ''
   const tellOf = (problem: OptionProblem) => source(problem.path) + sentence(problem)
+  const placeOf = (path: string) => source(path) + path
   const inFile = { source, tell: tellOf }
   const listenOf = new Map<string, Asked>()
   const options: Record<string, Said> = {}
   for (const [service, { listen, ...rest }] of Object.entries(services)) {
     if (listen !== undefined) listenOf.set(service, { listen, ...inFile, exitCode: 1 })
-    options[service] = saidIn(`services.${service}`, rest, tellOf)
+    options[service] = saidIn(`services.${service}`, rest, tellOf, placeOf)
   }
   // What was said in a line is shown as it was said.
   const of = ({ listen }: Config, who: string, exitCode: 1 | 2): Asked | undefined =>
@@ -56,9 +57,14 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
       exitCode,
     }
   const layers = (part: 'server' | 'proxy') => ({
-    ofFile: saidIn(part, file?.config[part], tellOf),
-    ofVariables: saidIn(part, environment[part], (one) => `${variable(optionOf(one))}: ${sentence(one)}`),
-    ofFlags: saidIn(part, flags[part], tellOfFlag),
+    ofFile: saidIn(part, file?.config[part], tellOf, placeOf),
+    ofVariables: saidIn(
+      part,
+      environment[part],
+      (one) => `${ofVariable(one.path)}: ${sentence(one)}`,
+      ofVariable,
+    ),
+    ofFlags: saidIn(part, flags[part], tellOfFlag, flagOf),
   })
   const [server, proxy] = [layers('server'), layers('proxy')]
   return {
@@ -87,18 +93,27 @@ export function settingsOf(args: RunArgs, env: NodeJS.ProcessEnv): Settings {
 }
 
 /** Options, and how to tell what is wrong with them: by their path from `prefix` on. */
-function saidIn(prefix: string, options: object = {}, tell: (problem: OptionProblem) => string): Said {
-  return { options, tell: (problem) => tell({ ...problem, path: `${prefix}.${problem.path}` }) }
+function saidIn(
+  prefix: string,
+  options: object = {},
+  tell: (problem: OptionProblem) => string,
+  place: (path: string) => string,
+): Said {
+  const full = (path: string) => `${prefix}.${path}`
+  return {
+    options,
+    tell: (problem) => tell({ ...problem, path: full(problem.path) }),
+    place: (path) => place(full(path)),
+  }
 }
 
-/** The option that a problem is in, without the place in a list. */
-function optionOf({ path }: OptionProblem): string[] {
-  return path.split('[', 1)[0]!.split('.')
-}
+/** The variable of an option, whatever the place in a list. */
+const ofVariable = (path: string): string => variable(path.split('[', 1)[0]!.split('.'))
+
+const flagOf = (path: string): string => `--${path.replace(/^(?:proxy|server)\.|\[\d+\]$/g, '')}`
 
 function tellOfFlag(problem: OptionProblem): string {
-  const path = problem.path.replace(/^(?:proxy|server)\.|\[\d+\]$/g, '')
-  return sentence({ ...problem, path: `--${path}` })
+  return sentence({ ...problem, path: flagOf(problem.path) })
 }
 
 /** The paths of all options of groups. */

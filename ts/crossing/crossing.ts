@@ -299,7 +299,7 @@ export class Crossing {
       return true
     } catch (error) {
       if (kind === Kind.run) this.#failed(state, error)
-      else state.proxy.log.error(`newCtx failed: ${describe(error)}`)
+      else state.proxy.log.error(`${nameOf(state.phase)} failed: ${describe(error)}`)
       return kind !== Kind.run
     } finally {
       state.phase = -1

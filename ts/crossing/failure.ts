@@ -8,7 +8,7 @@ import {
   show,
   withoutStack,
 } from '../errors.js'
-import { nameOf, type PhaseName } from '../phases.js'
+import { type ErrorPhase, nameOf } from '../phases.js'
 import { CUT, EXPIRED, TRY_EXPIRED } from './items.js'
 import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
@@ -128,15 +128,13 @@ export function readError(text: string, state: RequestState): ProxyError {
   return error
 }
 
-function splitError(
-  text: string,
-): [ErrorCode, ErrorSource, string, string, PhaseName | 'handler' | '', string] {
+function splitError(text: string): [ErrorCode, ErrorSource, string, string, ErrorPhase | '', string] {
   const [code, source, retry, status, phase, ...message] = text.split('\n') as [
     ErrorCode,
     ErrorSource,
     string,
     string,
-    PhaseName | 'handler' | '',
+    ErrorPhase | '',
     ...string[],
   ]
   return [code, source, retry, status, phase, message.join('\n')]
@@ -147,7 +145,7 @@ function nativeError(
   source: ErrorSource,
   retry: string,
   status: string,
-  phase: PhaseName | 'handler' | '',
+  phase: ErrorPhase | '',
   message: string,
   thrown: unknown,
 ): ProxyError {

@@ -1,4 +1,4 @@
-import { Phase } from '../phases.js'
+import { isBeforeAll } from '../phases.js'
 import { phaseTimeout, reportFailure } from './failure.js'
 import { BodyLane } from './lane.js'
 import { isThenable, whenSettled } from './promise.js'
@@ -46,7 +46,8 @@ export class BodyLanes {
     }
     lane.begin(seq, mask, flags, piece)
     if (!lane.parent.live) return false
-    if (lane.parent.thrownIn === Phase.newCtx) this.#failed(lane, lane.parent.thrown)
+    const { thrown, thrownIn } = lane.parent
+    if (isBeforeAll(thrownIn)) this.#failed(lane, thrown, thrownIn)
     else this.#advance(lane)
     return true
   }
@@ -115,8 +116,8 @@ export class BodyLanes {
     this.#advance(lane)
   }
 
-  #failed(lane: BodyLane, thrown: unknown): void {
-    const { slot, seq, phase, parent } = lane
+  #failed(lane: BodyLane, thrown: unknown, phase = lane.phase): void {
+    const { slot, seq, parent } = lane
     lane.wait++
     reportFailure(this.#host.records, slot, seq, phase, parent, thrown)
   }

@@ -4,7 +4,7 @@ import type { BodyStage } from '../bodies/stage.js'
 import type { Composition } from '../composition.js'
 import { ProxyError } from '../errors.js'
 import { Wanted } from '../head.js'
-import { type AnyPhases, PHASES, Phase } from '../phases.js'
+import { type AnyPhases, PHASES, Phase, SCOPE } from '../phases.js'
 import { callPhase, wrongReturn } from './call.js'
 import { describe } from './failure.js'
 import { disown, isThenable } from './promise.js'
@@ -36,7 +36,11 @@ export class PartsState {
 /** Enters the scopes, the outermost first, and makes the contexts. Throws what they throw. */
 export function begin(state: RequestState, { scopes, order }: Composition): void {
   state.parts = new PartsState()
-  if (scopes.length > 0) enter(state, scopes)
+  if (scopes.length > 0) {
+    state.phase = SCOPE
+    enter(state, scopes)
+    state.phase = Phase.newCtx
+  }
   for (const { phases, index } of order[Phase.newCtx]!) {
     const ctx = state.inScope(newCtx, phases, state)
     state.parts.contexts[index] = ctx

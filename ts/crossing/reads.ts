@@ -1,5 +1,5 @@
 import { type ProxyError, UsageError } from '../errors.js'
-import { PHASES, Phase } from '../phases.js'
+import { nameOf, Phase } from '../phases.js'
 import { type Records, Result } from './records.js'
 import type { RequestState } from './state.js'
 
@@ -67,7 +67,7 @@ export class BodyReads {
 }
 
 function cannot(state: RequestState): UsageError {
-  const where = state.phase < 0 ? 'no phase of this request is running' : `this is ${PHASES[state.phase]}`
+  const where = state.phase < 0 ? 'no phase of this request is running' : `this is ${nameOf(state.phase)}`
   const message = `readBody is for phases before the upstream is chosen: ${where}`
   return new UsageError('CANNOT_READ_BODY', message)
 }

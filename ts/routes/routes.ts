@@ -140,10 +140,11 @@ function check(
   const routes = ways.map(({ native }) => native)
   const last = routes.pop()!
   for (const problem of checkRoutes(routes, last, keepsSlashes)) {
-    const { route, allowed } = problem
+    const { route, allowed, other } = problem
     const place = route < 0 ? '' : `routes[${route}].`
     const { path, found } = placeOf(problem, ways.at(route)!, place, options)
-    if (!problems.some((known) => known.path === path)) problems.push({ path, found, allowed })
+    if (!problems.some((known) => known.path === path))
+      problems.push({ path, found, allowed, ...(other !== '' && { other }) })
   }
 }
 

@@ -88,6 +88,7 @@ export function actionOf(
       path: path + name,
       found: values[name],
       allowed: `nothing, as ${given[0]} says what becomes of the request`,
+      other: path + given[0],
     })
   return values[given[0] ?? 'redirect'] ?? PASS
 }

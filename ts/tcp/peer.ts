@@ -1,7 +1,7 @@
 import type { ConnectProxy } from '../connect-proxy.js'
 import { invalidOptions, type OptionProblem, UsageError } from '../errors.js'
 import { checkInto } from '../options.js'
-import { HttpPeer, peerRules, type TcpKeepalive } from '../peer.js'
+import { HttpPeer, PEER_ADDRESS, peerRules, type TcpKeepalive } from '../peer.js'
 import { alpnRule } from '../tls/options.js'
 import { type PeerTlsOptions, peerTlsRules } from '../tls/peer-tls.js'
 
@@ -81,14 +81,11 @@ function make(place: string, { alpn, ...options }: TcpPeerOptions): HttpPeer {
     return new HttpPeer(place, options, alpn)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
-    const inOurWords: Record<string, string> = {
-      address: ALLOWED,
-      tls: 'what tcp:// or tls:// says, or nothing',
+    const inOurWords = ({ path, allowed }: OptionProblem) => {
+      if (path === 'tls') return 'what tcp:// or tls:// says, or nothing'
+      return path === 'address' && allowed === PEER_ADDRESS ? ALLOWED : allowed
     }
-    const problems = error.problems.map((problem) => ({
-      ...problem,
-      allowed: inOurWords[problem.path] ?? problem.allowed,
-    }))
+    const problems = error.problems.map((problem) => ({ ...problem, allowed: inOurWords(problem) }))
     throw invalidOptions('TcpPeer', problems)
   }
 }

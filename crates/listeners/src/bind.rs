@@ -10,6 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
 #[cfg(unix)]
+use crate::folder_lock::FolderLock;
+#[cfg(unix)]
 use crate::socket_file::SocketFile;
 use crate::stack::Listener;
 use crate::{Admission, Endpoint, ListeningSocket, TransportStack, UnixOptions};
@@ -23,13 +25,15 @@ pub struct Bound {
     options: SocketOptions,
     tls: Option<ServerTls>,
     admission: Option<Arc<Admission>>,
+    /// It goes before the socket is closed: a file that nobody listens at is anybody's to replace, and what
+    /// another has put in its place must not be taken for it.
+    #[cfg(unix)]
+    _file: Option<SocketFile>,
     socket: Socket,
     /// Whether another process has the socket too.
     is_shared: Arc<AtomicBool>,
     /// Whether it may accept; none: it may.
     hold: Option<watch::Receiver<bool>>,
-    #[cfg(unix)]
-    _file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -110,6 +114,8 @@ impl Bound {
         options.apply_buffers(&socket)?;
         let address = Address::Unix(path.into());
         let is_shared = Arc::default();
+        // Up to where it listens.
+        let turn = address.abstract_name().is_none().then(|| FolderLock::of(path));
         let file = match address.abstract_name() {
             Some(_) => {
                 bind_abstract(&socket, path)?;
@@ -118,6 +124,7 @@ impl Bound {
             None => Some(SocketFile::bind(&socket, path, unix, Arc::clone(&is_shared))?),
         };
         listen(&socket, &options)?;
+        drop(turn);
         Ok(Bound {
             asked: address.clone(),
             address,

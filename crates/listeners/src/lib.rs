@@ -11,6 +11,8 @@ mod bind;
 mod endpoint;
 mod error;
 #[cfg(unix)]
+mod folder_lock;
+#[cfg(unix)]
 pub mod handing;
 mod inherited;
 #[cfg(unix)]

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::net::UnixListener;
+use std::io::ErrorKind;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use millrace_listeners::Endpoint;
 use millrace_transport::{Address, Keepalive, Stream};
@@ -53,6 +57,73 @@ fn a_unix_socket_left_behind_is_replaced_and_the_file_goes_at_the_end() {
     assert_eq!(bound.address(), &Address::Unix(path.clone()));
     drop(bound);
     assert!(!path.exists());
+}
+
+#[test]
+fn of_those_that_come_at_the_same_moment_one_has_the_unix_socket() {
+    let folder = path("at-once");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("a");
+    for round in 0..300 {
+        if round % 2 == 0 {
+            drop(UnixListener::bind(&path).unwrap());
+        }
+        let ready = Barrier::new(4);
+        let bind = || {
+            ready.wait();
+            Endpoint::unix(&path).bind()
+        };
+        let all: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (first, others): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!(first.len(), 1, "in round {round}");
+        for other in others {
+            assert_eq!(other.unwrap_err().io.kind(), ErrorKind::AddrInUse);
+        }
+        UnixStream::connect(&path).unwrap();
+        drop(first);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is left of it");
+    }
+    std::fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn one_that_ends_removes_no_file_of_the_one_that_takes_its_place() {
+    let path = path("in-turn");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let Ok(bound) = Endpoint::unix(&path).bind() else { continue };
+                    // Whoever has it can be found until the end.
+                    let found = UnixStream::connect(&path);
+                    done.fetch_or(found.is_err(), Ordering::Relaxed);
+                    drop(bound);
+                    found.unwrap();
+                }
+            });
+        }
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(500) && !done.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn who_cannot_be_kept_from_the_folder_of_a_unix_socket_keeps_nobody_from_binding() {
+    let folder = path("held");
+    std::fs::create_dir(&folder).unwrap();
+    let held = std::fs::File::open(&folder).unwrap();
+    // SAFETY: the descriptor is open.
+    let locked = unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&held), libc::LOCK_EX) };
+    assert_eq!(locked, 0);
+    drop(Endpoint::unix(folder.join("a")).bind().unwrap());
+    std::fs::remove_dir(&folder).unwrap();
 }
 
 #[test]

@@ -188,7 +188,8 @@ impl RequestBody {
         }
     }
 
-    /// The error of a phase: where it is what the phase was told of the body, the client is to blame.
+    /// The error of a phase, or of what makes an answer's body: where it is what that was told of this
+    /// body, the client is to blame.
     pub(crate) fn blame(&self, error: Error) -> Error {
         if error.source() != Source::Internal || !self.exists() {
             return error;

@@ -196,7 +196,8 @@ async fn drained<D: Downstream>(
             if down.poll_ready(cx)?.is_pending() {
                 break;
             }
-            match stream.poll(cx, |_| Poll::Ready(Ok(Body::End)))? {
+            let made = stream.poll(cx, |_| Poll::Ready(Ok(Body::End)));
+            match made.map_err(|error| request.blame(error))? {
                 Poll::Ready(Body::Data(data)) => {
                     sent += data.len() as u64;
                     if sent > most {

@@ -168,6 +168,32 @@ async fn heads_have_as_many_bytes_and_fields_as_they_may() {
     assert_eq!(client.ask(get("/"), b"").await.status, 200);
 }
 
+/// `h2` does not read it to its end, and so cannot answer it.
+#[test]
+fn a_head_that_ends_its_connection_is_logged_as_what_it_is() {
+    let proxy = Proxy::new(TestPhases::answering(Answer::plain(200)), ProxyOptions::default());
+    let with_field =
+        |piece: &str| fields_block(&[&with(&[(":path", "/huge")])[..], &[("x", piece)]].concat());
+    // One long field, and many short ones.
+    let many = [with_field("y"), fields_block(&[("x", &*"y".repeat(50))]).repeat(6_000)].concat();
+    for block in [with_field(&"y".repeat(300_000)), many] {
+        let mut client = Frames::connect(proxy.address);
+        for (n, piece) in block.chunks(16_384).enumerate() {
+            let last = (n + 1) * 16_384 >= block.len();
+            let kind = if n == 0 { Frames::HEADERS } else { Frames::CONTINUATION };
+            let flags = u8::from(n == 0) | if last { 4 } else { 0 };
+            if !client.try_send(kind, flags, 1, piece) {
+                break;
+            }
+        }
+        assert_eq!(client.until(Frames::GOAWAY).code(), Frames::ENHANCE_YOUR_CALM);
+        let logged = proxy.logged();
+        assert_eq!((&*logged.method, &*logged.target), ("GET", "/huge"));
+        assert_eq!(logged.code, Some(Code::HeaderTooLarge));
+        assert!(logged.received > 65_536);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_is_as_large_as_it_may_be() {
     let options = ProxyOptions { max_request_body: Some(10), ..ProxyOptions::default() };

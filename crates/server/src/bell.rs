@@ -32,10 +32,8 @@ impl Bell {
 
     /// Ends the delay after `delay` and the wait a `grace` later, unless they end sooner already.
     pub(crate) fn shorten(&self, delay: Duration, grace: Duration) {
-        // What nobody lives to see, an `Instant` may not be able to hold.
-        let most = Duration::from_secs(365 * 24 * 3600);
-        let delay = Instant::now() + delay.min(most);
-        let grace = delay + grace.min(most);
+        let grace = after(delay.saturating_add(grace));
+        let delay = after(delay);
         let mut ends = self.inner.ends.lock();
         ends.delay = Some(ends.delay.map_or(delay, |earlier| earlier.min(delay)));
         ends.grace = Some(ends.grace.map_or(grace, |earlier| earlier.min(grace)));
@@ -50,14 +48,14 @@ impl Bell {
         }
     }
 
-    /// Waits until `quiet` holds or the deadline has passed, and says which.
-    pub(crate) fn wait(&self, quiet: impl Fn() -> bool) -> bool {
+    /// Waits until `quiet` holds or the deadline, or `latest` if that is sooner, has passed, and says which.
+    pub(crate) fn wait(&self, latest: Option<Instant>, quiet: impl Fn() -> bool) -> bool {
         let mut ends = self.inner.ends.lock();
         loop {
             if quiet() {
                 return true;
             }
-            match ends.grace {
+            match sooner(ends.grace, latest) {
                 Some(at) if Instant::now() >= at => return false,
                 Some(at) => drop(self.inner.changed.wait_until(&mut ends, at)),
                 None => self.inner.changed.wait(&mut ends),
@@ -85,9 +83,19 @@ impl Bell {
         }
     }
 
-    /// What is left of the grace.
-    pub(crate) fn remaining(&self) -> Duration {
-        let grace = self.inner.ends.lock().grace;
-        grace.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    /// What is left until the deadline, or `latest` if that is sooner.
+    pub(crate) fn remaining(&self, latest: Option<Instant>) -> Duration {
+        let end = sooner(self.inner.ends.lock().grace, latest);
+        end.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
+}
+
+/// When `wait` from now is over. What nobody lives to see, an `Instant` may not be able to hold.
+pub(crate) fn after(wait: Duration) -> Instant {
+    let most = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + wait.min(most)
+}
+
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

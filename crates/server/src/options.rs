@@ -9,7 +9,8 @@ use crate::Observer;
 /// How a server runs.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// How long connections may take to end, unless `close` is told otherwise.
+    /// How long connections and work may take to end, unless `close` is told otherwise; also where a start
+    /// fails that some services have come through. Default: 30 s.
     pub grace: Duration,
     /// Where log lines go.
     pub log: Arc<dyn Log>,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_error::{Level, Log};
+use millrace_error::Log;
 use millrace_transport::Address;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::runtime::LAST_WORDS;
+use crate::bell::after;
 use crate::slots::Slots;
 use crate::upgrade::Upgrade;
 use crate::{
@@ -101,8 +101,9 @@ impl Server {
 
     /// Binds every endpoint of every service, then starts them, each when those it depends on are
     /// ready, and waits until all are. Says where each is bound, by service, in the order they were
-    /// added. After a failure nothing is bound or running, and it may be called again. `close` ends
-    /// the wait. A server that is to take over from another process is started when that one knows of it.
+    /// added. After a failure nothing is bound or running, and it may be called again; what was up by then
+    /// has had the server's grace to end. `close` ends the wait, with the grace it is given. A server that is
+    /// to take over from another process is started when that one knows of it.
     pub fn start(&self) -> Result<Vec<Vec<Address>>, StartError> {
         let mut slots = {
             let mut life = self.life.lock();
@@ -125,8 +126,16 @@ impl Server {
     }
 
     /// Has a start that waits for services fail, and every later one: the first half of `close`, for
-    /// those who must not block.
-    pub fn give_up_start(&self) {
+    /// those who must not block. What is up has `grace` to end; called again, the shorter one wins. Nothing
+    /// once the server runs.
+    pub fn give_up_start(&self, grace: Duration) {
+        if matches!(*self.life.lock(), Life::New(_) | Life::Starting) {
+            self.bell.shorten(Duration::ZERO, grace);
+            self.abandon_start();
+        }
+    }
+
+    fn abandon_start(&self) {
         self.trigger.drain();
         self.bell.ring();
     }
@@ -145,12 +154,15 @@ impl Server {
             }
             Ok(bound)
         });
-        if started.is_err() {
-            slots.give_up(&self.bell);
-            // A process that was to be replaced goes on.
+        if let Err(error) = &started {
+            // A process that was to be replaced goes on, and need not wait for what is up here to end.
             if let Some(upgrade) = upgrade {
                 upgrade.end();
             }
+            // Whoever closes says how long it may take.
+            let is_closed = matches!(error, StartError::Closed);
+            let latest = (!is_closed).then(|| after(self.grace));
+            slots.give_up(&self.bell, latest, &*self.log);
             return started;
         }
         let has_predecessor = upgrade.as_ref().is_some_and(Upgrade::has_predecessor);
@@ -231,7 +243,7 @@ impl Server {
                 Life::Closed(report) => return *report,
                 Life::Closing => self.changed.wait(&mut life),
                 Life::Starting => {
-                    self.give_up_start();
+                    self.abandon_start();
                     self.changed.wait(&mut life);
                 }
                 Life::New(_) => {
@@ -255,22 +267,13 @@ impl Server {
     }
 
     fn bring_down(&self, mut slots: Slots) -> CloseReport {
-        let (bell, counters) = (&self.bell, self.counters());
+        let counters = self.counters();
         self.trigger.drain();
         let upgrade = self.upgrade.lock().take();
         if let Some(upgrade) = upgrade {
             upgrade.end();
         }
-        for wave in slots.waves_down() {
-            slots.drain(&wave);
-            let quiet = bell.wait(|| slots.are_quiet(&wave));
-            slots.cut(&wave);
-            let late = !quiet && !bell.wait_for(LAST_WORDS, || slots.are_quiet(&wave));
-            if late && slots.count_open(&wave) > 0 {
-                self.log.log(Level::Warn, "connections did not end at the end of the grace");
-            }
-            slots.stop(&wave, bell.remaining().max(LAST_WORDS));
-        }
+        slots.bring_down(&self.bell, None, &*self.log);
         self.trigger.cut();
         CloseReport {
             requests: counters.iter().map(|(_, each)| each.requests()).sum(),

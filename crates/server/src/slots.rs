@@ -1,8 +1,8 @@
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millrace_error::Log;
+use millrace_error::{Level, Log};
 use millrace_listeners::Inherited;
 use millrace_transport::Address;
 
@@ -164,23 +164,28 @@ impl Slots {
         }
     }
 
-    /// Takes back a start: nothing is bound or running after it.
-    pub(crate) fn give_up(&mut self, bell: &Bell) {
-        for wave in self.waves_down() {
-            self.drain(&wave);
-            bell.wait_for(LAST_WORDS, || self.are_quiet(&wave));
-            self.cut(&wave);
-            self.stop(&wave, LAST_WORDS);
-        }
+    /// Takes back a start, as a server that runs is brought down: nothing is bound or running after it.
+    pub(crate) fn give_up(&mut self, bell: &Bell, latest: Option<Instant>, log: &dyn Log) {
+        self.bring_down(bell, latest, log);
         self.all.iter().for_each(|slot| slot.status.set(ServiceState::New));
     }
 
-    /// The places of services in the order in which they stop, list by list.
-    pub(crate) fn waves_down(&self) -> Vec<Vec<usize>> {
-        self.dependencies.waves_down()
+    /// Ends the services, each when those that depend on it have ended. What has not at the end of the grace
+    /// that `bell` knows of, or at `latest` if that is sooner, is cut off.
+    pub(crate) fn bring_down(&mut self, bell: &Bell, latest: Option<Instant>, log: &dyn Log) {
+        for wave in self.dependencies.waves_down() {
+            self.drain(&wave);
+            let quiet = bell.wait(latest, || self.are_quiet(&wave));
+            self.of(&wave).for_each(|slot| slot.trigger.cut());
+            let late = !quiet && !bell.wait_for(LAST_WORDS, || self.are_quiet(&wave));
+            if late && self.count_open(&wave) > 0 {
+                log.log(Level::Warn, "connections did not end at the end of the grace");
+            }
+            self.stop(&wave, bell.remaining(latest).max(LAST_WORDS));
+        }
     }
 
-    pub(crate) fn drain(&mut self, wave: &[usize]) {
+    fn drain(&mut self, wave: &[usize]) {
         // Told before one lets go of its sockets: a client that is refused has been told to go.
         for Slot { status, trigger, .. } in self.of(wave) {
             status.stopping();
@@ -189,22 +194,18 @@ impl Slots {
         self.of(wave).for_each(|slot| slot.service.unbind());
     }
 
-    pub(crate) fn cut(&mut self, wave: &[usize]) {
-        self.of(wave).for_each(|slot| slot.trigger.cut());
-    }
-
-    pub(crate) fn stop(&mut self, wave: &[usize], limit: Duration) {
+    fn stop(&mut self, wave: &[usize], limit: Duration) {
         for slot in self.of(wave) {
             slot.service.stop(limit);
             slot.status.stopped();
         }
     }
 
-    pub(crate) fn are_quiet(&self, wave: &[usize]) -> bool {
+    fn are_quiet(&self, wave: &[usize]) -> bool {
         wave.iter().filter_map(|at| self.all.get(*at)).all(|slot| slot.counters.is_quiet())
     }
 
-    pub(crate) fn count_open(&self, wave: &[usize]) -> usize {
+    fn count_open(&self, wave: &[usize]) -> usize {
         wave.iter().filter_map(|at| self.all.get(*at)).map(|slot| slot.counters.open()).sum()
     }
 

@@ -281,6 +281,56 @@ fn two_at_once_take_over_one_after_the_other() {
     next.iter().find(is_last).unwrap().goes_on(&bound[0]);
 }
 
+/// What a process leaves behind that is killed.
+fn leave_behind(socket: &std::path::Path) {
+    drop(std::os::unix::net::UnixListener::bind(socket).unwrap());
+    assert!(socket.exists());
+}
+
+#[test]
+fn of_two_first_starts_at_the_same_moment_one_is_refused() {
+    for _ in 0..50 {
+        let folder = Folder::new();
+        let socket = folder.file("upgrade");
+        leave_behind(&socket);
+        let make = || Process::new(&socket, false, vec![tcp("127.0.0.1:0")]);
+        let processes = [make(), make()];
+        let started = thread::scope(|scope| {
+            let start = |process: &Process| process.server.start();
+            let [one, other] = processes.each_ref().map(|one| scope.spawn(move || start(one)));
+            [one.join().unwrap(), other.join().unwrap()]
+        });
+        let refused = started.iter().filter_map(|started| started.as_ref().err());
+        let refused: Vec<_> = refused.map(ToString::to_string).collect();
+        assert_eq!(refused.len(), 1, "{started:?}");
+        assert!(refused[0].starts_with("a server is running at "), "{refused:?}");
+        // It can be taken over from, and the next start finds nothing in its way.
+        let next = Process::new(&socket, true, vec![tcp("127.0.0.1:0")]);
+        next.start();
+        assert!(next.server.has_succeeded());
+        next.server.close(Duration::ZERO);
+        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn of_two_at_the_same_moment_that_are_to_take_over_one_does_so_from_the_other() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let socket = folder.file("upgrade");
+        leave_behind(&socket);
+        let make = || Process::new(&socket, true, vec![tcp("127.0.0.1:0")]);
+        let processes = [make(), make()];
+        thread::scope(|scope| {
+            for process in &processes {
+                scope.spawn(|| process.start());
+            }
+        });
+        let succeeded = processes.iter().filter(|process| process.server.has_succeeded());
+        assert_eq!(succeeded.count(), 1);
+    }
+}
+
 #[test]
 fn the_upgrade_socket_is_for_its_user_alone_and_taken_by_one_server() {
     let folder = Folder::new();

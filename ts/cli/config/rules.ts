@@ -20,7 +20,7 @@ import { socketRules, unixRules } from '../../socket-options.js'
 import { tcpAppRules } from '../../tcp/tcp-app.js'
 import { tcpProxyRules } from '../../tcp/tcp-proxy.js'
 import { tlsRules } from '../../tls/options.js'
-import { fitsUnix, unixLength } from '../../unix-path.js'
+import { unixPathProblem } from '../../unix-path.js'
 
 /** Where a service is to listen. */
 export interface Listen {
@@ -38,17 +38,18 @@ export interface Config {
 }
 
 const ADDRESS =
-  'an IP address and a port (127.0.0.1:8080, [::1]:8080, or [fe80::1%2]:8080 with the number of its interface), or unix: and a path'
+  'an IP address and a port (127.0.0.1:8080, [::1]:8080, or [fe80::1%2]:8080 with the number of its interface), or unix: and an absolute path'
 
 /** Whether an address is that of a Unix socket. */
 export const isUnix = (given: unknown): given is `unix:${string}` =>
-  typeof given === 'string' && /^unix:(?:\/|@.)[^\0\n]*$/.test(given)
+  typeof given === 'string' && given.startsWith('unix:')
 
 /** What is wrong with an address. */
 function addressProblem(given: string): string | undefined {
   if (splitAddress(given) !== undefined) return undefined
   if (!isUnix(given)) return ADDRESS
-  return fitsUnix(given.slice('unix:'.length)) ? undefined : `unix: and a path of ${unixLength()}`
+  const allowed = unixPathProblem(given.slice('unix:'.length), 'pathOrName')
+  return allowed && `unix: and ${allowed}`
 }
 
 const address: Rule<string> = {

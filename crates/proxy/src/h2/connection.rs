@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::io::Watched;
+use super::opened::Why;
 use super::options::builder;
 use super::pings::{Pings, after};
 use super::refused;
@@ -198,9 +199,13 @@ impl<A: HttpServerApp> H2Connection<A> {
 
     /// The connection has ended.
     fn ended(&mut self, error: Option<h2::Error>) {
-        let in_block = self.shared.frames.lock().block_since.is_some();
+        let (in_block, endless) = {
+            let mut frames = self.shared.frames.lock();
+            (frames.block_since.is_some(), frames.endless_head(self.options.limits.max_bytes))
+        };
         let left = || Error::new(Code::ClientAborted, "the client left in mid-head");
         let fault = error.and_then(refused::fault);
+        let fault = fault.map(|fault| endless.map_or(fault, |_| refused::error(Why::TooLarge)));
         if !self.is_final && !self.fault.is_logged {
             self.fault.error = fault.or_else(|| in_block.then(left));
         }
@@ -209,15 +214,25 @@ impl<A: HttpServerApp> H2Connection<A> {
     /// Logs what `h2` was seen to do; whether there was anything. `room`: all requests that were to
     /// be handed out are, so that the others were refused.
     fn log_seen(&mut self, room: bool) -> bool {
-        let (goaway, refused) = {
+        let (goaway, endless, refused) = {
             let mut frames = self.shared.frames.lock();
             let refused = if room { frames.take_refused() } else { Vec::new() };
-            (frames.goaway.take(), refused)
+            let goaway = frames.goaway.take();
+            let endless = goaway.and_then(|_| frames.endless_head(self.options.limits.max_bytes));
+            (goaway, endless, refused)
         };
         let mut any = !refused.is_empty();
         if let Some(code) = goaway.filter(|_| !self.is_final && !self.fault.is_logged) {
             any = true;
-            self.log_fault(refused::broken(code));
+            match endless {
+                None => self.log_fault(refused::broken(code)),
+                Some(asked) => {
+                    self.requests = self.requests.saturating_add(1);
+                    self.fault.is_logged = true;
+                    let error = refused::error(Why::TooLarge);
+                    self.log(refused::head(&asked), asked.bytes, error);
+                }
+            }
         }
         for (asked, why) in refused {
             self.requests = self.requests.saturating_add(1);

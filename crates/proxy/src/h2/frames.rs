@@ -39,6 +39,8 @@ pub(super) struct Frames {
     fragment: Fragment,
     /// The stream of the block.
     block_stream: u32,
+    /// Bytes of it that have come.
+    block_bytes: u64,
     /// When the block of fields that is coming in began.
     pub(super) block_since: Option<Instant>,
     /// The client has sent its settings.
@@ -89,6 +91,7 @@ impl Frames {
             blocks: Blocks::new(),
             fragment: Fragment::default(),
             block_stream: 0,
+            block_bytes: 0,
             block_since: None,
             has_settings: false,
             is_broken: false,
@@ -138,7 +141,7 @@ impl Frames {
             HEADERS => {
                 self.block_since.get_or_insert(self.last_read);
                 self.fragment = Fragment::of(frame);
-                self.block_stream = stream;
+                (self.block_stream, self.block_bytes) = (stream, 0);
                 self.blocks.begin();
             }
             CONTINUATION => {}
@@ -159,6 +162,7 @@ impl Frames {
             HEADERS => self.fragment.of_piece(frame, piece),
             _ => piece,
         };
+        self.block_bytes = self.block_bytes.saturating_add(piece.len() as u64);
         self.blocks.read(piece);
         if !is_last || !frame.has(END_HEADERS) {
             return;
@@ -305,6 +309,14 @@ impl Frames {
     /// What is wrong with the trailers of a request.
     pub(super) fn trailers(&mut self, stream: u32) -> Trailers {
         self.opened.get(stream).map(|open| open.trailers).unwrap_or_default()
+    }
+
+    /// The request whose head is coming in, if more of that has come than is taken. `h2` reads on for a
+    /// while, to answer it, and then ends the connection.
+    pub(super) fn endless_head(&mut self, most: usize) -> Option<Asked> {
+        let is_endless = self.block_since.is_some() && self.block_bytes > most as u64;
+        let is_head = is_endless && self.opened.get(self.block_stream).is_none();
+        is_head.then(|| Asked { bytes: self.block_bytes, ..Asked::of(&self.blocks.block) })
     }
 
     /// The requests that `h2` has refused since this was asked last.

@@ -19,6 +19,13 @@ pub(super) struct Asked {
     pub(super) bytes: u64,
 }
 
+impl Asked {
+    pub(super) fn of(block: &Block) -> Self {
+        let line = [&block.method[..], &block.path].join(&b' ');
+        Asked { line, authority: block.authority.clone(), bytes: block.bytes }
+    }
+}
+
 /// What is wrong with a request's trailers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Trailers {
@@ -90,15 +97,10 @@ impl Opened {
         if self.streams.len() >= MAX_OPENED {
             return false;
         }
-        let mut line = Vec::with_capacity(block.method.len() + 1 + block.path.len());
-        line.extend_from_slice(&block.method);
-        line.push(b' ');
-        line.extend_from_slice(&block.path);
-        let asked = Asked { line, authority: block.authority.clone(), bytes: block.bytes };
         self.streams.push(Open {
             id,
             state: State::New,
-            asked,
+            asked: Asked::of(block),
             wrong: block.wrong(),
             trailers: Trailers::default(),
             unread: 0,

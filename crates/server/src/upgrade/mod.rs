@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use self::offer::Offer;
 use self::socket::UpgradeSocket;
-use self::succeed::{News, Predecessor};
+use self::succeed::{Found, News, Predecessor};
 use crate::UpgradeOptions;
 use crate::server::Means;
 
@@ -188,12 +188,26 @@ type Begun = (UpgradeSocket, Option<Predecessor>, Arc<Inherited>);
 
 async fn begin(means: &Means) -> io::Result<Begun> {
     let UpgradeOptions { socket, take_over, .. } = &means.options;
-    if *take_over {
-        if let Some((predecessor, socket, inherited)) = Predecessor::find(socket).await? {
-            return Ok((socket, Some(predecessor), Arc::new(inherited)));
-        }
-        let line = format!("nobody to take over from at {}: a plain start", socket.display());
-        means.log.log(Level::Warn, &line);
+    if *take_over && let Some(found) = Predecessor::find(socket).await? {
+        return Ok(succeeding(found));
     }
-    Ok((UpgradeSocket::bind(socket)?, None, Arc::default()))
+    match UpgradeSocket::bind(socket) {
+        // Another has come first, at the same moment.
+        Err(error) if *take_over && error.kind() == io::ErrorKind::AddrInUse => {
+            Predecessor::find(socket).await?.map(succeeding).ok_or(error)
+        }
+        bound => {
+            let own = bound?;
+            if *take_over {
+                let place = socket.display();
+                let line = format!("nobody to take over from at {place}: a plain start");
+                means.log.log(Level::Warn, &line);
+            }
+            Ok((own, None, Arc::default()))
+        }
+    }
+}
+
+fn succeeding((predecessor, socket, inherited): Found) -> Begun {
+    (socket, Some(predecessor), Arc::new(inherited))
 }

@@ -22,7 +22,7 @@ pub(super) enum News {
 }
 
 /// What a process hands over: itself, its upgrade socket and the sockets of its services.
-type Found = (Predecessor, UpgradeSocket, Inherited);
+pub(super) type Found = (Predecessor, UpgradeSocket, Inherited);
 
 /// The process that this one is to replace.
 pub(super) struct Predecessor {
