@@ -51,7 +51,9 @@ impl TcpProxy {
             let Relayed { received, sent, .. } = relayed;
             let line =
                 format!("{remote} to {to}: {received} B received, {sent} B sent, {ms} ms{end}");
-            self.log.log(level, &line);
+            let (id, client) = (conn.id.to_string(), remote.to_string());
+            let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+            self.log.log_with(level, &line, &fields);
         }
     }
 }
@@ -72,7 +74,14 @@ impl ServerApp for TcpProxy {
             Ok(connection) => connection,
             Err(error) => {
                 let _ = stream.reset_on_drop();
-                self.log.log(Level::Warn, &format!("{}: {error}", conn.remote));
+                let (id, client) = (conn.id.to_string(), conn.remote.to_string());
+                let fields = [
+                    ("connection", id.as_str().into()),
+                    ("client", client.as_str().into()),
+                    ("code", error.code().as_str().into()),
+                    ("source", error.source().as_str().into()),
+                ];
+                self.log.log_with(Level::Warn, &format!("{client}: {error}"), &fields);
                 return None;
             }
         };
