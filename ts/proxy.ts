@@ -258,7 +258,9 @@ export class HttpProxy extends Service {
     if (this.#isStopped) throw stopped()
     const { host } = this.#running ?? {}
     if (host === undefined) throw new UsageError('NOT_STARTED', 'the server of the proxy has not started')
-    const crew = await this.#load(host.log)
+    const crew = await this.#load(host.log).catch((error) => {
+      throw this.#isStopped ? stopped() : error
+    })
     const before = this.#crew
     // It may have stopped meanwhile.
     if (this.#isStopped) {
@@ -386,6 +388,8 @@ export class HttpProxy extends Service {
   override async stopped(crossing: Crossing, afterMs: number): Promise<void> {
     this.#isStopped = true
     this.#running = undefined
+    // What a reload is loading is for nobody any more.
+    this.#givenUp.abort()
     for (const { entry } of this.#ways) crossing.proxies.retire(entry, afterMs)
     const crew = this.#crew
     this.#crew = undefined
