@@ -413,7 +413,7 @@ export class Server extends EventEmitter<ServerEvents> {
   /** What it has done so far and does now: a snapshot, cheap enough to be taken every second. */
   stats(): ServerStats {
     const { crossing, native } = theEnvironment()
-    const { queued, slots, batches, items, late, droppedRecords } = native.stats()
+    const { queued, slots, batches, items, late, droppedRecords, unlogged } = native.stats()
     const javascript = {
       queued,
       sessions: slots,
@@ -421,6 +421,7 @@ export class Server extends EventEmitter<ServerEvents> {
       items,
       late: late + crossing.late,
       droppedLogs: droppedRecords + droppedByThreads(),
+      unlogged,
       loopDelayMs: loopDelay.read(),
     }
     const told = this.#native?.stats() ?? []

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use millrace_connectors::Peer;
 use millrace_error::{Code, Error, Result};
@@ -172,7 +173,11 @@ impl JsPhases {
             }
             return;
         }
-        let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::End, mask) else { return };
+        let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::End, mask) else {
+            // It never crossed, and JavaScript has as many before it as it may know of.
+            crate::crossing::UNLOGGED.fetch_add(1, Relaxed);
+            return;
+        };
         if mask == 0 {
             if let Some(error) = left {
                 item.error(error);

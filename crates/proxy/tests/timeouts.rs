@@ -257,6 +257,7 @@ fn an_origin_that_takes_nothing_is_a_504() {
     let logged = proxy.logged();
     assert_eq!((logged.code, logged.source), (Some(Code::WriteTimeout), Some(Source::Upstream)));
     assert_eq!(proxy.pool().open, 0);
+    client.stream.shutdown(std::net::Shutdown::Both).unwrap();
     drop((client, hold));
     upload.join().unwrap();
 }
