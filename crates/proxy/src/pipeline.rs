@@ -99,7 +99,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        down.send_head(&mut head, size, BodyRest::Streaming);
+        down.send_head(&mut head, size, BodyRest::Forwarded);
         ex.response = Some(head);
         ex.response_started = true;
         self.counting.advance(&mut ex.stage, Stage::Responding);
