@@ -385,8 +385,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
         let conn = &ex.connection;
-        let of_client =
-            conn.has_client().then(|| peer.for_client(&ex.client, &conn.local)).flatten();
+        let of_client = conn.peer_told(peer, &ex.client, &self.connector);
         let peer: &Peer = of_client.as_ref().unwrap_or(peer);
         // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
         let in_http_1 = (peer.options.protocol == Protocol::Auto && self.upgrade(ex).is_some())

@@ -65,7 +65,7 @@ impl ServerApp for TcpProxy {
     ) -> Option<Stream> {
         let start = Instant::now();
         let _ = stream.set_nodelay(true);
-        let told = self.peer.for_client(&conn.remote, &conn.local);
+        let told = self.peer.for_client(conn.id, &conn.remote, &conn.local);
         let peer = told.as_ref().unwrap_or(&self.peer);
         // Boxed: a connection that is relayed does not carry what it took to make it.
         let connection = match Box::pin(self.connector.open(conn.runtime, peer)).await {
