@@ -214,13 +214,67 @@ describe('a file', () => {
     folder.write({ 'conf.yaml': `listen:\n  - unix:${path}\n  - address: unix:${path}2\n    mode: 0o600\n` })
     const args = ['--config', 'conf.yaml']
     expect(await holds(folder, args)).toMatchObject({ on: `unix:${path}, unix:${path}2` })
-    expect(said('listen:\n  - address: unix:/a\n    mode: 0o1000\n')[0]).toContain(
-      'conf.yaml:3:11: listen[0].mode: found 512',
+    const mode = (text: string) => said(`listen:\n  - address: unix:/a\n    mode: ${text}\n`)[0]
+    expect(mode('0o1000')).toContain('conf.yaml:3:11: listen[0].mode: found 512')
+    // YAML 1.1 has read it as octal, so people write it; 1.2 has not: it would be 0670.
+    expect(mode('0440')).toBe('conf.yaml:3:11: found 0440, which means 440 here: write 0o440 (octal) or 440')
+    expect(mode('432')).toBe(
+      "conf.yaml:3:11: found 432, which is no octal number: write permissions as 0o660 or '0660'",
     )
+    const allowed = "allowed: permissions in octal: 0o660 or '0660', from 0o000 to 0o777"
+    for (const [text, found] of [
+      ["'0680'", '"0680"'],
+      ["'8'", '"8"'],
+      ['rw', '"rw"'],
+      ['[1]', 'an array of 1'],
+    ])
+      expect(mode(text!)).toBe(`conf.yaml:3:11: listen[0].mode: found ${found}, ${allowed}`)
+    for (const text of ['0o440', "'0440'", '"440"']) {
+      const { path } = new Folder({ 'conf.yaml': `listen: [{ address: unix:/a, mode: ${text} }]` })
+      expect(readConfig(join(path, 'conf.yaml')).config.listen).toEqual([{ address: 'unix:/a', mode: 0o440 }])
+    }
     expect(said('listen:\n  - address: unix:/a\n    reusePort: true\n')[0]).toContain(
       'listen[0].reusePort: found true, allowed: no such',
     )
     expect(said('listen: [unix:a]\n')[0]).toContain('conf.yaml:1:10: listen[0]: found "unix:a"')
+  })
+
+  test('has names and words for keys', () => {
+    expect(said('a: 1\n---\nb: 2\n')).toEqual(['conf.yaml:2:1: a configuration is one document'])
+    // An address without quotes is a list, which Node.js would warn of.
+    expect(said('listen: [[::1]:8080]\n')[0]).toMatch(/^conf\.yaml:1:10: a key is a word; .* "\[::1\]:8080"$/)
+    expect(said('? [a]\n: 1\n')[0]).toContain('conf.yaml:1:3: a key is a word')
+    expect(said('proxy:\n  maxHeaders: 0100\n')).toEqual([
+      'conf.yaml:2:15: found 0100, which means 100 here: write 0o100 (octal) or 100',
+    ])
+    expect(said('listen: [8080]\n')[0]).toMatch(
+      /^conf\.yaml:1:10: listen\[0\]: found 8080, allowed: an IP address and a port .*, or an object with/,
+    )
+    expect(said('services: { proxy: { name: a, x: 1, htp2: {}, http2: { y: 1 } } }\n')).toEqual([
+      'conf.yaml:1:28: services.proxy.name: found "a", allowed: nothing: its name is the key that it stands under, and that which the module gives it',
+      'conf.yaml:1:34: services.proxy.x: found 1, allowed: no such option of a service of any kind',
+      expect.stringContaining('did you mean http2?'),
+      expect.stringContaining('services.proxy.http2.y: found 1, allowed: no such option; there are: '),
+    ])
+  })
+
+  test.each([
+    ['keys that are none', Array.from({ length: 50_000 }, (_, at) => `key${at}: 1\n`).join(''), 49_980],
+    ['keys that are there twice', 'key: 1\n'.repeat(50_000), 49_979],
+    ['options that are none', `proxy:\n${'  k: 1\n'.repeat(2)}`, 0],
+    ['what is wrong in a list', `listen: [${'8,'.repeat(100_000)}]`, 99_980],
+    ['brackets', '['.repeat(20_000), undefined],
+    ['brackets that close', `a: ${'['.repeat(200_000)}${']'.repeat(200_000)}`, undefined],
+    ['dots', `proxy:\n  ${'a.'.repeat(200_000)}: 1\n`, undefined],
+    ['one word', `${'a'.repeat(1_000_000)}: 1\n`, undefined],
+  ])('tells little of a lot, and soon: %s', (_, text, more) => {
+    const start = performance.now()
+    const lines = said(text)
+    expect(performance.now() - start).toBeLessThan(10_000)
+    expect(lines.length).toBeLessThanOrEqual(21)
+    expect(lines.join('').length).toBeLessThan(20_000)
+    if (more) expect(lines.at(-1)).toBe(`and ${more} more`)
+    expect(lines[0]).toMatch(/^conf\.yaml:/)
   })
 
   test('tells all of it at once', () => {

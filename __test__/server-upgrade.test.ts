@@ -62,6 +62,24 @@ describe.skipIf(process.platform === 'win32')('an upgrade', () => {
     expect(load.failures).toEqual([])
   })
 
+  test('of a chain each names the process that it has taken over from', async () => {
+    const [socket, origin] = [socketPath(), await startOrigin()]
+    const options = 'logger: { debug() {}, info: console.error, warn: console.error, error: console.error }'
+    const chain = [await startProcess(socket, origin, '0', { options })]
+    for (const name of ['1', '2', '3']) chain.push(await startProcess(socket, origin, name, { options }))
+    chain.at(-1)!.child.kill('SIGTERM')
+    for (const [at, { ended, child }] of chain.entries()) {
+      const { stderr } = await ended
+      const [before, after] = [chain[at - 1]?.child.pid, chain[at + 1]?.child.pid]
+      expect(stderr.match(/took over from process \d+/g)).toEqual(
+        before === undefined ? null : [`took over from process ${before}`],
+      )
+      expect(stderr.match(/process \d+ has taken over/g), `of ${child.pid}`).toEqual(
+        after === undefined ? null : [`process ${after} has taken over`],
+      )
+    }
+  })
+
   test('a new process that fails or dies leaves the old one as it was', async () => {
     const [socket, origin] = [socketPath(), await startOrigin()]
     const old = await startProcess(socket, origin, 'old')

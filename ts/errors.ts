@@ -253,8 +253,8 @@ export class UsageError extends Error {
 
 /** @internal One error for all that is wrong with the options of `what`. */
 export function invalidOptions(what: string, problems: readonly OptionProblem[]): UsageError {
-  const lines = problems.map(
-    ({ path, found, allowed }) => `\n  ${path}: found ${show(found)}, allowed: ${allowed}`,
+  const lines = firstOf(problems, ({ path, found, allowed }) =>
+    [shortened(path), `found ${show(found)}, allowed: ${allowed}`].join(': '),
   )
   // What is wrong everywhere comes first: only options that would do elsewhere are the system's.
   const { platform } = problems.find((one) => one.platform === undefined) ?? problems[0] ?? {}
@@ -262,7 +262,21 @@ export function invalidOptions(what: string, problems: readonly OptionProblem[])
     platform === undefined
       ? ['INVALID_OPTIONS', `invalid options of ${what}`]
       : ['UNSUPPORTED_PLATFORM', `${platform} does not have what these options of ${what} need`]
-  return new UsageError(code, `${summary}:${lines.join('')}`, { problems })
+  return new UsageError(code, `${summary}:${lines.map((line) => `\n  ${line}`).join('')}`, { problems })
+}
+
+/** @internal Of how many things that are wrong at once it is told what. */
+export const MOST_TOLD = 20
+
+/** @internal A line of each of the first {@link MOST_TOLD}, and how many there are beyond. */
+export function firstOf<T>(wrong: readonly T[], line: (one: T) => string): string[] {
+  const lines = wrong.slice(0, MOST_TOLD).map(line)
+  return wrong.length > MOST_TOLD ? [...lines, `and ${wrong.length - MOST_TOLD} more`] : lines
+}
+
+/** @internal The path of an option, which may have a name of any length in it. */
+export function shortened(path: string): string {
+  return path.length > 200 ? `${path.slice(0, 200)}…` : path
 }
 
 /** @internal A value in a message: short, and never a throw. */

@@ -1,4 +1,4 @@
-import { invalidOptions, type OptionProblem } from './errors.js'
+import { invalidOptions, MOST_TOLD, type OptionProblem } from './errors.js'
 import { nearest } from './nearest.js'
 import { type Feature, has, unsupported } from './platform.js'
 
@@ -251,7 +251,8 @@ function walk<R extends Rules>(
   for (const key of Reflect.ownKeys(options)) {
     if (typeof key === 'string' && Object.hasOwn(rules, key)) continue
     const names = Object.keys(rules)
-    const near = nearest(String(key), names)
+    // Nobody reads more of them.
+    const near = problems.length < MOST_TOLD ? nearest(String(key), names) : undefined
     const hint = near === undefined ? `there are: ${names.join(', ') || 'none'}` : `did you mean ${near}?`
     problems.push({
       path: prefix + String(key),

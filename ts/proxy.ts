@@ -1,5 +1,6 @@
 import { type Composition, composed } from './composition.js'
-import type { Crossing } from './crossing/crossing.js'
+import type { Environment } from './crossing/environment.js'
+import { lastWords, unsettled } from './crossing/last-words.js'
 import type { ProxyEntry } from './crossing/state.js'
 import { type DownstreamOptions, downstreamRules, nativeDownstream } from './downstream.js'
 import { entryOf, nextEntry } from './entry.js'
@@ -25,7 +26,7 @@ import { HttpPeer } from './peer.js'
 import type { AnyPart, AnyPhases } from './phases.js'
 import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, waysOf } from './routes/routes.js'
 import { type RouteValues, valueRules } from './routes/values.js'
-import { type Host, Service } from './service.js'
+import { type Host, type Leave, Service } from './service.js'
 import type { ThreadStats } from './stats.js'
 import { Crew } from './threads/crew.js'
 import type { WayRecipe } from './threads/messages.js'
@@ -137,6 +138,10 @@ export class HttpProxy extends Service {
   /** The phases of each route, and at the end those of all other requests. */
   #ways: readonly Wired[]
   #crew: Crew | undefined
+  /** Threads before those, which still have requests. */
+  readonly #leaving = new Set<Crew>()
+  /** Phases in this thread that may still have requests, those before them too. */
+  readonly #entries = new Set<ProxyEntry>()
   #givenUp = new AbortController()
   #batch = false
   #running: { host: Host; number: number } | undefined
@@ -264,13 +269,15 @@ export class HttpProxy extends Service {
     const before = this.#crew
     // It may have stopped meanwhile.
     if (this.#isStopped) {
-      await crew.end(0, false)
+      await crew.end(0)
       throw stopped()
     }
     this.#crew = crew
     this.#install()
     this.#keep()
-    void before?.end(graceMs, false)
+    if (before === undefined) return
+    this.#leaving.add(before)
+    void before.end(graceMs).then(() => this.#leaving.delete(before))
   }
 
   /** Loads the module in fresh threads, up to where they could take requests. */
@@ -295,7 +302,7 @@ export class HttpProxy extends Service {
       this.#ways = wired
       return crew
     } catch (error) {
-      await crew.end(0, false)
+      await crew.end(0)
       throw error
     }
   }
@@ -364,12 +371,18 @@ export class HttpProxy extends Service {
     changed: (entry: ProxyEntry, composition: Composition) => ProxyEntry = (entry) => entry,
   ): NativePhases {
     const ownLog = serviceLog(log, this.name)
+    const { proxies } = environment.crossing
+    for (const entry of this.#entries)
+      if (entry.sessions === 0 && !proxies.has(entry.id)) this.#entries.delete(entry)
     const { entry: last, composition: own } = this.#ways.at(-1)!
     const lastWired = changed(last, own)
     const routes = this.#ways.map(({ entry, composition, native }): NativeRoute => {
       const wired = entry === last ? lastWired : changed(entry, composition)
       wired.log = ownLog
-      if (this.#module === undefined) environment.crossing.proxies.add(wired)
+      if (this.#module === undefined) {
+        proxies.add(wired)
+        this.#entries.add(wired)
+      }
       const { fixedPeer } = wired
       const peer = fixedPeer === undefined ? 0 : numberOf(fixedPeer)
       return { ...native, proxyId: wired.id, peer }
@@ -385,15 +398,27 @@ export class HttpProxy extends Service {
   }
 
   /** @internal */
-  override async stopped(crossing: Crossing, afterMs: number): Promise<void> {
+  override async stopped(environment: Environment, { afterMs, farewell }: Leave): Promise<void> {
     this.#isStopped = true
+    const log = this.#running?.host.log
     this.#running = undefined
     // What a reload is loading is for nobody any more.
     this.#givenUp.abort()
-    for (const { entry } of this.#ways) crossing.proxies.retire(entry, afterMs)
+    const { proxies } = environment.crossing
+    for (const { entry } of this.#ways) proxies.retire(entry, afterMs)
     const crew = this.#crew
     this.#crew = undefined
-    await crew?.end(afterMs, true)
+    if (afterMs === 0) {
+      // A server that has not come up has had no requests.
+      await crew?.end(0)
+      return
+    }
+    const crews = [...this.#leaving, ...(crew === undefined ? [] : [crew])]
+    const own = this.#module === undefined ? lastWords(environment, this.#entries, farewell) : 0
+    const left = await Promise.all([own, ...crews.map((one) => one.leave(farewell))])
+    this.#entries.clear()
+    const count = left.reduce((sum, one) => sum + one, 0)
+    if (count > 0) log?.warn(unsettled(count), { service: this.name })
   }
 }
 

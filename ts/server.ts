@@ -4,6 +4,7 @@ import { describe } from './crossing/failure.js'
 import { isThenable, whenSettled } from './crossing/promise.js'
 import { Endpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
+import { Farewell, LAST_WORDS_MS } from './farewell.js'
 import { type AnyLog, leastLevel, makeLog } from './logger.js'
 import { tellManager } from './manager.js'
 import { NativeServer, type NativeServiceEvent } from './native.js'
@@ -33,9 +34,6 @@ const addRules: { dependsOn: Rule<readonly Service[]> } = {
   dependsOn: listOf<readonly Service[]>([], 'a service', (one) => Service.is(one)),
 }
 
-/** How long log lines and ends of requests may be on their way once a server has stopped. */
-const LAST_WORDS_MS = 1000
-
 let servers = 0
 
 /** Servers that run, so that one whose variable is gone is not collected while it serves. */
@@ -54,6 +52,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #logLevel: number
   readonly #logsDependencies: boolean
   #unwatch = () => {}
+  readonly #farewell = new Farewell()
   readonly #services: Service[] = []
   readonly #dependencies = new Map<Service, readonly Service[]>()
   #state: ServerState = 'new'
@@ -309,7 +308,7 @@ export class Server extends EventEmitter<ServerEvents> {
   /**
    * After `delayMs` (default: 0), in which it serves as ever: stops accepting, lets requests end for
    * `graceMs` (default: the server's), and cuts off the rest. Resolves when all has ended, which is
-   * when the last request has. It may be called several times, also at once: the shorter times win,
+   * when the last request has, and its `logging` has settled within the grace. It may be called several times, also at once: the shorter times win,
    * and all get the same report. A start that goes on is given up, without a delay; what is up by then has
    * the same grace.
    *
@@ -324,6 +323,7 @@ export class Server extends EventEmitter<ServerEvents> {
       for (const service of this.#services) service.giveUp()
       this.#native?.giveUpStart(graceMs)
     }
+    this.#farewell.within(delayMs, graceMs)
     this.#move('closing')
     // With a delay it serves as ever until the addon says no.
     if (delayMs === 0) for (const service of this.#services) Service.hosted(service, 'over')
@@ -337,7 +337,9 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#isStopped) return
     this.#isStopped = true
     for (const service of this.#services) Service.hosted(service, 'over')
+    this.#farewell.begin()
     void this.#release(LAST_WORDS_MS).then(() => {
+      this.#farewell.end()
       this.#resolveStopped(report)
       this.#move('closed')
     })
@@ -350,10 +352,12 @@ export class Server extends EventEmitter<ServerEvents> {
     running.delete(this)
     if (this.#isWired) {
       this.#isWired = false
-      const { crossing } = theEnvironment()
-      crossing.logs.retire(this.#id, afterMs)
-      crossing.services.retire(this.#id)
-      await Promise.all(this.#services.map((service) => service.stopped(crossing, afterMs)))
+      const environment = theEnvironment()
+      const { logs, services } = environment.crossing
+      services.retire(this.#id)
+      const leave = { afterMs, farewell: this.#farewell }
+      await Promise.all(this.#services.map((service) => service.stopped(environment, leave)))
+      logs.retire(this.#id, afterMs)
     }
     clearInterval(this.#keepAlive)
   }

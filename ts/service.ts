@@ -1,8 +1,8 @@
 import { normalize } from 'node:path'
-import type { Crossing } from './crossing/crossing.js'
 import type { Environment } from './crossing/environment.js'
 import { Endpoint, IP_AND_PORT, splitAddress, TlsEndpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
+import type { Farewell } from './farewell.js'
 import type { AnyLog } from './logger.js'
 import type { NativeServer } from './native.js'
 import type { HttpPeer } from './peer.js'
@@ -17,6 +17,14 @@ export interface Host {
   readonly environment: Environment
   readonly log: AnyLog
   numberOf(peer: HttpPeer): number
+}
+
+/** @internal How a server that has stopped leaves. */
+export interface Leave {
+  /** Ends of requests may be on their way for so long. */
+  readonly afterMs: number
+  /** How long `logging` is waited for. */
+  readonly farewell: Farewell
 }
 
 /** Where a service is in its life. One that is `restarting` has failed and waits for its next start. */
@@ -260,8 +268,8 @@ export abstract class Service {
   /** @internal Its work is to end. */
   end(_run: number): void {}
 
-  /** @internal Its server has stopped; some of its requests may end within `afterMs`. Never rejects. */
-  stopped(_crossing: Crossing, _afterMs: number): Promise<void> | void {}
+  /** @internal Its server has stopped. Never rejects. */
+  stopped(_environment: Environment, _leave: Leave): Promise<void> | void {}
 }
 
 const ONCE = 'an address that no other endpoint of the server has, unless both have reusePort'

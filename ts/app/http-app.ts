@@ -1,5 +1,5 @@
 import type { Answer } from '../answer.js'
-import type { Crossing } from '../crossing/crossing.js'
+import type { Environment } from '../crossing/environment.js'
 import type { ProxyEntry } from '../crossing/state.js'
 import { type DownstreamOptions, downstreamRules, nativeDownstream } from '../downstream.js'
 import { nextEntry, plainEntry } from '../entry.js'
@@ -11,7 +11,7 @@ import { type Checked, checkInto, ms, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
 import { type AnyPhases, type Awaitable, HANDLER } from '../phases.js'
 import { nativeMatch } from '../routes/match.js'
-import { type Host, Service } from '../service.js'
+import { type Host, type Leave, Service } from '../service.js'
 import { LiveSession } from '../session.js'
 import { type HandlerInfo, LiveInfo } from './info.js'
 import { prepareRequests, requestOf } from './request.js'
@@ -85,7 +85,7 @@ export class HttpApp extends Service {
   }
 
   /** @internal */
-  override stopped(crossing: Crossing, afterMs: number): void {
+  override stopped({ crossing }: Environment, { afterMs }: Leave): void {
     crossing.proxies.retire(this.#entry, afterMs)
   }
 }

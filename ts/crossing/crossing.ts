@@ -16,7 +16,14 @@ import { Proxies } from './proxies.js'
 import { BodyReads, phaseOver } from './reads.js'
 import { type CrossingLike, Records, Result } from './records.js'
 import { ServiceRouter } from './service-events.js'
-import { FACTS, RequestState, type Shared, type Started, type SubrequestParts } from './state.js'
+import {
+  FACTS,
+  type ProxyEntry,
+  RequestState,
+  type Shared,
+  type Started,
+  type SubrequestParts,
+} from './state.js'
 import { StreamRouter } from './streams.js'
 import { Subrequests } from './subrequests.js'
 import { tellFailure } from './tell.js'
@@ -114,6 +121,13 @@ export class Crossing {
   get sessions(): number {
     let count = 0
     for (const state of this.#slots) if (state !== undefined) count++
+    return count
+  }
+
+  /** How many requests, of these phases or of all, are in a `logging` that has not settled. */
+  logging(entries?: ReadonlySet<ProxyEntry>): number {
+    let count = 0
+    for (const state of this.#slots) if (state?.ending && entries?.has(state.proxy) !== false) count++
     return count
   }
 

@@ -1,4 +1,4 @@
-import type { Crossing } from '../crossing/crossing.js'
+import type { Environment } from '../crossing/environment.js'
 import { describe } from '../crossing/failure.js'
 import { isThenable, whenSettled } from '../crossing/promise.js'
 import type { OptionProblem } from '../errors.js'
@@ -84,7 +84,7 @@ export class TcpApp extends Service {
   }
 
   /** @internal */
-  override stopped(crossing: Crossing): void {
+  override stopped({ crossing }: Environment): void {
     crossing.streams.remove(this.#id)
   }
 

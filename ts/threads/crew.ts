@@ -1,5 +1,6 @@
 import type { Composition } from '../composition.js'
 import { UsageError } from '../errors.js'
+import type { Farewell } from '../farewell.js'
 import { nameOf } from '../modules/reason.js'
 import type { ThreadStats } from '../stats.js'
 import type { Summary, WayRecipe } from './messages.js'
@@ -141,16 +142,25 @@ export class Crew {
     this.#plan.log.error(`thread ${at} of ${nameOf(this.#plan.module)} ${what}`)
   }
 
+  /** Ends each thread when its last request has ended, after `graceMs` at the latest. Resolves when all have. */
+  async end(graceMs: number): Promise<void> {
+    this.#close()
+    await Promise.all(this.#places.map(({ thread }) => thread.end(graceMs)))
+  }
+
   /**
-   * Ends each thread when its last request has ended, after `graceMs` at the latest. Resolves when all have.
-   * `isLast`: no request comes any more, as the server has stopped.
+   * Ends each thread when `logging` of its last request has settled, or is not waited for any more, as the server
+   * has stopped. Resolves when all have ended: how many had not settled.
    */
-  async end(graceMs: number, isLast: boolean): Promise<void> {
+  async leave(farewell: Farewell): Promise<number> {
+    this.#close()
+    const left = await Promise.all(this.#places.map(({ thread }) => thread.leave(farewell)))
+    return left.reduce((sum, one) => sum + one, 0)
+  }
+
+  #close(): void {
     this.#isOver = true
     for (const { timer } of this.#places) clearTimeout(timer)
-    const ended = this.#places.map(({ thread }) => thread.end(graceMs))
-    if (isLast) for (const { thread } of this.#places) thread.ask()
-    await Promise.all(ended)
   }
 }
 

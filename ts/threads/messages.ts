@@ -60,8 +60,8 @@ export type Order =
   | { readonly kind: 'serve'; readonly ways: readonly WayRecipe[] }
   /** Is its event loop free? */
   | { readonly kind: 'beat' }
-  /** It is to say when all of its requests are over. */
-  | { readonly kind: 'end' }
+  /** It is to say when all of its requests are over; at once: without waiting for `logging` to settle. */
+  | { readonly kind: 'end'; readonly isAtOnce: boolean }
   /** The lines have been logged. */
   | { readonly kind: 'logged' }
 
@@ -70,6 +70,6 @@ export type Report =
   | { readonly kind: 'loaded'; readonly summary: Summary }
   | { readonly kind: 'failed'; readonly failure: Failure }
   | { readonly kind: 'serving' }
-  /** All of its requests are over, and none will come. */
-  | { readonly kind: 'over' }
+  /** All of its requests are over, and none will come; so many are in a `logging` that has not settled. */
+  | { readonly kind: 'over'; readonly left: number }
   | { readonly kind: 'log'; readonly records: readonly LogRecord[] }

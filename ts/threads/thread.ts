@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads'
 import { UsageError } from '../errors.js'
+import { type Farewell, LAST_WORDS_MS } from '../farewell.js'
 import type { AnyLog } from '../logger.js'
 import { placeInStack } from '../modules/place.js'
 import { lineOf, moduleFile, nameOf, type Reason, withReason } from '../modules/reason.js'
@@ -47,6 +48,9 @@ export class Thread {
   #thrown: Reason | undefined
   #isAsked = false
   #isOver = false
+  #hasExited = false
+  /** How many `logging` had not settled when it ended. */
+  #left = 0
   #watch: NodeJS.Timeout | undefined
   #limit: NodeJS.Timeout | undefined
 
@@ -120,9 +124,25 @@ export class Thread {
     return this.ended
   }
 
-  /** It is to say that its requests are over, which nobody else knows: the server of its proxy has stopped. */
-  ask(): void {
-    this.#send({ kind: 'end' })
+  /**
+   * It ends when `logging` of its last request has settled, which nobody else knows, or is not waited for any
+   * more: the server of its proxy has stopped. Resolves when it has ended: how many had not settled.
+   */
+  async leave(farewell: Farewell): Promise<number> {
+    this.#isAsked = true
+    clearTimeout(this.#limit)
+    if (this.#isOver) this.#terminate()
+    else this.#send({ kind: 'end', isAtOnce: false })
+    void farewell.over.then(() => {
+      if (this.#hasExited) return
+      this.#send({ kind: 'end', isAtOnce: true })
+      this.#limit = setTimeout(() => {
+        this.#left = this.#native.stats().slots
+        this.#terminate()
+      }, LAST_WORDS_MS).unref()
+    })
+    await this.ended
+    return this.#left
   }
 
   #send(order: Order): void {
@@ -135,6 +155,7 @@ export class Thread {
       this.#send({ kind: 'logged' })
     } else if (message.kind === 'over') {
       this.#isOver = true
+      this.#left = message.left
       if (this.#isAsked) this.#terminate()
     } else if (message.kind === 'failed') this.#failed(message.failure)
     else {
@@ -186,6 +207,7 @@ export class Thread {
   }
 
   #exited(code: number): string | undefined {
+    this.#hasExited = true
     clearInterval(this.#watch)
     clearTimeout(this.#limit)
     this.#native.close()

@@ -24,6 +24,8 @@ const lines = new Lines((records) => report({ kind: 'log', records }))
 const log = lines.log()
 let composition: Composition | undefined
 let environment: Environment | undefined
+/** `logging` is not waited for any more. */
+let isAtOnce = false
 
 function report(what: Report): void {
   port.postMessage(what)
@@ -32,8 +34,10 @@ function report(what: Report): void {
 port.on('message', (order: Order) => {
   if (order.kind === 'beat') Atomics.store(beats, 1, Atomics.load(beats, 0))
   else if (order.kind === 'serve') serve(order.ways)
-  else if (order.kind === 'end') end()
-  else lines.taken()
+  else if (order.kind === 'end') {
+    isAtOnce = order.isAtOnce
+    end()
+  } else lines.taken()
 })
 
 if (batch) batchThread()
@@ -78,7 +82,8 @@ function serve(ways: readonly WayRecipe[]): void {
 
 /** Says when the last request is over, also for `logging`. */
 function end(): void {
-  const stats = environment?.native.stats()
-  if (stats === undefined || (stats.slots === 0 && stats.queued === 0)) report({ kind: 'over' })
+  const { slots, queued } = environment?.native.stats() ?? { slots: 0, queued: 0 }
+  if (queued === 0 && (slots === 0 || isAtOnce))
+    report({ kind: 'over', left: environment?.crossing.logging() ?? 0 })
   else setTimeout(end, LOOK_MS)
 }

@@ -1,4 +1,4 @@
-import type { OptionProblem } from '../../errors.js'
+import { firstOf, MOST_TOLD, type OptionProblem } from '../../errors.js'
 import { nearest } from '../../nearest.js'
 import type { Schema } from '../../options.js'
 import { Failure } from '../failure.js'
@@ -44,7 +44,7 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
     const option = known.get(name)
     if (option === undefined && services.some((service) => isOfService(name, service))) continue
     if (option === undefined) {
-      const near = nearest(name, [...known.keys()])
+      const near = wrong.length < MOST_TOLD ? nearest(name, [...known.keys()]) : undefined
       wrong.push(`${name}: there is no such option${near === undefined ? '' : `; did you mean ${near}?`}`)
       continue
     }
@@ -61,7 +61,7 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Config {
     wrong.push(...problems.map((problem) => `MILLRACE_LISTEN: ${sentence(problem)}`))
     config.listen = listen
   }
-  if (wrong.length > 0) throw new Failure(wrong.join('\n'))
+  if (wrong.length > 0) throw new Failure(firstOf(wrong, (line) => line).join('\n'))
   return config
 }
 

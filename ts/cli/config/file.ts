@@ -1,11 +1,12 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { type Document, isMap, isPair, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { type Document, LineCounter, parseDocument } from 'yaml'
 import type { OptionProblem } from '../../errors.js'
-import { show } from '../../errors.js'
+import { firstOf, shortened, show } from '../../errors.js'
 import { shown } from '../../modules/reason.js'
 import { Failure } from '../failure.js'
-import { type Config, checkConfig } from './rules.js'
+import { aliasIn, faultsIn, offsetsIn } from './document.js'
+import { type Config, checkConfig, permissions } from './rules.js'
 
 /** More than any configuration needs. */
 const MOST_BYTES = 1024 * 1024
@@ -21,14 +22,13 @@ export interface ConfigFile {
 export function readConfig(name: string): ConfigFile {
   const text = read(name)
   const lines = new LineCounter()
-  // JSON is YAML; a key that is there twice is an error in both.
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  const document = parsed(name, text, lines)
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset)
     return `${shown({ file: name, line, column: col })}: `
   }
-  const wrong = [...document.errors, ...document.warnings]
-  if (wrong.length > 0) throw new Failure(wrong.map(({ pos, message }) => at(pos[0]) + message).join('\n'))
+  const faults = faultsIn(document)
+  if (faults.length > 0) throw failure(faults, ({ offset, message }) => at(offset) + message)
   let given: unknown
   try {
     given = document.toJS() ?? {}
@@ -36,37 +36,37 @@ export function readConfig(name: string): ConfigFile {
     const place = aliasIn(document)
     throw new Failure((place === undefined ? `${name}: ` : at(place)) + (error as Error).message)
   }
-  const offset = (path: string) => offsetOf(document.contents, partsOf(path))
+  const offset = offsetsIn(document.contents)
   const atPath = (path: string) => at(offset(path))
   resolvePaths(given, dirname(resolve(name)))
   const problems: OptionProblem[] = []
   checkConfig(given, problems)
-  if (problems.length > 0)
-    throw new Failure(
-      problems
-        .toSorted((one, other) => offset(one.path) - offset(other.path))
-        .map((one) => atPath(one.path) + sentence(one))
-        .join('\n'),
-    )
+  const places = problems.map((problem) => ({ problem, offset: offset(problem.path) }))
+  if (places.length > 0) throw failure(places, (one) => at(one.offset) + sentence(one.problem))
+  readModes(given)
   return { config: given as Config, at: atPath }
 }
 
-/** Where an alias is that stands for nothing. */
-function aliasIn(document: Document): number | undefined {
-  let found: number | undefined
-  visit(document, {
-    Alias(_, node) {
-      if (node.resolve(document) !== undefined) return undefined
-      found = node.range?.[0]
-      return visit.BREAK
-    },
-  })
-  return found
+/** JSON is YAML. */
+function parsed(name: string, text: string, lineCounter: LineCounter): Document.Parsed {
+  try {
+    // Keys that are there twice are found elsewhere, in less time.
+    return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false })
+  } catch (error) {
+    const why = error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message
+    throw new Failure(`${name}: ${why}`)
+  }
+}
+
+/** What is wrong, in the order of the file. */
+function failure<T extends { offset: number }>(wrong: readonly T[], line: (one: T) => string): Failure {
+  const inOrder = wrong.toSorted((one, other) => one.offset - other.offset)
+  return new Failure(firstOf(inOrder, line).join('\n'))
 }
 
 /** What is wrong with an option. */
 export function sentence({ path, found, allowed }: OptionProblem): string {
-  return `${path}: found ${show(found)}, allowed: ${allowed}`
+  return `${shortened(path)}: found ${show(found)}, allowed: ${allowed}`
 }
 
 function read(name: string): string {
@@ -94,43 +94,23 @@ function readAll(name: string, file: number): string {
   throw new Failure(`${name}: a configuration has at most ${MOST_BYTES} bytes`)
 }
 
-/** `a.b[1].c` in parts. A name may have a dot in it: so the longest that is there counts, when it is looked up. */
-function partsOf(path: string): string[] {
-  return path.split(/\.|\[(\d+)\]/).filter((part) => part !== undefined && part !== '')
+/** All that is said of endpoints, right or wrong. */
+function endpointsIn(given: unknown): ({ mode?: unknown; tls?: Record<string, unknown> } | undefined)[] {
+  const { listen, services } = (given ?? {}) as Config
+  const lists: unknown[] = [listen, ...Object.values(services ?? {}).map((one) => one?.listen)]
+  return lists.flat() as ReturnType<typeof endpointsIn>
 }
 
-/** Where an option is; of one that is missing, where it would belong. */
-function offsetOf(root: unknown, path: readonly string[]): number {
-  let [node, offset] = [root, 0]
-  for (let at = 0; at < path.length; at++) {
-    let next: unknown
-    if (isMap(node)) {
-      for (let end = at + 1; end <= path.length && next === undefined; end++) {
-        const name = path.slice(at, end).join('.')
-        next = node.items.find((pair) => isPair(pair) && String(pair.key) === name)
-        if (next !== undefined) at = end - 1
-      }
-    } else next = (node as { items?: unknown[] } | null)?.items?.[Number(path[at])]
-    if (next === undefined) break
-    const pair = isPair(next) ? next : undefined
-    offset = startOf(pair?.key ?? next) ?? offset
-    node = pair === undefined ? next : pair.value
-    // What is wrong with a value is shown there.
-    if (at === path.length - 1) offset = startOf(node) ?? offset
-  }
-  return offset
-}
-
-function startOf(node: unknown): number | undefined {
-  return (node as Node | null)?.range?.[0]
+/** Permissions that are texts become the numbers that they are. */
+function readModes(given: unknown): void {
+  for (const endpoint of endpointsIn(given))
+    if (typeof endpoint?.mode === 'string') endpoint.mode = permissions(endpoint.mode)
 }
 
 /** Paths of files are those seen from the configuration. */
 function resolvePaths(given: unknown, folder: string): void {
-  const { listen, services } = (given ?? {}) as Config
-  const lists = [listen, ...Object.values(services ?? {}).map((one) => one?.listen)]
-  for (const endpoint of lists.flat()) {
-    const tls = (endpoint as { tls?: Record<string, unknown> } | undefined)?.tls
+  for (const endpoint of endpointsIn(given)) {
+    const tls = endpoint?.tls
     if (typeof tls !== 'object' || tls === null) continue
     const { certificates, clientAuth } = tls
     const holders = [tls, clientAuth, ...(Array.isArray(certificates) ? certificates : [])]

@@ -91,11 +91,34 @@ const tlsOrNone: Rule<unknown> = {
     return value
   },
 }
-const pathRules = { address: addressAs(UNIX), ...writable(unixRules), tls: noTls }
+const OCTAL = /^0?[0-7]{3}$/
+/** In a file, where a number may be meant in octal or not. */
+const mode: Rule<unknown> = {
+  allowed: "permissions in octal: 0o660 or '0660', from 0o000 to 0o777",
+  fallback: undefined,
+  schema: {
+    anyOf: [unixRules.mode.schema!, { type: 'string', pattern: OCTAL.source }],
+    description: 'permissions in octal: 0o660 or \'0660\' in YAML, "0660" in JSON',
+  },
+  check(value, path, problems) {
+    const number = permissions(value)
+    const isRight = Number.isInteger(number) && (number as number) >= 0 && (number as number) <= 0o777
+    if (!isRight) problems.push({ path, found: value, allowed: mode.allowed })
+    return number
+  },
+}
+
+/** The number that a text of permissions is. */
+export function permissions(given: unknown): unknown {
+  return typeof given === 'string' && OCTAL.test(given) ? Number.parseInt(given, 8) : given
+}
+
+const pathRules = { address: addressAs(UNIX), ...writable(unixRules), mode, tls: noTls }
 const endpointRules = { address: addressAs(IP), ...writable(socketRules), tls: tlsOrNone }
 
+const ENTRY = `${ADDRESS}, or an object with the address and what else is to be said`
 const listen: Rule<unknown> = {
-  allowed: `a list, not empty; each: ${ADDRESS}, or an object with the address and what else is to be said`,
+  allowed: `a list, not empty; each: ${ENTRY}`,
   fallback: undefined,
   schema: {
     type: 'array',
@@ -115,8 +138,10 @@ const listen: Rule<unknown> = {
 
 function checkEndpoint(given: unknown, path: string, problems: OptionProblem[]): void {
   if (typeof given !== 'string') {
-    const rules = isUnix((given as { address?: unknown } | null)?.address) ? pathRules : endpointRules
-    return void checkInto(rules, given ?? null, problems, path)
+    if (typeof given !== 'object' || given === null || Array.isArray(given))
+      return void problems.push({ path, found: given, allowed: ENTRY })
+    const rules = isUnix((given as { address?: unknown }).address) ? pathRules : endpointRules
+    return void checkInto(rules, given, problems, path)
   }
   const allowed = addressProblem(given)
   if (allowed !== undefined) problems.push({ path, found: given, allowed })
@@ -153,6 +178,27 @@ const schemaOfKind = ([kind, { listen, ...rules }]: [string, Rules]): Schema => 
   description: `options of ${/^[AEIOU]/.test(kind) ? 'an' : 'a'} ${kind}`,
 })
 
+function checkService(given: unknown, path: string, problems: OptionProblem[]): void {
+  const found: OptionProblem[] = []
+  checkInto(ofAnyKind, given ?? null, found, path)
+  for (const problem of found) {
+    const isName = problem.path === `${path}.name`
+    // What there is depends on its kind: all options of all kinds help nobody.
+    const isUnknown = problem.allowed.startsWith('no such option; there are') && isOf(problem.path, path)
+    const allowed = isName
+      ? 'nothing: its name is the key that it stands under, and that which the module gives it'
+      : isUnknown
+        ? 'no such option of a service of any kind'
+        : problem.allowed
+    problems.push({ ...problem, allowed })
+  }
+}
+
+/** Whether an option is the object's own, and not in one of its groups. */
+function isOf(option: string, path: string): boolean {
+  return !(option.slice(path.length + 1).split(/[.[]/, 1)[0]! in ofAnyKind)
+}
+
 const services: Rule<unknown> = {
   allowed: 'an object, in which each service has its name',
   fallback: undefined,
@@ -164,9 +210,7 @@ const services: Rule<unknown> = {
   check(value, path, problems) {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       problems.push({ path, found: value, allowed: services.allowed })
-    else
-      for (const [name, one] of Object.entries(value))
-        checkInto(ofAnyKind, one ?? null, problems, `${path}.${name}`)
+    else for (const [name, one] of Object.entries(value)) checkService(one, `${path}.${name}`, problems)
     return value
   },
 }

@@ -50,17 +50,20 @@ impl Predecessor {
     }
 
     async fn ask(path: &Path, stream: UnixStream) -> io::Result<Found> {
-        let (mut channel, process) = Channel::over(stream)?;
+        let (mut channel, listener) = Channel::over(stream)?;
         let sockets = async {
             channel.send(HELLO, &[VERSION], &[]).await?;
             channel.receive_sockets().await
         };
-        let mut sockets = timeout(PATIENCE, sockets).await.map_err(|_| silent())??;
+        let (mut sockets, process) =
+            timeout(PATIENCE, sockets).await.map_err(|_| silent())??;
         if sockets.is_empty() {
             return Err(unexpected());
         }
         let own = UpgradeSocket::inherit(path, sockets.remove(0))?;
-        let process = process.map_or("?".to_owned(), |process| process.to_string());
+        let told = process.map(|process| process.to_string());
+        let listener = || listener.map(|process| process.to_string());
+        let process = told.or_else(listener).unwrap_or_else(|| "?".to_owned());
         Ok((Predecessor { channel, process }, own, Inherited::new(sockets)))
     }
 

@@ -16,7 +16,8 @@ use tokio::net::UnixStream;
 pub(super) const HELLO: u8 = 1;
 /// Predecessor: sockets, and what they are.
 pub(super) const SOCKETS: u8 = 2;
-/// Predecessor: these were all.
+/// Predecessor: these were all; the number of its process (u32, big-endian), which the kernel does not tell: of a
+/// socket that was handed on it names the process that was the first to listen. Version 2 at first had no payload.
 pub(super) const COMPLETE: u8 = 3;
 /// Successor: it is ready to serve; which sockets it has taken.
 pub(super) const READY: u8 = 4;
@@ -131,18 +132,24 @@ impl Channel {
             let descriptors: Vec<_> = some.iter().map(|socket| socket.socket.as_fd()).collect();
             self.send(SOCKETS, &payload, &descriptors).await?;
         }
-        self.send(COMPLETE, &[], &[]).await
+        self.send(COMPLETE, &std::process::id().to_be_bytes(), &[]).await
     }
 
-    /// Receives all that [`Channel::send_sockets`] sends.
-    pub(super) async fn receive_sockets(&mut self) -> io::Result<Vec<ListeningSocket>> {
+    /// Receives all that [`Channel::send_sockets`] sends: the sockets, and the number of the other process, if it
+    /// tells.
+    pub(super) async fn receive_sockets(
+        &mut self,
+    ) -> io::Result<(Vec<ListeningSocket>, Option<u32>)> {
         let mut sockets = Vec::new();
         loop {
             let Some(message) = self.receive().await? else {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other process left"));
             };
             match message.kind {
-                COMPLETE => return Ok(sockets),
+                COMPLETE => {
+                    let process = message.payload.first_chunk().copied().map(u32::from_be_bytes);
+                    return Ok((sockets, process));
+                }
                 SOCKETS => {}
                 REFUSED => return Err(message.refusal()),
                 _ => return Err(unexpected()),
