@@ -6,7 +6,7 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongAnswer } from './call.js'
-import { describe, givenUp, isGivenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
+import { describe, givenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
 import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
@@ -472,8 +472,8 @@ export class Crossing {
     if (lastOfConnection) state.dropConnection()
     state.ending = true
     state.wait++
-    if (state.aborted === undefined && state.error !== undefined && isGivenUp(state.error)) {
-      // While no phase ran.
+    if (state.aborted === undefined && state.error !== undefined) {
+      // While no phase ran, or of what one did.
       state.aborted = state.error
       state.fire(state.aborted)
     }
