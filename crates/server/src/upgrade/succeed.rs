@@ -55,8 +55,7 @@ impl Predecessor {
             channel.send(HELLO, &[VERSION], &[]).await?;
             channel.receive_sockets().await
         };
-        let (mut sockets, process) =
-            timeout(PATIENCE, sockets).await.map_err(|_| silent())??;
+        let (mut sockets, process) = timeout(PATIENCE, sockets).await.map_err(|_| silent())??;
         if sockets.is_empty() {
             return Err(unexpected());
         }
