@@ -257,3 +257,34 @@ test('requests whose logging is left out, as JavaScript is blocked for too many 
   socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
   expect(Number(await line())).toBeGreaterThan(4_000)
 }, 60_000)
+
+test('logging that does not settle takes no place from requests, and floods no log', async () => {
+  const { line } = program(
+    `
+    const phases = {
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      requestFilter: () => 204,
+      logging: () => new Promise(() => {}),
+    }
+    const lines = []
+    const server = new Server({ onLog: (records) => void lines.push(...records.map(({ message }) => message)) })
+    const proxy = server.addService(new HttpProxy(phases, { callbackTimeoutMs: 100 }))
+    proxy.addTcp('127.0.0.1:0')
+    await server.start()
+    console.log(proxy.endpoints[0].address.port)
+    const timer = setInterval(() => {
+      const { requests: { statuses, active }, javascript: { unlogged, sessions } } = server.stats()
+      if (statuses['2xx'] < 70_000 || sessions > 0) return
+      clearInterval(timer)
+      console.log(JSON.stringify([statuses['2xx'], statuses['5xx'], unlogged, lines.length]))
+    }, 20)
+    `,
+    60_000,
+  )
+  const socket = connect(Number(await line()), '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
+  const [good, bad, unlogged, lines] = JSON.parse(await line())
+  expect([good, bad, unlogged]).toEqual([70_000, 0, 0])
+  expect(lines).toBeLessThan(100)
+}, 60_000)

@@ -1,4 +1,5 @@
 import { discard } from '../answer.js'
+import { Complaints } from '../complaints.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import type { NativeLogRecord, NativeServiceEvent } from '../native.js'
@@ -30,6 +31,9 @@ import { tellFailure } from './tell.js'
 
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
+
+/** How many requests may wait for the promise of their `logging`: there have to be places for others. */
+const MOST_UNSETTLED = 32_768
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -78,6 +82,9 @@ export class Crossing {
   readonly #input: FastBuffer
   readonly #items: Int32Array
   readonly #numbers: Float64Array
+  /** Promises of `logging` that are waited for. */
+  #unsettled = 0
+  readonly #slow = new Complaints('logging to settle')
   #epoch = 0
   #dispatching = false
   #flushing = false
@@ -489,9 +496,20 @@ export class Crossing {
         composition === undefined
           ? callPhase(state, Phase.logging, phases, state.ctx)
           : logParts(state, composition)
-      if (isThenable(value)) {
+      if (isThenable(value) && this.#unsettled === MOST_UNSETTLED) {
+        const { log } = state.proxy
+        const error = (line: string) => log.error(line)
+        this.#slow.add(
+          error,
+          `${MOST_UNSETTLED} logging have not settled: sessions end before those of further ones`,
+        )
+        const fails = (failed: boolean, why: unknown) =>
+          failed && log.error(`logging failed: ${describe(why)}`)
+        whenSettled(value, fails, this.#fault)
+      } else if (isThenable(value)) {
         this.#wait(state, value as object)
         state.detached = true
+        this.#unsettled++
         const limit = state.proxy.callbackTimeoutMs
         if (limit > 0) state.timer = setTimeout(() => this.#overdue(state), limit).unref()
         return
@@ -505,7 +523,8 @@ export class Crossing {
   /** An async `logging` takes too long. */
   #overdue(state: RequestState): void {
     if (!state.live) return
-    state.proxy.log.error('logging did not settle in time')
+    const { log } = state.proxy
+    this.#slow.add((line) => log.error(line), 'logging did not settle in time')
     this.#forget(state)
     this.#records.finish()
   }
@@ -517,6 +536,7 @@ export class Crossing {
   }
 
   #drop(state: RequestState): void {
+    if (state.detached) this.#unsettled--
     state.die()
     state.proxy.sessions--
     this.#slots[state.slot] = undefined
