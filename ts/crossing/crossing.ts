@@ -1,5 +1,4 @@
 import { discard } from '../answer.js'
-import { Complaints } from '../complaints.js'
 import { Head } from '../head.js'
 import type { AnyLog } from '../logger.js'
 import type { NativeLogRecord, NativeServiceEvent } from '../native.js'
@@ -7,11 +6,12 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongAnswer } from './call.js'
+import { Endings } from './ending.js'
 import { describe, givenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
-import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
+import { ENDED, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
-import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
+import { begin, callPart, checkCtx, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
 import { Proxies } from './proxies.js'
 import { BodyReads, phaseOver } from './reads.js'
@@ -27,13 +27,9 @@ import {
 } from './state.js'
 import { StreamRouter } from './streams.js'
 import { Subrequests } from './subrequests.js'
-import { tellFailure } from './tell.js'
 
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
-
-/** How many requests may wait for the promise of their `logging`: there have to be places for others. */
-const MOST_UNSETTLED = 32_768
 
 /** Makes the addon's side of a crossing. */
 export type MakeNative = (
@@ -82,9 +78,7 @@ export class Crossing {
   readonly #input: FastBuffer
   readonly #items: Int32Array
   readonly #numbers: Float64Array
-  /** Promises of `logging` that are waited for. */
-  #unsettled = 0
-  readonly #slow = new Complaints('logging to settle')
+  readonly #endings: Endings
   #epoch = 0
   #dispatching = false
   #flushing = false
@@ -115,6 +109,12 @@ export class Crossing {
       records: this.#records,
       flushSoon: () => this.#flushSoon(),
       bodyOf: (slot: number): Buffer | null => this.native.body(slot),
+    })
+    this.#endings = new Endings({
+      wait: (state, promise) => this.#wait(state, promise),
+      forget: (state) => this.#forget(state),
+      finish: () => this.#records.finish(),
+      fault: this.#fault,
     })
     this.#lanes = new BodyLanes({
       records: this.#records,
@@ -262,7 +262,7 @@ export class Crossing {
     else state.error = undefined
 
     if (state.fresh && state.proxy.hasNewCtx && !this.#newCtx(state, kind)) return
-    if (kind === Kind.end) this.#end(state, mask, (flags & 4) !== 0)
+    if (kind === Kind.end) this.#endings.end(state, mask, (flags & 4) !== 0)
     else this.#advance(state)
   }
 
@@ -475,60 +475,6 @@ export class Crossing {
     if (state.ending) this.#forget(state)
   }
 
-  #end(state: RequestState, mask: number, lastOfConnection: boolean): void {
-    if (lastOfConnection) state.dropConnection()
-    state.ending = true
-    state.wait++
-    if (state.aborted === undefined && state.error !== undefined) {
-      // While no phase ran, or of what one did.
-      state.aborted = state.error
-      state.fire(state.aborted)
-    }
-    if ((mask & ERROR_LOG) !== 0 && state.error !== undefined) tellFailure(state)
-    if ((mask & (1 << Phase.logging)) === 0) {
-      this.#forget(state)
-      return
-    }
-    state.phase = Phase.logging
-    try {
-      const { phases, composition } = state.proxy
-      const value =
-        composition === undefined
-          ? callPhase(state, Phase.logging, phases, state.ctx)
-          : logParts(state, composition)
-      if (isThenable(value) && this.#unsettled === MOST_UNSETTLED) {
-        const { log } = state.proxy
-        const error = (line: string) => log.error(line)
-        this.#slow.add(
-          error,
-          `${MOST_UNSETTLED} logging have not settled: sessions end before those of further ones`,
-        )
-        const fails = (failed: boolean, why: unknown) =>
-          failed && log.error(`logging failed: ${describe(why)}`)
-        whenSettled(value, fails, this.#fault)
-      } else if (isThenable(value)) {
-        this.#wait(state, value as object)
-        state.detached = true
-        this.#unsettled++
-        const limit = state.proxy.callbackTimeoutMs
-        if (limit > 0) state.timer = setTimeout(() => this.#overdue(state), limit).unref()
-        return
-      }
-    } catch (error) {
-      state.proxy.log.error(`logging failed: ${describe(error)}`)
-    }
-    this.#forget(state)
-  }
-
-  /** An async `logging` takes too long. */
-  #overdue(state: RequestState): void {
-    if (!state.live) return
-    const { log } = state.proxy
-    this.#slow.add((line) => log.error(line), 'logging did not settle in time')
-    this.#forget(state)
-    this.#records.finish()
-  }
-
   /** The session dies, and its slot is free. */
   #forget(state: RequestState): void {
     this.#drop(state)
@@ -536,7 +482,7 @@ export class Crossing {
   }
 
   #drop(state: RequestState): void {
-    if (state.detached) this.#unsettled--
+    this.#endings.dropped(state)
     state.die()
     state.proxy.sessions--
     this.#slots[state.slot] = undefined
