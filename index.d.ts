@@ -3,8 +3,13 @@
 
 /** A function of JavaScript that says of connections whether they are taken. */
 export declare class NativeConnectionCheck {
-  /** `ask` gets each question; `answer` has to bring an answer to each. */
-  constructor(ask: (question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void)
+  /**
+   * `ask` gets each question; `answer` has to bring an answer to each. They are counted with what else
+   * `crossing` brings to the same thread.
+   */
+  constructor(crossing: NativeCrossing, limitMs: number, ask: (question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void)
+  /** There is no answer to a question in time. */
+  late(question: number): void
   /** The answer to a question; none if nothing can be said. */
   answer(question: number, isTaken?: boolean | undefined | null): void
 }

@@ -29,7 +29,9 @@ async function filtered(connectionFilter: ConnectionFilterOptions | ConnectionCh
     client.socket.destroy()
     return status
   }
-  return { ...running, endpoint, ask }
+  /** What was logged, but for what only those want who look for a fault. */
+  const told = () => running.lines.filter((line) => !line.startsWith('debug'))
+  return { ...running, endpoint, ask, told }
 }
 
 describe('lists', () => {
@@ -127,18 +129,20 @@ describe('a function', () => {
     ['rejects', () => Promise.reject(new Error('no answer')), /Error: no answer/],
     ['returns something else', () => 'yes', /it returned "yes", not true or false/],
     ['resolves with something else', async () => undefined, /it returned undefined, not true or false/],
-    ['never settles', () => new Promise(() => {}), /no answer within 100 ms/],
+    ['never settles', () => new Promise(() => {}), /the check said nothing within 100 ms/],
   ] // biome-ignore format: a table
   test.each(failures)(
     'that %s says nothing: refused, or let in where that is asked for',
     async (_what, check, line) => {
       for (const onFailure of ['refuse', 'accept'] as const) {
-        const { ask, lines } = await filtered({ check: check as ConnectionCheck, timeoutMs: 100, onFailure })
+        const { ask, told } = await filtered({ check: check as ConnectionCheck, timeoutMs: 100, onFailure })
         expect(await ask()).toBe(onFailure === 'accept' ? 200 : undefined)
-        await until(() => lines.some((each) => line.test(each)))
-        expect(lines.find((each) => line.test(each))).toMatch(
-          /^error connectionFilter failed for 127\.0\.0\.1: /,
+        await until(() => told().some((each) => line.test(each)))
+        expect(told().find((each) => line.test(each))).toMatch(
+          /^error (?:connectionFilter failed for|service proxy: .* a connection from) 127\.0\.0\.1\b/,
         )
+        // Once, whoever tells it.
+        expect(told()).toHaveLength(1)
       }
     },
   )
@@ -154,13 +158,14 @@ describe('a function', () => {
 
   test('is asked about so many at once and no more: further ones are refused while the loop is blocked', async () => {
     let asked = 0
-    const { endpoint, server } = await filtered({
+    const { endpoint, server, told } = await filtered({
       check: () => {
         asked++
         return new Promise(() => {})
       },
       timeoutMs: 60_000,
     })
+    const before = server.stats().javascript
     const clients: Client[] = []
     for (let at = 0; at < 1_060; at += 106)
       clients.push(
@@ -172,7 +177,38 @@ describe('a function', () => {
     await until(() => closed === clients.length - 1_024)
     expect(asked).toBe(1_024)
     await until(() => server.stats().services[0]!.connections === 1_024)
+    const { queued, items, crossings } = server.stats().javascript
+    expect(queued).toBe(0)
+    // What was left of others is among them.
+    for (const count of [items - before.items, crossings - before.crossings])
+      expect(count).toBeGreaterThanOrEqual(1_024)
+    const said =
+      'warn service proxy: the check was not asked, as 1024 connections wait for its answer: a connection from 127.0.0.1 was not taken'
+    await until(() => told().length >= 10)
+    expect(told()).toEqual(Array.from({ length: 10 }, () => said))
     for (const client of clients) client.socket.destroy()
+  })
+
+  test('that answers too late, as JavaScript is blocked, is told', async () => {
+    let asked = 0
+    let queued = 0
+    const check = () => {
+      if (++asked > 1) return true
+      const start = performance.now()
+      const isOver = () => performance.now() - start > (queued === 1 ? 300 : 10_000)
+      while (!isOver()) queued = server.stats().javascript.queued
+      return true
+    }
+    const { endpoint, told, server } = await filtered({ check, timeoutMs: 50 })
+    const before = server.stats().javascript
+    const clients = await Promise.all([0, 1].map(() => Client.connect(endpoint.address)))
+    for (const client of clients) await client.closed
+    await until(() => asked === 2 && told().length === 2)
+    const said =
+      'error service proxy: the check said nothing within 50 ms: a connection from 127.0.0.1 was not taken'
+    expect(told()).toEqual([said, said])
+    expect(queued).toBe(1)
+    await until(() => server.stats().javascript.late === before.late + 2)
   })
 
   test('goes on with its server alone: one that closes does not wait for it', async () => {
@@ -186,7 +222,9 @@ describe('a function', () => {
     })
     const client = await Client.connect(endpoint.address)
     await until(() => asked)
-    await server.close({ graceMs: 30_000 })
+    const { connections } = await server.close({ graceMs: 30_000 })
     await client.closed
+    expect(connections).toEqual({ finished: 0, cut: 0 })
+    expect(server.stats()).toMatchObject({ accepted: 0, rejected: 0, refused: 1 })
   })
 })

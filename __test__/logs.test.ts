@@ -1,5 +1,6 @@
 // The log as data: records, batches, levels, and which logger gets what.
 import { Console } from 'node:console'
+import { once as event } from 'node:events'
 import { Writable } from 'node:stream'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
@@ -304,6 +305,43 @@ describe('stderr', () => {
     child.kill('SIGTERM')
     expect(await ended).toMatchObject({ code: 0 })
   })
+
+  test.skipIf(process.platform === 'win32')(
+    'that is a full pipe holds no process, and one that is read slowly loses no line',
+    { timeout: 40_000 },
+    async () => {
+      for (const isRead of [false, true]) {
+        const { child, line } = program(`
+          const server = new Server()
+          const proxy = new HttpProxy({ upstreamPeer: new HttpPeer('127.0.0.1:1') })
+          const http = server.addService(proxy).addTcp('127.0.0.1:0')
+          void server.run()
+          await server.start()
+          const ask = async (path) => (await fetch(http.url + path)).text()
+          for (let i = 0; i < 2_000; i += 20)
+            await Promise.all(Array.from({ length: 20 }, (_, at) => ask('/' + (i + at) + 'x'.repeat(200))))
+          console.log('failed')`)
+        const stderr = child.stderr!
+        stderr.removeAllListeners('data').pause()
+        expect(await line()).toBe('failed')
+        const exited = event(child, 'exit')
+        child.kill('SIGTERM')
+        let text = ''
+        // Whoever reads gets all of it, also where the process has nothing else left to do.
+        if (isRead)
+          stderr.on('data', (piece) => {
+            text += piece
+            stderr.pause()
+            setTimeout(() => stderr.resume(), 20)
+          })
+        if (isRead) stderr.resume()
+        expect((await exited)[0]).toBe(0)
+        if (!isRead) continue
+        await event(stderr, 'end')
+        expect(text.match(/^\S+ (?:warn|error) millrace: .*$/gm)).toHaveLength(2_000)
+      }
+    },
+  )
 
   test('that nobody reads holds 1 MiB, and then lines are dropped and counted', () => {
     const written: string[] = []

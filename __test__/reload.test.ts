@@ -175,6 +175,42 @@ test('calls at the same time follow one another, and the last one takes in the l
   expect((await words(to))[0]).toBe('three')
 })
 
+test('what stats() counts of a thread goes on with the one in its place, while those before still have requests too', async () => {
+  const { module, say } = nested('0')
+  const { to, proxy, server } = await startThreads(module, { jsThreads: 2 })
+  const counts = () => {
+    const threads = server.stats().services[0]!.threads!
+    expect(threads).toHaveLength(2)
+    return threads.map(({ crossings, items }) => ({ crossings, items }))
+  }
+  let before = counts()
+  const goesUp = () => {
+    const now = counts()
+    for (const [at, { crossings, items }] of before.entries()) {
+      expect(now[at]!.crossings).toBeGreaterThanOrEqual(crossings)
+      expect(now[at]!.items).toBeGreaterThanOrEqual(items)
+    }
+    before = now
+  }
+  for (let round = 1; round <= 3; round++) {
+    for (let i = 0; i < 10; i++) await words(to)
+    goesUp()
+    const client = await Client.connect(to)
+    client.write(get('/slow'))
+    say(String(round))
+    await proxy.reload()
+    goesUp()
+    expect((await words(to))[0]).toBe(String(round))
+    goesUp()
+    expect((await client.reply())?.status).toBe(200)
+    await client.end()
+    goesUp()
+  }
+  // At least an item for each request, of which there are 36.
+  const items = () => counts().reduce((sum, one) => sum + one.items, 0)
+  await until(() => items() >= 36)
+})
+
 test('a thread that ends after a reload is replaced with what is loaded', async () => {
   const { module, write } = nested('one')
   const { to, proxy, lines } = await startThreads(module)

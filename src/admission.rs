@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use millrace_listeners::{
-    Admission, Check, ConnectionCheck, ConnectionFilter, Others, ProxyProtocol, Verdict,
+    Admission, Check, ConnectionCheck, ConnectionFilter, Others, ProxyProtocol, Unsaid, Verdict,
 };
 use millrace_transport::Address;
 use napi::Status;
 use napi::bindgen_prelude::{FnArgs, Function, Result};
 use napi::threadsafe_function::{
-    ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue,
+    ThreadsafeCallContext, ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue,
 };
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::crossing::{Crossing, NativeCrossing};
 use crate::options::{length, networks};
 
 /// Connections that JavaScript is asked about at once, for each endpoint. Of further ones nothing is said.
@@ -69,37 +71,66 @@ pub struct NativeConnectionCheck {
 
 #[napi]
 impl NativeConnectionCheck {
-    /// `ask` gets each question; `answer` has to bring an answer to each.
+    /// `ask` gets each question; `answer` has to bring an answer to each. They are counted with what else
+    /// `crossing` brings to the same thread.
     #[napi(constructor, catch_unwind)]
     pub fn new(
+        crossing: &NativeCrossing,
+        limit_ms: u32,
         #[napi(
             ts_arg_type = "(question: number, clientHost: string, clientPort: number, serverHost: string, serverPort: number) => void"
         )]
         ask: Function<Question, UnknownReturnValue>,
     ) -> Result<Self> {
         // Weak: an endpoint does not keep the process alive.
-        let ask = ask.build_threadsafe_function().weak::<true>().build()?;
-        let asked = Asked { ask, next: AtomicU32::new(0), open: Arc::default() };
+        let crossing = crossing.inner.clone();
+        let counts = crossing.clone();
+        let ask = ask.build_threadsafe_function().weak::<true>().build_callback(
+            move |asked: ThreadsafeCallContext<Question>| {
+                counts.question_taken();
+                Ok(asked.value)
+            },
+        )?;
+        let (next, limit) = (AtomicU32::new(0), length(limit_ms));
+        let asked = Asked { ask, limit, next, open: Arc::default(), crossing };
         Ok(NativeConnectionCheck { asked: Arc::new(asked) })
+    }
+
+    /// There is no answer to a question in time.
+    #[napi(catch_unwind)]
+    pub fn late(&self, question: u32) {
+        if let Some(Some(waiting)) = self.asked.open.lock().remove(&question) {
+            let _ = waiting.send(Err(Unsaid::Late(self.asked.limit)));
+        }
     }
 
     /// The answer to a question; none if nothing can be said.
     #[napi(catch_unwind)]
     pub fn answer(&self, question: u32, is_taken: Option<bool>) {
-        if let Some(Some(waiting)) = self.asked.open.lock().remove(&question) {
-            let _ = waiting.send(is_taken);
+        match self.asked.open.lock().remove(&question) {
+            Some(Some(waiting)) => drop(waiting.send(is_taken.ok_or(Unsaid::Failed))),
+            // Nobody waits any more.
+            Some(None) => self.asked.crossing.question_late(),
+            None => {}
         }
     }
 }
 
+/// What comes of a question.
+type Said = std::result::Result<bool, Unsaid>;
+
 /// Questions that are not answered, whether somebody still waits or not: as long as they are on their way,
 /// they take up memory.
-type Open = Mutex<HashMap<u32, Option<oneshot::Sender<Option<bool>>>>>;
+type Open = Mutex<HashMap<u32, Option<oneshot::Sender<Said>>>>;
 
 pub(crate) struct Asked {
     ask: Ask,
+    /// How long an answer may take.
+    limit: Duration,
     next: AtomicU32,
     open: Arc<Open>,
+    /// The way to the thread that is asked.
+    crossing: Arc<Crossing>,
 }
 
 impl ConnectionCheck for Asked {
@@ -109,7 +140,7 @@ impl ConnectionCheck for Asked {
         {
             let mut open = self.open.lock();
             if open.len() >= MOST_ASKED {
-                return Box::pin(std::future::ready(None));
+                return Box::pin(std::future::ready(Err(Unsaid::TooMany(MOST_ASKED))));
             }
             open.insert(number, Some(sender));
         }
@@ -118,13 +149,15 @@ impl ConnectionCheck for Asked {
         };
         let ((client, client_port), (server, server_port)) = (parts(client), parts(server));
         let question = FnArgs::from((number, client, client_port, server, server_port));
+        self.crossing.question_asked();
         if self.ask.call(question, ThreadsafeFunctionCallMode::NonBlocking) != Status::Ok {
+            self.crossing.question_lost();
             self.open.lock().remove(&number);
         }
         let waiting = Waiting { number, open: self.open.clone() };
         Box::pin(async move {
             let _waiting = waiting;
-            answer.await.ok().flatten()
+            answer.await.unwrap_or(Err(Unsaid::Failed))
         })
     }
 }

@@ -1,4 +1,5 @@
 import { Complaints } from './complaints.js'
+import { theEnvironment } from './crossing/environment.js'
 import { describe } from './crossing/failure.js'
 import { isThenable } from './crossing/promise.js'
 import { show } from './errors.js'
@@ -26,6 +27,7 @@ export interface EndpointCheck {
 
 /** What the addon asks. Whatever `check` does costs only the connection that it is asked about. */
 export function makeCheck(check: ConnectionCheck, limitMs: number): EndpointCheck {
+  const environment = theEnvironment()
   const complaints = new Complaints('connectionFilter')
   const complain = (client: Address, what: string) =>
     complaints.add((line) => made.log.error(line), `connectionFilter failed for ${client.host}: ${what}`)
@@ -45,14 +47,15 @@ export function makeCheck(check: ConnectionCheck, limitMs: number): EndpointChec
     let isLate = false
     const late = setTimeout(() => {
       isLate = true
-      complain(client, `no answer within ${limitMs} ms`)
-      made.native.answer(question)
+      made.native.late(question)
     }, limitMs).unref()
     try {
       const found = await promise
-      if (!isLate) answer(question, client, found)
+      if (isLate) environment.crossing.late++
+      else answer(question, client, found)
     } catch (error) {
-      if (!isLate) fail(question, client, error)
+      if (isLate) environment.crossing.late++
+      else fail(question, client, error)
     } finally {
       clearTimeout(late)
     }
@@ -70,6 +73,9 @@ export function makeCheck(check: ConnectionCheck, limitMs: number): EndpointChec
     }
   }
 
-  const made: EndpointCheck = { native: new NativeConnectionCheck(ask), log: makeLog(undefined) }
+  const made: EndpointCheck = {
+    native: new NativeConnectionCheck(environment.native, limitMs, ask),
+    log: makeLog(undefined),
+  }
   return made
 }

@@ -28,7 +28,7 @@ import { hasPeer, isOpen, phasesOfRoutes, type Route, routesRule, type Way, ways
 import { type RouteValues, valueRules } from './routes/values.js'
 import { type Host, type Leave, Service } from './service.js'
 import type { ThreadStats } from './stats.js'
-import { Crew } from './threads/crew.js'
+import { Crew, onTopOf, type ThreadCounts } from './threads/crew.js'
 import type { WayRecipe } from './threads/messages.js'
 import { UNKNOWN } from './threads/phases.js'
 
@@ -140,6 +140,8 @@ export class HttpProxy extends Service {
   #crew: Crew | undefined
   /** Threads before those, which still have requests. */
   readonly #leaving = new Set<Crew>()
+  /** What threads that have left have counted, in each place. */
+  #counted: readonly ThreadCounts[] = []
   /** Phases in this thread that may still have requests, those before them too. */
   readonly #entries = new Set<ProxyEntry>()
   #givenUp = new AbortController()
@@ -277,7 +279,10 @@ export class HttpProxy extends Service {
     this.#keep()
     if (before === undefined) return
     this.#leaving.add(before)
-    void before.end(graceMs).then(() => this.#leaving.delete(before))
+    void before.end(graceMs).then(() => {
+      this.#leaving.delete(before)
+      this.#counted = onTop([this.#counted, before.stats()])
+    })
   }
 
   /** Loads the module in fresh threads, up to where they could take requests. */
@@ -394,7 +399,8 @@ export class HttpProxy extends Service {
 
   /** @internal */
   override threadStats(): ThreadStats[] | undefined {
-    return this.#crew?.stats()
+    const crew = this.#crew
+    return crew && onTop([this.#counted, ...[...this.#leaving].map((one) => one.stats()), crew.stats()])
   }
 
   /** @internal */
@@ -420,6 +426,12 @@ export class HttpProxy extends Service {
     const count = left.reduce((sum, one) => sum + one, 0)
     if (count > 0) log?.warn(unsettled(count), { service: this.name })
   }
+}
+
+/** The figures of the last ones, their counts on top of those before them, place by place. */
+function onTop<T extends ThreadCounts>(all: [...(readonly ThreadCounts[])[], readonly T[]]): T[] {
+  const [last, ...before] = all.toReversed() as [readonly T[], ...(readonly ThreadCounts[])[]]
+  return last.map((now, at) => before.reduce<T>((sum, counts) => onTopOf(counts[at], sum), now))
 }
 
 const EXAMPLE = "new URL('./gateway.js', import.meta.url), { jsThreads: 4 }"

@@ -46,8 +46,8 @@ export interface ConnectionStats {
   /** Client connections that were closed at once, as too many were open. */
   readonly rejected: number
   /**
-   * Client connections that were closed unserved because of their client (a filter, a limit, a wrong PROXY header), or
-   * because a `TcpApp` had `maxQueued` waiting.
+   * Client connections that were closed unserved because of their client (a filter, a limit, a wrong PROXY header), as the
+   * server closed before that was known, or because a `TcpApp` had `maxQueued` waiting.
    */
   readonly refused: number
 }
@@ -78,7 +78,7 @@ export interface ServiceStats extends ConnectionStats {
 
 /** What concerns one thread of JavaScript. */
 export interface ThreadStats {
-  /** Items that wait for it: requests in phases, pieces of bodies. */
+  /** Items that wait for it: requests in phases, pieces of bodies, questions of `connectionFilter`. */
   readonly queued: number
   /** Requests that it knows of. */
   readonly sessions: number

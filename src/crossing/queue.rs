@@ -45,6 +45,8 @@ pub(crate) struct Crossing {
     /// It leads to a thread that may end while the server goes on.
     pub(crate) may_end: bool,
     waiting: AtomicUsize,
+    /// Questions about connections that are on their way to JS.
+    questions: AtomicUsize,
     pub(super) batches: AtomicU64,
     pub(super) items: AtomicU64,
     pub(super) late: AtomicU64,
@@ -97,6 +99,7 @@ impl Crossing {
             closed: AtomicBool::new(false),
             may_end,
             waiting: AtomicUsize::new(0),
+            questions: AtomicUsize::new(0),
             batches: AtomicU64::new(0),
             items: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -452,6 +455,28 @@ impl Crossing {
         self.slots.lock().cells.get(slot as usize)?.connection()
     }
 
+    /// A question about a connection is on its way to JS.
+    pub(crate) fn question_asked(&self) {
+        self.questions.fetch_add(1, Relaxed);
+    }
+
+    /// It has not gone.
+    pub(crate) fn question_lost(&self) {
+        self.questions.fetch_sub(1, Relaxed);
+    }
+
+    /// JS thread: it has come, in a call of its own.
+    pub(crate) fn question_taken(&self) {
+        self.questions.fetch_sub(1, Relaxed);
+        self.batches.fetch_add(1, Relaxed);
+        self.items.fetch_add(1, Relaxed);
+    }
+
+    /// JS thread: it was answered when nobody waited any more.
+    pub(crate) fn question_late(&self) {
+        self.late.fetch_add(1, Relaxed);
+    }
+
     /// Calls of the dispatcher, and items handed to it.
     #[cfg(feature = "bench")]
     pub(crate) fn handed_over(&self) -> (f64, f64) {
@@ -461,7 +486,8 @@ impl Crossing {
     /// Items that wait, and slots in use.
     pub(crate) fn load(&self) -> (usize, usize) {
         let slots = self.slots.lock();
-        (self.waiting.load(Relaxed), slots.cells.len() - slots.free.len())
+        let waiting = self.waiting.load(Relaxed) + self.questions.load(Relaxed);
+        (waiting, slots.cells.len() - slots.free.len())
     }
 }
 

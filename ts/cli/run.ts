@@ -6,6 +6,7 @@ import { UsageError } from '../errors.js'
 import { loading, setOverrides } from '../overrides.js'
 import type { Service } from '../service.js'
 import { onSignals } from '../signals.js'
+import { written } from '../stderr.js'
 import type { RunArgs } from './args.js'
 import { check, uncaughtToo } from './check.js'
 import { type Runnable, runnable } from './exported.js'
@@ -97,6 +98,7 @@ async function serve(
   watching?.end()
   // What was logged last goes out first.
   await turn()
+  await written()
 }
 
 function summary(services: readonly Service[]): string {

@@ -19,11 +19,19 @@ interface Place {
   failures: number
   timer: NodeJS.Timeout | undefined
   /** What those before it have counted. */
-  readonly before: Record<(typeof COUNTS)[number], number>
+  before: ThreadCounts
 }
 
 /** What goes up from the start on. */
-const COUNTS = ['crossings', 'items', 'late'] as const
+export type ThreadCounts = Pick<ThreadStats, 'crossings' | 'items' | 'late'>
+
+const NONE: ThreadCounts = { crossings: 0, items: 0, late: 0 }
+
+/** The figures of a thread, its counts on top of those of another. */
+export function onTopOf<T extends ThreadCounts>(before: ThreadCounts = NONE, now: T): T {
+  const { crossings, items, late } = before
+  return { ...now, crossings: now.crossings + crossings, items: now.items + items, late: now.late + late }
+}
 
 /** The threads of a proxy that loaded its module at one time. What ends of them is replaced. */
 export class Crew {
@@ -44,7 +52,7 @@ export class Crew {
       since: Date.now(),
       failures: 0,
       timer: undefined,
-      before: { crossings: 0, items: 0, late: 0 },
+      before: NONE,
     }))
   }
 
@@ -78,11 +86,7 @@ export class Crew {
 
   /** Of each of its threads. */
   stats(): ThreadStats[] {
-    return this.#places.map(({ thread, before }) => {
-      const now = thread.stats()
-      const counts = COUNTS.map((name) => [name, now[name] + before[name]])
-      return { ...now, ...Object.fromEntries(counts) }
-    })
+    return this.#places.map(({ thread, before }) => onTopOf(before, thread.stats()))
   }
 
   /** They take the requests of these ways. */
@@ -122,7 +126,7 @@ export class Crew {
       this.#lost(at, String(error), replaced)
       return
     }
-    for (const name of COUNTS) place.before[name] += counted[name]
+    place.before = onTopOf(place.before, counted)
     const { thread } = place
     // Requests wait for it from now on.
     replaced(at, thread.number)

@@ -21,7 +21,7 @@ mod stack;
 
 pub use admission::{
     Admission, Check, ConnectionCheck, ConnectionFilter, FirstLook, Others, ProxyProtocol, Refusal,
-    Verdict,
+    Unsaid, Verdict,
 };
 pub use bind::Bound;
 pub use endpoint::{Endpoint, UnixOptions};

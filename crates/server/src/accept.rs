@@ -6,13 +6,14 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use millrace_error::{Level, Log};
-use millrace_listeners::{Accepted, FirstLook, Refusal, TransportStack};
+use millrace_listeners::{Accepted, FirstLook, Refusal, TransportStack, Unsaid};
 use millrace_transport::{Address, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::clients::{Clients, TooMany};
+use crate::complaints::Complaints;
 use crate::connection::{self, Entry};
 use crate::counters::{OpenConnection, Tally};
 use crate::{ConnInfo, ServerApp, Shutdown};
@@ -30,6 +31,7 @@ pub(crate) struct Acceptors<A> {
     pub(crate) clients: Option<Clients>,
     pub(crate) runtimes: Vec<(Handle, AtomicUsize)>,
     pub(crate) complained: Mutex<Option<Instant>>,
+    pub(crate) unsaid: Arc<Complaints>,
 }
 
 impl<A: ServerApp> Acceptors<A> {
@@ -151,6 +153,19 @@ impl<A: ServerApp> Acceptors<A> {
             let line = format!("a connection from {remote} was not taken: {refusal}");
             self.log.log(Level::Debug, &format!("service {}: {line}", self.name));
         }
+    }
+
+    /// A check has not said whether a connection is taken: whoever has written it has to know.
+    pub(crate) fn note_unsaid(&self, client: &Address, unsaid: Unsaid, is_taken: bool) {
+        let level = match unsaid {
+            // Told where it has failed, and with what.
+            Unsaid::Failed => return,
+            Unsaid::Late(_) => Level::Error,
+            Unsaid::TooMany(_) => Level::Warn,
+        };
+        let outcome = if is_taken { "taken" } else { "not taken" };
+        let what = || format!("{unsaid}: a connection from {} was {outcome}", client.host());
+        self.unsaid.add(level, &client.to_string(), what);
     }
 
     /// The runtime for a connection: the one that accepted it, unless it has clearly more of

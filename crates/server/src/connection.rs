@@ -48,8 +48,11 @@ pub(crate) async fn serve<A: ServerApp>(
         if let Some(admission) = admission {
             // Boxed, like the handshake, so that a connection is small once it has been let in.
             let admitted = admit(acceptors, &admission, look, &mut stream, &mut conn, &mut open);
-            if !until_drained(&shutdown, Box::pin(admitted)).await.unwrap_or(false) {
-                return;
+            match until_drained(&shutdown, Box::pin(admitted)).await {
+                Some(true) => {}
+                Some(false) => return,
+                // It was not served, and nobody knows whether it would have been.
+                None => return open.refused(),
             }
         }
         open.accepted();
@@ -90,12 +93,17 @@ async fn admit<A: ServerApp>(
                 return Ok(false);
             }
         }
-        admission.filter.check(&conn.remote, &conn.local).await?;
+        if let Some(unsaid) = admission.filter.check(&conn.remote, &conn.local).await? {
+            acceptors.note_unsaid(&conn.remote, unsaid, true);
+        }
         conn.accepted = Instant::now();
         Ok(true)
     };
     asked.await.unwrap_or_else(|refusal: Refusal| {
         open.refused();
+        if let Refusal::Unchecked(unsaid) = refusal {
+            acceptors.note_unsaid(&conn.remote, unsaid, false);
+        }
         acceptors
             .note_refusal(if look == FirstLook::Proxy { &proxy } else { &conn.remote }, &refusal);
         false

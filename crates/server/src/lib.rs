@@ -10,6 +10,7 @@ mod app;
 mod background;
 mod bell;
 mod clients;
+mod complaints;
 mod connection;
 mod counters;
 mod dependencies;

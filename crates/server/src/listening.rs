@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
 use crate::clients::Clients;
+use crate::complaints::Complaints;
 use crate::counters::Tally;
 use crate::endpoints::{Listening, Stacks};
 use crate::runtime::{LAST_WORDS, Runtimes};
@@ -140,6 +141,7 @@ impl<A: ServerApp> Service for ListeningService<A> {
             clients: self.client_limit.map(Clients::new),
             runtimes: runtimes.handles().iter().map(|h| (h.clone(), AtomicUsize::new(0))).collect(),
             complained: Mutex::new(None),
+            unsaid: Complaints::new(&self.name, &log),
         });
         self.running = Some(Running { runtimes, acceptors, stacks, log });
         Ok(())

@@ -113,13 +113,13 @@ impl ConnectionCheck for Check3 {
         let (client, waiting) = (client.clone(), self.waiting.clone());
         Box::pin(async move {
             match &*client.host() {
-                "127.0.0.2" => Some(false),
-                "127.0.0.3" => None,
+                "127.0.0.2" => Ok(false),
+                "127.0.0.3" => Err(Unsaid::Failed),
                 "127.0.0.4" => {
                     waiting.fetch_add(1, Ordering::SeqCst);
                     std::future::pending().await
                 }
-                _ => Some(true),
+                _ => Ok(true),
             }
         })
     }
@@ -154,8 +154,11 @@ fn a_check_that_does_not_end_holds_up_neither_others_nor_the_end_of_the_server()
     let _waiting: Vec<_> = (0..8).map(|_| gate.client([127, 0, 0, 4])).collect();
     eventually(|| check.waiting.load(Ordering::SeqCst) == 8);
     assert_eq!(gate.client([127, 0, 0, 1]).ask("a"), "a");
-    let (_, took) = timed(|| gate.server.close(Duration::from_secs(60)));
+    let (report, took) = timed(|| gate.server.close(Duration::from_secs(60)));
     assert!(took < Duration::from_secs(20), "{took:?}");
+    // Of the one that was served nobody knows when it ended.
+    assert!(report.connections.finished <= 1 && report.connections.cut == 0, "{report:?}");
+    assert_eq!(gate.counters().refused(), 8);
 }
 
 #[test]
@@ -279,4 +282,44 @@ fn refusals_are_lines_for_those_who_look_for_a_fault() {
     assert!(millrace_error::Log::enabled(&*log, Level::Debug));
     eventually(|| log.any("service echo: a connection from 127.0.0.1:"));
     assert!(log.any("its address is denied"));
+}
+
+/// Says of everybody that it was not asked.
+struct Full;
+
+impl ConnectionCheck for Full {
+    fn check(&self, _: &Address, _: &Address) -> Verdict {
+        Box::pin(std::future::ready(Err(Unsaid::TooMany(7))))
+    }
+}
+
+#[test]
+fn a_check_that_says_nothing_is_told_of_and_ten_lines_are_enough() {
+    for or_else in [false, true] {
+        let log = Arc::new(Lines::default());
+        let mut endpoint = tcp("127.0.0.1:0");
+        let check = Some(Check { check: Arc::new(Full), timeout: Duration::from_secs(9), or_else });
+        let filter = ConnectionFilter { check, ..Default::default() };
+        endpoint.admission = Some(Arc::new(Admission { filter, proxy_protocol: None }));
+        let server = Server::new(ServerOptions { log: log.clone(), ..ServerOptions::default() });
+        server.add_service(service(&Arc::new(Echo::default()), KINDS[0], vec![endpoint])).unwrap();
+        let address = server.start().unwrap().remove(0).remove(0);
+        for _ in 0..13 {
+            let mut client = Client::to(&address);
+            let _ = client.0.write_all(b"a");
+            assert_eq!(client.receive(), if or_else { "a" } else { "" });
+        }
+        let outcome = if or_else { "taken" } else { "not taken" };
+        let said = format!(
+            "service echo: the check was not asked, as 7 connections wait for its answer: \
+             a connection from 127.0.0.1 was {outcome}"
+        );
+        let count = || log.0.lock().unwrap().iter().filter(|line| **line == said).count();
+        assert_eq!(count(), 10);
+        // At the end at the latest it is said how many there were.
+        server.close(Duration::ZERO);
+        drop(server);
+        eventually(|| log.any("service echo: 3 more such lines were left out"));
+        assert_eq!(count(), 10);
+    }
 }

@@ -32,8 +32,19 @@ pub struct Check {
     pub or_else: bool,
 }
 
-/// Answers whether a connection is taken; `None` where it cannot be said.
-pub type Verdict = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
+/// Why a check does not say whether a connection is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsaid {
+    /// It has failed.
+    Failed,
+    /// It takes longer than this.
+    Late(Duration),
+    /// It was not asked, as so many connections wait for its answer already.
+    TooMany(usize),
+}
+
+/// Answers whether a connection is taken, or why that cannot be said.
+pub type Verdict = Pin<Box<dyn Future<Output = Result<bool, Unsaid>> + Send>>;
 
 /// Says of connections whether they are taken.
 pub trait ConnectionCheck: Send + Sync {
@@ -53,14 +64,33 @@ impl ConnectionFilter {
         }
     }
 
-    /// What the check says.
-    pub async fn check(&self, client: &Address, server: &Address) -> Result<(), Refusal> {
-        let Some(Check { check, timeout: limit, or_else }) = &self.check else { return Ok(()) };
-        match timeout(*limit, check.check(client, server)).await.ok().flatten() {
-            Some(true) => Ok(()),
-            Some(false) => Err(Refusal::Checked),
-            None if *or_else => Ok(()),
-            None => Err(Refusal::Unchecked),
+    /// What the check says; of a connection that is taken all the same, why it has said nothing.
+    pub async fn check(
+        &self,
+        client: &Address,
+        server: &Address,
+    ) -> Result<Option<Unsaid>, Refusal> {
+        let Some(Check { check, timeout: limit, or_else }) = &self.check else { return Ok(None) };
+        let asked = timeout(*limit, check.check(client, server)).await;
+        match asked.unwrap_or(Err(Unsaid::Late(*limit))) {
+            Ok(true) => Ok(None),
+            Ok(false) => Err(Refusal::Checked),
+            Err(unsaid) if *or_else => Ok(Some(unsaid)),
+            Err(unsaid) => Err(Refusal::Unchecked(unsaid)),
+        }
+    }
+}
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsaid::Failed => f.write_str("the check failed"),
+            Unsaid::Late(limit) => {
+                write!(f, "the check said nothing within {} ms", limit.as_millis())
+            }
+            Unsaid::TooMany(most) => {
+                write!(f, "the check was not asked, as {most} connections wait for its answer")
+            }
         }
     }
 }

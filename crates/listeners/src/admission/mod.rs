@@ -9,7 +9,7 @@ use std::time::Duration;
 use millrace_proxy_protocol::{Addresses, Malformed};
 use millrace_transport::{Address, Stream};
 
-pub use filter::{Check, ConnectionCheck, ConnectionFilter, Verdict};
+pub use filter::{Check, ConnectionCheck, ConnectionFilter, Unsaid, Verdict};
 pub use header::{Others, ProxyProtocol};
 
 /// Whose connections an endpoint takes, and how it knows whose they are.
@@ -47,8 +47,8 @@ pub enum Refusal {
     NotAllowed,
     /// The check of one's own says no.
     Checked,
-    /// The check of one's own said nothing in time, or failed.
-    Unchecked,
+    /// The check of one's own did not say whether it is taken.
+    Unchecked(Unsaid),
 }
 
 impl Admission {
@@ -76,6 +76,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::Malformed(what) => return what.fmt(f),
+            Refusal::Unchecked(unsaid) => return unsaid.fmt(f),
             Refusal::Late(limit) => {
                 return write!(
                     f,
@@ -88,7 +89,6 @@ impl fmt::Display for Refusal {
             Refusal::Denied => "its address is denied",
             Refusal::NotAllowed => "its address is not among those that are allowed",
             Refusal::Checked => "the check says no",
-            Refusal::Unchecked => "the check did not answer",
         })
     }
 }
