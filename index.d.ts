@@ -250,6 +250,8 @@ export interface CrossingStats {
   late: number
   /** Log records that were dropped, as the JS thread did not take them. */
   droppedRecords: number
+  /** Requests of the process whose `logging` was left out, as too many waited for theirs. */
+  unlogged: number
 }
 
 /** The codes of errors, in the order in which they are counted. */

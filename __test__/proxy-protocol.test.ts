@@ -20,7 +20,7 @@ import { startService } from './support/app.js'
 import { Client, get } from './support/client.js'
 import { client, text } from './support/connections.js'
 import { DEAD, startOrigin } from './support/origin.js'
-import { startProxy } from './support/proxy.js'
+import { startProxy, until } from './support/proxy.js'
 
 const own = {
   upstreamPeer: new HttpPeer(DEAD),
@@ -247,6 +247,24 @@ describe('to origins', () => {
       for (const { socket } of clients) socket.destroy()
     },
   )
+
+  test('they end with the connection of their client, and the next with the same ends has its own', async () => {
+    const { headers, proxy, server } = await told({ proxyProtocol: 'v1', idleTimeoutMs: 60_000 })
+    // All clients that come through it have the ends that it tells.
+    const { address } = proxy.addTcp('127.0.0.1:0', { proxyProtocol: { from: ['loopback'] } })
+    const pool = () => server.stats().services[0]!.pool
+    const [one, two] = [await Client.connect(address), await Client.connect(address)]
+    for (const client of [one, two, one]) {
+      client.write(client === one && headers.length > 0 ? get('/') : V2 + get('/'))
+      expect((await client.reply())?.status).toBe(200)
+    }
+    expect(headers).toEqual([V1, V1])
+    expect(pool()).toMatchObject({ created: 2, reused: 1, idle: 2 })
+    one.socket.destroy()
+    await until(() => pool().idle === 1)
+    two.socket.destroy()
+    await until(() => pool().open === 0)
+  })
 
   test('what comes in by the protocol goes on by it', async () => {
     const { headers, proxy } = await told({ proxyProtocol: 'v1' })

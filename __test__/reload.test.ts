@@ -242,6 +242,25 @@ test('there is nothing to reload without a module, before the start, and after t
   expect(server).toBeInstanceOf(Server)
 })
 
+test('what is being loaded when the server closes ends with it', async () => {
+  const { module, write } = nested('one')
+  const { proxy, server } = await startThreads(module)
+  const channel = new BroadcastChannel('reload-hangs')
+  onTestFinished(() => channel.close())
+  const begun = new Promise((resolve) => {
+    channel.onmessage = resolve
+  })
+  write(
+    'lib/inner.mjs',
+    "export const word = 'two'\nnew BroadcastChannel('reload-hangs').postMessage('begun')\nawait new Promise((resolve) => setTimeout(resolve, 1e6))",
+  )
+  const hangs = expect(proxy.reload()).rejects.toMatchObject({ code: 'SERVER_CLOSED' })
+  const waits = expect(proxy.reload()).rejects.toMatchObject({ code: 'SERVER_CLOSED' })
+  await begun
+  await server.close({ graceMs: 0 })
+  await Promise.all([hangs, waits])
+})
+
 test('TypeScript is loaded where Node.js strips types', async () => {
   const { write } = modules()
   const module = write(

@@ -292,6 +292,49 @@ describe.each(ENDS)('the reason where %s', (_, code, options, end) => {
   })
 })
 
+/** What makes a body for as long as somebody hears of its end. */
+const endless = () =>
+  new ReadableStream({
+    pull: (given) => given.enqueue(new Uint8Array(65_536)),
+  })
+/** What else cuts a response off that has begun. */
+const CUTS = [
+  ['its client takes nothing', 'WRITE_TIMEOUT', endless, ''],
+  [
+    'its body fails',
+    'PHASE_FAILED',
+    () =>
+      (async function* () {
+        yield 'x'
+        throw new Error('no more')
+      })(),
+    '',
+  ],
+  ['the body that it passes on is too long', 'BODY_TOO_LARGE', undefined, '30000\r\n'],
+  ['the body that it passes on does not come', 'REQUEST_TIMEOUT', undefined, '5\r\nhello\r\n'],
+  ['the body that it passes on is malformed', 'BAD_REQUEST', undefined, '5\r\nhello\r\nx\r\n'],
+] as const
+
+test.each(CUTS)('the reason where %s', async (_, code, body, sent) => {
+  const reason = deferred<unknown>()
+  const { to } = await startApp(
+    (request, info) => {
+      const { signal } = info
+      signal.addEventListener('abort', () => reason.resolve([signal.reason, request.signal.reason]))
+      return { status: 200, body: body === undefined ? request.body! : body() }
+    },
+    { writeTimeoutMs: 300, bodyReadTimeoutMs: 300, maxRequestBodyBytes: 100_000 },
+  )
+  const client = await Client.connect(to)
+  onTestFinished(() => client.reset())
+  if (body === endless) client.socket.pause()
+  client.write(get('/', { 'transfer-encoding': 'chunked' }, 'POST'))
+  client.write(sent)
+  if (sent.startsWith('30000')) client.write('x'.repeat(0x30000))
+  if (sent === '') client.write('0\r\n\r\n')
+  expect(await reason.promise).toMatchObject([{ code }, { code }])
+})
+
 test('a try whose time is up fires the signal of that try, and the next has its own', async () => {
   const origin = await startOrigin()
   const [seen, errors]: unknown[][] = [[], []]

@@ -1,6 +1,7 @@
 // server.stats(): what a running server says of itself.
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import {
   type AnyPart,
   DemoOrigin,
@@ -10,6 +11,7 @@ import {
   Server,
   TcpProxy,
 } from '../ts/index.js'
+import { program } from './support/child.js'
 import { Client, get, once } from './support/client.js'
 import { DEAD, startOrigin } from './support/origin.js'
 import { deferred, startProxy, until } from './support/proxy.js'
@@ -257,3 +259,59 @@ test('connections that are closed because of their client are counted apart', as
   expect(server.stats()).toMatchObject({ accepted: 0, rejected: 0, refused: 1 })
   denied.socket.destroy()
 })
+
+test('requests whose logging is left out, as JavaScript is blocked for too many of them, are counted', async () => {
+  const { line } = program(
+    `
+    let logged = 0
+    const phases = { upstreamPeer: new HttpPeer('127.0.0.1:1'), requestFilter: () => 204, logging: () => void logged++ }
+    const server = new Server({ logger: false })
+    const proxy = server.addService(new HttpProxy(phases, { maxQueued: 1 }))
+    proxy.addTcp('127.0.0.1:0')
+    await server.start()
+    console.log(proxy.endpoints[0].address.port)
+    const answered = () => Object.values(server.stats().requests.statuses).reduce((a, b) => a + b)
+    while (answered() < 70_000) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+    setInterval(() => {
+      const { unlogged } = server.stats().javascript
+      if (logged + unlogged === 70_000) console.log(unlogged)
+    }, 10)
+    `,
+    60_000,
+  )
+  const socket = connect(Number(await line()), '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
+  expect(Number(await line())).toBeGreaterThan(4_000)
+}, 60_000)
+
+test('logging that does not settle takes no place from requests, and floods no log', async () => {
+  const { line } = program(
+    `
+    const phases = {
+      upstreamPeer: new HttpPeer('127.0.0.1:1'),
+      requestFilter: () => 204,
+      logging: () => new Promise(() => {}),
+    }
+    const lines = []
+    const server = new Server({ onLog: (records) => void lines.push(...records.map(({ message }) => message)) })
+    const proxy = server.addService(new HttpProxy(phases, { callbackTimeoutMs: 100 }))
+    proxy.addTcp('127.0.0.1:0')
+    await server.start()
+    console.log(proxy.endpoints[0].address.port)
+    const timer = setInterval(() => {
+      const { requests: { statuses, active }, javascript: { unlogged, sessions } } = server.stats()
+      if (statuses['2xx'] < 70_000 || sessions > 0) return
+      clearInterval(timer)
+      console.log(JSON.stringify([statuses['2xx'], statuses['5xx'], unlogged, lines.length]))
+    }, 20)
+    `,
+    60_000,
+  )
+  const socket = connect(Number(await line()), '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
+  const [good, bad, unlogged, lines] = JSON.parse(await line())
+  expect([good, bad, unlogged]).toEqual([70_000, 0, 0])
+  expect(lines).toBeLessThan(100)
+}, 60_000)

@@ -265,7 +265,9 @@ export class HttpProxy extends Service {
     if (this.#isStopped) throw stopped()
     const { host } = this.#running ?? {}
     if (host === undefined) throw new UsageError('NOT_STARTED', 'the server of the proxy has not started')
-    const crew = await this.#load(host.log)
+    const crew = await this.#load(host.log).catch((error) => {
+      throw this.#isStopped ? stopped() : error
+    })
     const before = this.#crew
     // It may have stopped meanwhile.
     if (this.#isStopped) {
@@ -406,6 +408,8 @@ export class HttpProxy extends Service {
     this.#isStopped = true
     const log = this.#running?.host.log
     this.#running = undefined
+    // What a reload is loading is for nobody any more.
+    this.#givenUp.abort()
     const { proxies } = environment.crossing
     for (const { entry } of this.#ways) proxies.retire(entry, afterMs)
     const crew = this.#crew

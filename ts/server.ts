@@ -417,7 +417,7 @@ export class Server extends EventEmitter<ServerEvents> {
   /** What it has done so far and does now: a snapshot, cheap enough to be taken every second. */
   stats(): ServerStats {
     const { crossing, native } = theEnvironment()
-    const { queued, slots, batches, items, late, droppedRecords } = native.stats()
+    const { queued, slots, batches, items, late, droppedRecords, unlogged } = native.stats()
     const javascript = {
       queued,
       sessions: slots,
@@ -425,6 +425,7 @@ export class Server extends EventEmitter<ServerEvents> {
       items,
       late: late + crossing.late,
       droppedLogs: droppedRecords + droppedByThreads(),
+      unlogged,
       loopDelayMs: loopDelay.read(),
     }
     const told = this.#native?.stats() ?? this.#services.map((service) => Service.noStats(service))

@@ -126,8 +126,8 @@ export interface Session {
   /** Undefined until there is a connection. */
   readonly upstream: UpstreamView | undefined
   /**
-   * Aborted when the client leaves, when a phase has taken too long, when the request's time is up or when its server
-   * ends it; the reason is a `ProxyError`. When the time of a try is up while a phase of it waits, too: the next try
+   * Aborted when the client leaves, when a phase has taken too long, when the request's time is up, when its server
+   * ends it, and at the end of a request that has failed in another way; the reason is a `ProxyError`. When the time of a try is up while a phase of it waits, too: the next try
    * has another.
    */
   readonly signal: AbortSignal

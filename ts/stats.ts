@@ -99,6 +99,8 @@ export interface ThreadStats {
 export interface JavaScriptStats extends ThreadStats {
   /** Log records that were dropped as it did not take them. */
   readonly droppedLogs: number
+  /** Requests whose `logging` was left out, as 65,536 others waited for a thread of JavaScript. */
+  readonly unlogged: number
 }
 
 /** Numbers of a server at one moment. Counts go up from the start on; they are never reset. */

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::batch::Batch;
 use super::buffers::Memory;
-use super::queue::Crossing;
+use super::queue::{Crossing, UNLOGGED};
 use crate::background::{Events, NativeServiceEvent};
 use crate::inject::InjectRuntime;
 use crate::log::{LogQueue, NativeLogRecord, ServerLog};
@@ -67,6 +67,8 @@ pub struct CrossingStats {
     pub late: f64,
     /// Log records that were dropped, as the JS thread did not take them.
     pub dropped_records: f64,
+    /// Requests of the process whose `logging` was left out, as too many waited for theirs.
+    pub unlogged: f64,
 }
 
 #[napi]
@@ -182,6 +184,7 @@ impl CrossingStats {
             items: count(&crossing.items),
             late: count(&crossing.late),
             dropped_records: dropped_records as f64,
+            unlogged: count(&UNLOGGED),
         }
     }
 }

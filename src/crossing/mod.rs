@@ -15,6 +15,6 @@ pub(crate) use cell::{Client, Flight, Lease};
 pub(crate) use handle::{CrossingStats, NativeCrossing};
 pub(crate) use item::{Item, Kind};
 pub(crate) use millrace_records::{Outcome, Reply};
-pub(crate) use queue::{Crossing, Full};
+pub(crate) use queue::{Crossing, Full, UNLOGGED};
 pub(crate) use router::Router;
 pub(crate) use text::Section;

@@ -25,6 +25,8 @@ const WAKE_AT: usize = 64;
 const LAZY: Duration = Duration::from_millis(1);
 /// Requests that JS may know of at once.
 const MAX_SLOTS: usize = 65_536;
+/// Requests whose end JS was not told of, as it knew of too many.
+pub(crate) static UNLOGGED: AtomicU64 = AtomicU64::new(0);
 /// Wakes the JS thread; false when its environment is gone.
 type Wake = Box<dyn Fn() -> bool + Send + Sync>;
 

@@ -1,7 +1,8 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use millrace_connectors::Peer;
-use millrace_error::{Code, Error, Result};
+use millrace_error::{Error, Result};
 use millrace_message::{RequestHead, ResponseHead};
 use millrace_proxy::{Answer, Decision, Exchange, UpstreamInfo};
 use millrace_transport::Address;
@@ -162,19 +163,20 @@ impl JsPhases {
         if mask == 0 && state.lease.is_none() {
             return;
         }
-        // Its signal fires if it was given up.
-        let left = error.filter(|error| {
-            matches!(error.code(), Code::ClientAborted | Code::RequestExpired | Code::ServerClosed)
-        });
-        if mask == 0 && left.is_none() {
+        // Its signal fires if it did not come to a good end.
+        if mask == 0 && error.is_none() {
             if let Some(lease) = state.lease.take() {
                 self.crossing(ctx).end(lease, ex.last_of_connection);
             }
             return;
         }
-        let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::End, mask) else { return };
+        let Ok(mut item) = self.item(ex, ctx, &mut state, Kind::End, mask) else {
+            // It never crossed, and JavaScript has as many before it as it may know of.
+            crate::crossing::UNLOGGED.fetch_add(1, Relaxed);
+            return;
+        };
         if mask == 0 {
-            if let Some(error) = left {
+            if let Some(error) = error {
                 item.error(error);
             }
             self.crossing(ctx).push(item);

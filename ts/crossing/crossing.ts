@@ -6,11 +6,12 @@ import { HttpPeer, type PeerTable } from '../peer.js'
 import { nameOf, Phase } from '../phases.js'
 import type { FastBuffer } from './buffer.js'
 import { acceptResult, callPhase, wrongAnswer } from './call.js'
-import { describe, givenUp, isGivenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
-import { ENDED, ERROR_LOG, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
+import { Endings } from './ending.js'
+import { describe, givenUp, phaseTimeout, readError, reportFailure, toldError } from './failure.js'
+import { ENDED, ITEM, Kind, NUMBERS, OTHER_HEADS, TOO_SLOW, TRY_EXPIRED } from './items.js'
 import { BodyLanes } from './lanes.js'
 import { Logs } from './logs.js'
-import { begin, callPart, checkCtx, logParts, partDone, wantedOfBody } from './parts.js'
+import { begin, callPart, checkCtx, partDone, wantedOfBody } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
 import { Proxies } from './proxies.js'
 import { BodyReads, phaseOver } from './reads.js'
@@ -26,7 +27,6 @@ import {
 } from './state.js'
 import { StreamRouter } from './streams.js'
 import { Subrequests } from './subrequests.js'
-import { tellFailure } from './tell.js'
 
 /** Beside the status of an answer: its body is made piece by piece. The addon knows it too. */
 const STREAMED = 1 << 16
@@ -78,6 +78,7 @@ export class Crossing {
   readonly #input: FastBuffer
   readonly #items: Int32Array
   readonly #numbers: Float64Array
+  readonly #endings: Endings
   #epoch = 0
   #dispatching = false
   #flushing = false
@@ -108,6 +109,12 @@ export class Crossing {
       records: this.#records,
       flushSoon: () => this.#flushSoon(),
       bodyOf: (slot: number): Buffer | null => this.native.body(slot),
+    })
+    this.#endings = new Endings({
+      wait: (state, promise) => this.#wait(state, promise),
+      forget: (state) => this.#forget(state),
+      finish: () => this.#records.finish(),
+      fault: this.#fault,
     })
     this.#lanes = new BodyLanes({
       records: this.#records,
@@ -255,7 +262,7 @@ export class Crossing {
     else state.error = undefined
 
     if (state.fresh && state.proxy.hasNewCtx && !this.#newCtx(state, kind)) return
-    if (kind === Kind.end) this.#end(state, mask, (flags & 4) !== 0)
+    if (kind === Kind.end) this.#endings.end(state, mask, (flags & 4) !== 0)
     else this.#advance(state)
   }
 
@@ -468,48 +475,6 @@ export class Crossing {
     if (state.ending) this.#forget(state)
   }
 
-  #end(state: RequestState, mask: number, lastOfConnection: boolean): void {
-    if (lastOfConnection) state.dropConnection()
-    state.ending = true
-    state.wait++
-    if (state.aborted === undefined && state.error !== undefined && isGivenUp(state.error)) {
-      // While no phase ran.
-      state.aborted = state.error
-      state.fire(state.aborted)
-    }
-    if ((mask & ERROR_LOG) !== 0 && state.error !== undefined) tellFailure(state)
-    if ((mask & (1 << Phase.logging)) === 0) {
-      this.#forget(state)
-      return
-    }
-    state.phase = Phase.logging
-    try {
-      const { phases, composition } = state.proxy
-      const value =
-        composition === undefined
-          ? callPhase(state, Phase.logging, phases, state.ctx)
-          : logParts(state, composition)
-      if (isThenable(value)) {
-        this.#wait(state, value as object)
-        state.detached = true
-        const limit = state.proxy.callbackTimeoutMs
-        if (limit > 0) state.timer = setTimeout(() => this.#overdue(state), limit).unref()
-        return
-      }
-    } catch (error) {
-      state.proxy.log.error(`logging failed: ${describe(error)}`)
-    }
-    this.#forget(state)
-  }
-
-  /** An async `logging` takes too long. */
-  #overdue(state: RequestState): void {
-    if (!state.live) return
-    state.proxy.log.error('logging did not settle in time')
-    this.#forget(state)
-    this.#records.finish()
-  }
-
   /** The session dies, and its slot is free. */
   #forget(state: RequestState): void {
     this.#drop(state)
@@ -517,6 +482,7 @@ export class Crossing {
   }
 
   #drop(state: RequestState): void {
+    this.#endings.dropped(state)
     state.die()
     state.proxy.sessions--
     this.#slots[state.slot] = undefined

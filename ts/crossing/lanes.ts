@@ -56,7 +56,10 @@ export class BodyLanes {
   abort(slot: number, isTooSlow: boolean): void {
     const lane = this.#lanes[slot]!
     lane.wait++
-    if (isTooSlow && lane.parent.live) lane.parent.fire(phaseTimeout(lane.name))
+    const { parent } = lane
+    if (!isTooSlow || !parent.live) return
+    parent.aborted ??= phaseTimeout(lane.name)
+    parent.fire(parent.aborted)
   }
 
   /** The body of a lane is over. */

@@ -7,7 +7,7 @@ use crate::dial::{Dialled, Use, dial, dial_by};
 use crate::h2::{H2Pool, OldPeers, Reached};
 use crate::pool::Pool;
 use crate::resolve::Resolver;
-use crate::{Connection, Dialer, Link, Peer, PoolStats, Protocol};
+use crate::{Connection, Dialer, Link, Peer, PeerKey, PoolStats, Protocol};
 
 /// What a connector is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,13 @@ impl Connector {
     pub fn clear(&self) {
         self.pool.clear();
         self.h2.clear();
+    }
+
+    /// Ends the connections of this key, which nobody will ask for any more: those that are in use when
+    /// they are not.
+    pub fn forget(&self, key: &PeerKey) {
+        self.pool.forget(key);
+        self.h2.forget(key);
     }
 
     /// The pool in figures.

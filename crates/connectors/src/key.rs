@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use millrace_proxy_protocol::{Addresses, Version};
+use millrace_proxy_protocol::Version;
 use millrace_tls::ClientTlsOptions;
 use millrace_transport::Keepalive;
 
+use crate::peer::Client;
 use crate::{ConnectProxy, PeerOptions, Protocol};
 
 /// Where a peer is.
@@ -91,14 +92,14 @@ struct Content {
     tls: Option<Arc<ClientTlsOptions>>,
     connect_proxy: Option<ConnectProxy>,
     /// How the peer is told whose a connection is, and whose.
-    proxy_protocol: Option<(Version, Option<Arc<Addresses>>)>,
+    proxy_protocol: Option<(Version, Option<Arc<Client>>)>,
 }
 
 impl PeerKey {
     pub(crate) fn new(
         address: &PeerAddress,
         options: &PeerOptions,
-        client: Option<Arc<Addresses>>,
+        client: Option<Arc<Client>>,
     ) -> Self {
         // Clients may choose names, so the hash must not be theirs to foresee.
         static STATE: OnceLock<RandomState> = OnceLock::new();

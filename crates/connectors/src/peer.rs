@@ -119,7 +119,15 @@ pub struct Peer {
     pub key: PeerKey,
     authority: String,
     /// Whose connections it gets, where it is told.
-    client: Option<Arc<Addresses>>,
+    client: Option<Arc<Client>>,
+}
+
+/// The client whose connections a peer is told of.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Client {
+    /// The number of its own connection: others may come from the same address.
+    connection: u64,
+    addresses: Addresses,
 }
 
 impl Peer {
@@ -146,12 +154,13 @@ impl Peer {
         peer
     }
 
-    /// The same peer for the requests of one client, where it is told whose its connections are: its
-    /// connections are no other's. Otherwise none: there is nothing to tell apart.
-    pub fn for_client(&self, client: &Address, server: &Address) -> Option<Self> {
+    /// The same peer for the requests that come over one connection of a client, by its number, where the peer
+    /// is told whose its connections are: they serve no other's, and [`Connector::forget`](crate::Connector::forget)
+    /// ends them. Otherwise none: there is nothing to tell apart.
+    pub fn for_client(&self, connection: u64, client: &Address, server: &Address) -> Option<Self> {
         self.options.proxy_protocol?;
-        let (client, server) = (client.clone(), server.clone());
-        let client = Some(Arc::new(Addresses { client, server }));
+        let addresses = Addresses { client: client.clone(), server: server.clone() };
+        let client = Some(Arc::new(Client { connection, addresses }));
         let key = PeerKey::new(&self.address, &self.options, client.clone());
         Some(Peer { key, client, ..self.clone() })
     }
@@ -159,7 +168,10 @@ impl Peer {
     /// What is sent in front of a new connection. Where no client is known it is said to be our own.
     pub(crate) fn header(&self) -> Option<Vec<u8>> {
         let version = self.options.proxy_protocol?;
-        Some(millrace_proxy_protocol::write(version, self.client.as_deref()))
+        Some(millrace_proxy_protocol::write(
+            version,
+            self.client.as_deref().map(|client| &client.addresses),
+        ))
     }
 
     /// What is connected to: the peer's own address, or that of the proxy on the way.

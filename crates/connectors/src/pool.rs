@@ -147,6 +147,15 @@ impl Pool {
         }
     }
 
+    /// Ends those that are idle for this key.
+    pub(crate) fn forget(&self, key: &PeerKey) {
+        for shard in &self.shards {
+            while shard.pop(key).is_some() {
+                self.totals.idle.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             let all = shard.take_all();

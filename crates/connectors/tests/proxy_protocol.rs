@@ -16,6 +16,7 @@ use millrace_transport::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+const SERVER: &str = "198.51.100.7:443";
 const V1: &str = "PROXY TCP4 192.0.2.1 198.51.100.7 5 443\r\n";
 
 fn peer(address: std::net::SocketAddr, options: PeerOptions) -> Peer {
@@ -28,7 +29,7 @@ fn told(version: ProxyProtocol) -> PeerOptions {
 
 fn of(peer: &Peer, client: &str) -> Peer {
     let address = |text: &str| text.parse::<Address>().unwrap();
-    peer.for_client(&address(client), &address("198.51.100.7:443")).unwrap()
+    peer.for_client(1, &address(client), &address(SERVER)).unwrap()
 }
 
 async fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
@@ -78,7 +79,7 @@ async fn a_connection_is_no_other_clients() {
     // Where nobody is told, nothing is told apart.
     let plain = Peer::new(1, listener.local_addr().unwrap().into(), PeerOptions::default());
     let address: Address = "192.0.2.1:5".parse().unwrap();
-    assert!(plain.for_client(&address, &address).is_none());
+    assert!(plain.for_client(1, &address, &address).is_none());
 }
 
 #[tokio::test]
@@ -133,5 +134,12 @@ async fn clients_do_not_share_a_connection_of_http_2() {
         let (slot, _origin) = tokio::join!(connector.reach(0, &peer), origin);
         let _slot = slot.unwrap();
         assert!(connector.take(0, &peer, true).is_some());
+        // From the same address, and another connection of the client's.
+        let other = peer.for_client(2, &client.parse().unwrap(), &SERVER.parse().unwrap()).unwrap();
+        connector.forget(&other.key);
+        assert!(connector.take(0, &other, true).is_none());
+        assert!(connector.take(0, &peer, true).is_some());
+        connector.forget(&peer.key);
+        assert!(connector.take(0, &peer, true).is_none());
     }
 }

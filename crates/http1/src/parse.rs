@@ -62,6 +62,10 @@ pub fn parse_request(
         Some((head, _)) if head.target.contains(&b'#') || head.target_form().is_none() => {
             Err(BadRequest("the request target has no valid form"))
         }
+        // The parser lets UTF-8 pass, which others read in other ways, if at all (RFC 3986 §2).
+        Some((head, _)) if !head.target.is_ascii() => {
+            Err(BadRequest("the request target has bytes that are not ASCII"))
+        }
         complete => Ok(complete),
     }
 }

@@ -66,8 +66,18 @@ pub enum BodyRest {
     Unwanted,
     /// Whoever makes the response may still ask for it.
     MayBeAsked,
-    /// It is on its way to somebody.
-    Streaming,
+    /// Whoever makes the response has asked for it.
+    Asked,
+    /// It is on its way upstream, where it is decided whether a client that waits for a 100 gets one.
+    Forwarded,
+}
+
+impl BodyRest {
+    /// Whether a client that waits for a 100 gets it with the head of the response. That is the last
+    /// chance: behind the head there is none any more.
+    pub(crate) fn invites(self) -> bool {
+        matches!(self, BodyRest::MayBeAsked | BodyRest::Asked)
+    }
 }
 
 /// The client's side of one request: what the pipeline reads from and writes to. The two
@@ -96,7 +106,8 @@ pub trait Downstream: Send {
     fn send_interim(&mut self, head: &ResponseHead);
 
     /// Sends the head of the response. Sets what belongs to this connection on it: framing,
-    /// persistence, date. `rest` says what becomes of what is left of the request's body.
+    /// persistence, date. `rest` says what becomes of what is left of the request's body: before the head
+    /// goes a 100, if the client waits for one and who makes the response reads the body.
     fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest);
 
     /// Ready when there is room for another piece.

@@ -35,9 +35,11 @@ mod stall;
 mod stats;
 mod subrequest;
 mod timer;
+mod tries;
 mod tunnel;
 mod upload;
 mod upstream;
+mod upstream_head;
 mod wire;
 
 pub use answer::Answer;

@@ -125,7 +125,7 @@ impl RequestPieces {
         let state = self.0.lock();
         match (state.over.is_some(), state.asked) {
             (true, _) => BodyRest::Unwanted,
-            (false, true) => BodyRest::Streaming,
+            (false, true) => BodyRest::Asked,
             (false, false) => BodyRest::MayBeAsked,
         }
     }

@@ -6,62 +6,25 @@ use std::task::Poll;
 
 use millrace_connectors::{Link, Peer, Protocol};
 use millrace_error::{Code, Error, Result, Source};
-use millrace_message::{
-    RequestHead, ResponseHead, Version, has_token, requested_upgrade, strip_hop_by_hop,
-};
+use millrace_message::{ResponseHead, requested_upgrade, strip_hop_by_hop};
 use tokio::time::Instant;
 
 use crate::downstream::forbids_body;
 use crate::exchange::UpstreamInfo;
 use crate::filter::Filters;
-use crate::forwarding::{add_via, forward};
+use crate::forwarding::add_via;
 use crate::max_forwards;
 use crate::phases::{Decision, ProxyHttp};
 use crate::relay::{Broken, Download, alive, flushed, next_head, reading, relay_body, uploading};
 use crate::respond::check_status;
 use crate::stats::Stage;
 use crate::timer::within;
+use crate::tries::{Failed, Outcome, Received, given_up, is_repeatable};
 use crate::tunnel::tunnel;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Answer, BodyRest, BodySize, Downstream, Exchange, HttpProxy, ProxyOptions};
-
-/// Why a try ended without a response.
-enum Failed {
-    /// No connection: nothing was sent.
-    Connect(Error),
-    /// Something failed after the connection was there. `replace` = a reused connection that died
-    /// before any answer, and the request may be sent again on a new one without asking.
-    While { error: Error, replace: bool },
-    /// No other try would help: the client left.
-    Fatal(Error),
-}
-
-impl Failed {
-    /// A phase failed after the connection was there; `safe` = another try may be made.
-    fn phase(error: Error, safe: bool) -> Self {
-        match error.source() {
-            Source::Downstream => Failed::Fatal(error),
-            _ => Failed::While { error: error.retry(safe), replace: false },
-        }
-    }
-}
-
-/// What the tries came to.
-#[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
-enum Outcome {
-    Received(Received, Download),
-    /// A response filter answers in the origin's place.
-    Answered(Answer),
-}
-
-/// A try that got its response.
-struct Received {
-    peer: Arc<Peer>,
-    up: Upstream,
-    head: ResponseHead,
-    size: BodySize,
-}
+use crate::upstream_head::{asks_for_trailers, upstream_head};
+use crate::{BodyRest, BodySize, Downstream, Exchange, HttpProxy};
 
 impl<P: ProxyHttp> HttpProxy<P> {
     /// One request, from its first phase to the last byte of its response.
@@ -99,7 +62,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             Outcome::Answered(answer) => return self.send(down, ex, answer).await,
         };
 
-        down.send_head(&mut head, size, BodyRest::Streaming);
+        down.send_head(&mut head, size, BodyRest::Forwarded);
         ex.response = Some(head);
         ex.response_started = true;
         self.counting.advance(&mut ex.stage, Stage::Responding);
@@ -160,8 +123,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
                     // Not even connected, so that nothing was sent.
                     return Err(Failed::Connect(error.retry(true)));
                 }
-                let safe = is_repeatable(ex) && upload.can_replay();
-                Err(Failed::While { error: error.retry(safe), replace: false })
+                let error = error.retry(is_repeatable(ex, upload));
+                Err(Failed::While { error, replace: false })
             });
             ex.try_ends = None;
             let filtered = match attempt {
@@ -281,7 +244,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let filter = self.phases.interim_response_filter(ex, head, ctx);
         uploading(down, up, upload, filter)
             .await
-            .map_err(|error| Failed::phase(error, is_repeatable(ex) && upload.can_replay()))
+            .map_err(|error| Failed::phase(error, is_repeatable(ex, upload)))
     }
 
     /// The protocol that the client may change its connection to, if it asks for one.
@@ -337,10 +300,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
             Ok(None) => {}
             // The origin's body is not wanted: its connection closes with it.
             Ok(Some(answer)) => return Ok(Outcome::Answered(answer)),
-            Err(error) => {
-                let safe = is_repeatable(ex) && upload.can_replay();
-                return Err(Failed::phase(error, safe));
-            }
+            Err(error) => return Err(Failed::phase(error, is_repeatable(ex, upload))),
         }
         let (mut download, mut size) = self.filters(ex, ctx, &up, &mut head, size);
         if download.holds_head() {
@@ -349,8 +309,8 @@ impl<P: ProxyHttp> HttpProxy<P> {
                 Ok(size) => size,
                 Err(Broken::Downstream(error)) => return Err(Failed::Fatal(error)),
                 Err(Broken::Upstream(error)) => {
-                    let safe = is_repeatable(ex) && upload.can_replay();
-                    return Err(Failed::While { error: error.retry(safe), replace: false });
+                    let error = error.retry(is_repeatable(ex, upload));
+                    return Err(Failed::While { error, replace: false });
                 }
             };
         }
@@ -425,8 +385,7 @@ impl<P: ProxyHttp> HttpProxy<P> {
         let careful = !ex.request.method.is_idempotent();
         let is_tunnel = ex.is_connect();
         let conn = &ex.connection;
-        let of_client =
-            conn.has_client().then(|| peer.for_client(&ex.client, &conn.local)).flatten();
+        let of_client = conn.peer_told(peer, &ex.client, &self.connector);
         let peer: &Peer = of_client.as_ref().unwrap_or(peer);
         // An upgrade is a matter of HTTP/1.1, where the peer leaves the choice.
         let in_http_1 = (peer.options.protocol == Protocol::Auto && self.upgrade(ex).is_some())
@@ -449,57 +408,4 @@ impl<P: ProxyHttp> HttpProxy<P> {
         ex.timings.connect = link.is_ok().then(|| start.elapsed());
         link.map_err(Failed::Connect)
     }
-}
-
-/// The origin failed before its response was there.
-fn given_up(ex: &Exchange, up: &Upstream, upload: &Upload, error: Error) -> Failed {
-    // An error may itself say that the origin has not touched the request.
-    let untouched = error.can_retry() || !up.sent_any();
-    let safe = untouched || ex.request.method.is_idempotent();
-    let safe = safe && upload.can_replay();
-    let replace = safe && up.was_stale(&error);
-    Failed::While { error: error.retry(safe), replace }
-}
-
-/// Whether another try is as good as the first, once something may have reached the origin. Of a
-/// CONNECT nothing has before its tunnel is open.
-fn is_repeatable(ex: &Exchange) -> bool {
-    ex.is_connect() || ex.request.method.is_idempotent()
-}
-
-/// Whether the client takes trailers and said so.
-fn asks_for_trailers(ex: &Exchange) -> bool {
-    has_token(ex.request.fields.get_all("te"), "trailers")
-}
-
-/// The head that goes upstream: the client's, less what belongs to the client's connection and what
-/// it says of itself.
-fn upstream_head(
-    ex: &Exchange,
-    peer: &Peer,
-    expects_continue: bool,
-    options: &ProxyOptions,
-) -> RequestHead {
-    let Exchange { request, connection, chain, .. } = ex;
-    let mut head = request.clone();
-    strip_hop_by_hop(&mut head.fields);
-    forward(&mut head.fields, request, connection, chain.as_deref(), &options.forwarding);
-    add_via(&mut head.fields, request.version, &options.forwarding);
-    head.fields.remove("expect");
-    if expects_continue {
-        // In one word, whatever else the client has put there.
-        head.fields.push_unchecked(b"expect", b"100-continue");
-    }
-    max_forwards::forward(&mut head);
-    head.version = Version::Http11;
-    let host = peer.host_override();
-    let host = host.or_else(|| (!head.fields.contains("host")).then(|| peer.authority()));
-    if let Some(host) = host {
-        // Checked when the peer was made; a name that cannot be sent leaves the client's.
-        let _ = head.fields.set("host", host);
-    }
-    if let Some(routing) = &options.routing {
-        routing.change_request(ex, &mut head);
-    }
-    head
 }

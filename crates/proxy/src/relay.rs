@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::filter::Filters;
 use crate::upload::Upload;
 use crate::upstream::{Head, Upstream};
-use crate::{Body, BodyRest, BodySize, Downstream, RequestBody};
+use crate::{Body, BodySize, Downstream, RequestBody};
 
 pin_project! {
     /// See [`alive`].
@@ -70,11 +70,6 @@ impl<D: Downstream, T, F: Future<Output = Result<T>>> Future for Reading<'_, D, 
         loop {
             let done = poll_phase(this.future.as_mut(), cx, *this.down, this.hinted);
             if let Poll::Ready(done) = done {
-                // Asked for before the answer was there: a client that waits has to be told before the head
-                // goes out, which would be the last it hears of it.
-                if this.down.expects_continue() && this.body.rest() == BodyRest::Streaming {
-                    let _ = this.body.poll_fill(cx, *this.down);
-                }
                 return Poll::Ready(done.map_err(|error| this.body.blame(error)));
             }
             match this.body.poll_fill(cx, *this.down) {

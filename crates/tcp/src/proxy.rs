@@ -6,7 +6,7 @@ use millrace_server::{ConnInfo, ServerApp, Shutdown};
 use millrace_transport::Stream;
 use tokio::time::Instant;
 
-use crate::relay::{Broken, Relayed, relay};
+use crate::relay::{Broken, Moved, relay};
 use crate::{TcpOptions, Traffic};
 
 /// Passes the bytes of each connection on to a peer, on a connection of its own, until both sides
@@ -38,24 +38,6 @@ impl TcpProxy {
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
-
-    fn tell(&self, conn: &ConnInfo, start: Instant, to: &str, relayed: &Relayed) {
-        let (level, end) = match &relayed.end {
-            Ok(()) => (Level::Info, String::new()),
-            Err(Broken::Client(error)) => (Level::Info, format!(": the client failed: {error}")),
-            Err(Broken::Peer(error)) => (Level::Warn, format!(": the peer failed: {error}")),
-            Err(Broken::Idle) => (Level::Info, ": idle for too long".to_owned()),
-        };
-        if self.log.enabled(level) {
-            let (ms, remote) = (start.elapsed().as_millis(), &conn.remote);
-            let Relayed { received, sent, .. } = relayed;
-            let line =
-                format!("{remote} to {to}: {received} B received, {sent} B sent, {ms} ms{end}");
-            let (id, client) = (conn.id.to_string(), remote.to_string());
-            let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
-            self.log.log_with(level, &line, &fields);
-        }
-    }
 }
 
 impl ServerApp for TcpProxy {
@@ -67,7 +49,7 @@ impl ServerApp for TcpProxy {
     ) -> Option<Stream> {
         let start = Instant::now();
         let _ = stream.set_nodelay(true);
-        let told = self.peer.for_client(&conn.remote, &conn.local);
+        let told = self.peer.for_client(conn.id, &conn.remote, &conn.local);
         let peer = told.as_ref().unwrap_or(&self.peer);
         // Boxed: a connection that is relayed does not carry what it took to make it.
         let connection = match Box::pin(self.connector.open(conn.runtime, peer)).await {
@@ -87,8 +69,45 @@ impl ServerApp for TcpProxy {
         };
         let to = connection.remote.to_string();
         let (peer, _open) = connection.into_parts();
-        let relayed = relay(stream, peer, self.options.idle_timeout, &self.traffic).await;
-        self.tell(conn, start, &to, &relayed);
+        let mut line =
+            Line { log: &*self.log, conn, start, to, moved: Moved::default(), end: None };
+        let idle = self.options.idle_timeout;
+        let end = relay(stream, peer, idle, &self.traffic, &mut line.moved).await;
+        line.end = Some(end);
         None
+    }
+}
+
+/// What the log says of a connection when it is over, in whatever way.
+struct Line<'a> {
+    log: &'a dyn Log,
+    conn: &'a ConnInfo,
+    start: Instant,
+    to: String,
+    moved: Moved,
+    /// None: the server has cut it off.
+    end: Option<Result<(), Broken>>,
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let (level, end) = match &self.end {
+            Some(Ok(())) => (Level::Info, String::new()),
+            Some(Err(Broken::Client(error))) => {
+                (Level::Info, format!(": the client failed: {error}"))
+            }
+            Some(Err(Broken::Peer(error))) => (Level::Warn, format!(": the peer failed: {error}")),
+            Some(Err(Broken::Idle)) => (Level::Info, ": idle for too long".to_owned()),
+            None => (Level::Info, ": cut off, as the server closed".to_owned()),
+        };
+        if self.log.enabled(level) {
+            let (ms, remote) = (self.start.elapsed().as_millis(), &self.conn.remote);
+            let (Moved { received, sent }, to) = (&self.moved, &self.to);
+            let line =
+                format!("{remote} to {to}: {received} B received, {sent} B sent, {ms} ms{end}");
+            let (id, client) = (self.conn.id.to_string(), remote.to_string());
+            let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+            self.log.log_with(level, &line, &fields);
+        }
     }
 }

@@ -15,11 +15,11 @@ use crate::idle::Idle;
 /// What is held of each direction at most.
 const HELD: usize = 16 * 1024;
 
-/// How a relay ended, and what went through.
-pub(crate) struct Relayed {
+/// How many bytes went through.
+#[derive(Default)]
+pub(crate) struct Moved {
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    pub(crate) end: Result<(), Broken>,
 }
 
 /// Why a relay ended before both sides had ended theirs.
@@ -53,7 +53,8 @@ pub(crate) async fn relay(
     peer: Stream,
     idle: Option<Duration>,
     traffic: &Traffic,
-) -> Relayed {
+    moved: &mut Moved,
+) -> Result<(), Broken> {
     let mut pair = Pair { client, peer, whole: false };
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut idle = Idle::new(idle);
@@ -73,6 +74,7 @@ pub(crate) async fn relay(
             idle.touch();
             traffic.add_received(new_up as usize);
             traffic.add_sent(new_down as usize);
+            *moved = Moved { received: up.moved, sent: down.moved };
         }
         match (sent, received) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => {
@@ -84,7 +86,7 @@ pub(crate) async fn relay(
     })
     .await;
     pair.whole = end.is_ok();
-    Relayed { received: up.moved, sent: down.moved, end }
+    end
 }
 
 enum Failed {

@@ -198,4 +198,6 @@ fn what_is_open_at_the_end_of_the_grace_is_reset() {
     }
     assert_eq!(running.server.close(Duration::from_millis(50)).connections.cut, 1);
     assert!(is_reset(&client.read_to_end(&mut Vec::new()).unwrap_err()));
+    running.lines.wait_for("1 B received, 0 B sent");
+    running.lines.wait_for("cut off, as the server closed");
 }

@@ -194,6 +194,14 @@ impl H2Pool {
             all.iter().for_each(|connection| connection.retire());
         }
     }
+
+    /// Ends those for this key in the same way.
+    pub(crate) fn forget(&self, key: &PeerKey) {
+        for shard in &self.shards {
+            let found = shard.lock().get(key).map(|entry| entry.connections.clone());
+            found.iter().flatten().for_each(|connection| connection.retire());
+        }
+    }
 }
 
 /// Whether a new connection is one for HTTP/2.

@@ -8,6 +8,7 @@ mod chain;
 mod element;
 mod fields;
 mod node;
+mod told;
 
 pub use millrace_transport::{InvalidNetwork, Networks};
 
@@ -16,9 +17,13 @@ pub(crate) use fields::{add_via, forward};
 
 use std::any::Any;
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use millrace_connectors::{Connector, Peer};
 use millrace_server::{ConnInfo, Shutdown};
+use millrace_transport::Address;
+
+use told::Told;
 
 /// What origins are told of who a request comes from.
 #[derive(Clone, Debug)]
@@ -70,6 +75,8 @@ pub struct ClientConnection {
     shutdown: Option<Shutdown>,
     /// What the phases keep of it, until it and its last request are over.
     pub kept: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// The connections to origins that are told that they are this one's.
+    told: OnceLock<Told>,
 }
 
 impl ClientConnection {
@@ -82,6 +89,7 @@ impl ClientConnection {
             shutdown: None,
             info: info.clone(),
             kept: OnceLock::new(),
+            told: OnceLock::new(),
         }
     }
 
@@ -103,9 +111,21 @@ impl ClientConnection {
         }
     }
 
-    /// Whether there is a client.
-    pub(crate) fn has_client(&self) -> bool {
-        !self.is_own
+    /// The peer as it is for the requests of this connection, if it is told whose its connections are. Those
+    /// end with this one.
+    pub(crate) fn peer_told(
+        &self,
+        peer: &Peer,
+        client: &Address,
+        connector: &Arc<Connector>,
+    ) -> Option<Peer> {
+        if self.is_own {
+            return None;
+        }
+        let peer = peer.for_client(self.info.id, client, &self.info.local)?;
+        let told = self.told.get_or_init(|| Told::new(connector.clone()));
+        told.remember(&peer.key);
+        Some(peer)
     }
 
     /// The scheme by which its requests come.

@@ -21,11 +21,11 @@ impl H1Connection {
         if opens_tunnel(&self.current.method, head.status) {
             return self.open_tunnel(head);
         }
-        match rest {
-            BodyRest::Unwanted => self.skip_buffered(),
-            // The last chance: behind the head there is no 100 any more.
-            BodyRest::MayBeAsked => self.continue_once(),
-            BodyRest::Streaming => {}
+        if rest.invites() {
+            self.continue_once();
+        }
+        if rest == BodyRest::Unwanted {
+            self.skip_buffered();
         }
         let is_last = self.shutdown.is_draining() && !self.has_next();
         let current = &mut self.current;
@@ -34,8 +34,8 @@ impl H1Connection {
             // What was not read has to be drained before the next request can be found. A body
             // that was not asked for may never come: then nobody knows what the next bytes are.
             let small = current.body.remaining().is_some_and(|left| left <= DRAIN);
-            let streaming = rest == BodyRest::Streaming;
-            current.persistent &= (small || streaming) && !current.expects_continue;
+            let is_taken = matches!(rest, BodyRest::Asked | BodyRest::Forwarded);
+            current.persistent &= (small || is_taken) && !current.expects_continue;
         }
         current.persistent &= !is_last && !current.end_of_input;
         let no_body = forbids_body(&current.method, head.status);

@@ -146,8 +146,7 @@ impl Downstream for H2Stream {
     }
 
     fn send_head(&mut self, head: &mut ResponseHead, size: BodySize, rest: BodyRest) {
-        if rest == BodyRest::MayBeAsked {
-            // The last chance: behind the head there is no 100 any more.
+        if rest.invites() {
             self.continue_once();
         }
         strip_connection(&mut head.fields);
