@@ -773,6 +773,12 @@ export interface NativeTraffic {
 }
 
 /**
+ * What is wrong with a text that stands for addresses: what is allowed in its place, empty where there is nothing
+ * to be said of that; absent where nothing is wrong.
+ */
+export declare function networkProblem(text: string): string | null
+
+/**
  * Tells a service manager, which has named this socket, how the process is: what went wrong, if
  * anything did.
  */

@@ -65,10 +65,13 @@ describe('lists', () => {
 
   test('what is no list, no network or no option is refused', () => {
     const proxy = new HttpProxy(own)
-    for (const [connectionFilter, path] of [
+    for (const [connectionFilter, path, allowed = ''] of [
       [{ allow: '10.0.0.0/8' }, 'connectionFilter.allow'],
       [{ deny: ['10.0.0.0/33'] }, 'connectionFilter.deny[0]'],
       [{ deny: ['loopback', 'localhost'] }, 'connectionFilter.deny[1]'],
+      [{ deny: ['::ffff:10.0.0.0/8'] }, 'connectionFilter.deny[0]', '::ffff:10.0.0.0/104 and the like'],
+      [{ deny: ['10.1.2.3/8'] }, 'connectionFilter.deny[0]', '10.0.0.0/8 for the network, or 10.1.2.3 for'],
+      [{ deny: ['1'.repeat(1_000_000)] }, 'connectionFilter.deny[0]', 'an address, a network such as'],
       [{ check: true }, 'connectionFilter.check'],
       [{ timeoutMs: 0 }, 'connectionFilter.timeoutMs'],
       [{ onFailure: 'open' }, 'connectionFilter.onFailure'],
@@ -81,7 +84,7 @@ describe('lists', () => {
       } catch (error) {
         problems = (error as UsageError).problems
       }
-      expect(problems).toMatchObject([{ path }])
+      expect(problems).toMatchObject([{ path, allowed: expect.stringContaining(allowed) }])
     }
   })
 })

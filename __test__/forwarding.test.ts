@@ -121,8 +121,8 @@ test.skipIf(process.platform === 'win32')('a proxy in front on a Unix socket may
 
 test('each wrong option is named', () => {
   const upstreamPeer = new HttpPeer('127.0.0.1:1')
-  const bad = ['tcp', '10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
-  const forwarding = { trustedProxies: ['10.0.0.1/8', '::1/128', ...bad], via: 'a b', trustedField: 'x' }
+  const bad = ['tcp', '10.0.0.1/8', '10.0.0.0/33', 'fe80::1%eth0', '10.0.0', 'internal', '::/129', 7]
+  const forwarding = { trustedProxies: ['10.0.0.0/8', '::1/128', ...bad], via: 'a b', trustedField: 'x' }
   try {
     new HttpProxy({ upstreamPeer }, { forwarding } as unknown as HttpProxyOptions)
     expect.unreachable()

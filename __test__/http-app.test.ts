@@ -230,13 +230,16 @@ test('what concerns the connection alone is not in the Request, which can be sen
 
 test('methods that no Request has are refused, and the handler does not hear of them', async () => {
   let calls = 0
-  const { to } = await startApp(() => {
+  const { to, lines } = await startApp(() => {
     calls++
     return 200
   })
   for (const method of ['TRACE', 'TRACK']) expect((await once(to, get('/', {}, method))).status).toBe(405)
   expect((await once(to, 'CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n')).status).toBe(405)
   expect(calls).toBe(0)
+  const told = () => lines.filter((line) => line.includes('METHOD_NOT_ALLOWED'))
+  await until(() => told().length === 3)
+  for (const line of told()) expect(line).toContain('METHOD_NOT_ALLOWED (downstream)')
 })
 
 describe('over TLS', () => {

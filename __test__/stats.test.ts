@@ -2,7 +2,15 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
-import { type AnyPart, DemoOrigin, HttpPeer, type HttpProxyOptions, Server } from '../ts/index.js'
+import {
+  type AnyPart,
+  DemoOrigin,
+  HttpPeer,
+  HttpProxy,
+  type HttpProxyOptions,
+  Server,
+  TcpProxy,
+} from '../ts/index.js'
 import { program } from './support/child.js'
 import { Client, get, once } from './support/client.js'
 import { DEAD, startOrigin } from './support/origin.js'
@@ -37,6 +45,25 @@ test('before the start there is nothing', () => {
     services: [],
   })
   expect(stats.pool).toEqual({ open: 0, idle: 0, reused: 0, created: 0 })
+})
+
+test('before the start, and after one that failed, services have done nothing', async () => {
+  const server = new Server({ logger: false })
+  server.addService(new HttpProxy({ upstreamPeer: new HttpPeer(DEAD) }))
+  // Nobody has this address.
+  server.addService(new TcpProxy(DEAD)).addTcp('192.0.2.1:1')
+  const pool = { open: 0, idle: 0, reused: 0, created: 0 }
+  const none = { connections: 0, accepted: 0, rejected: 0, refused: 0, pool, requests: zero, state: 'new' }
+  const before = [
+    { ...none, name: 'proxy' },
+    { ...none, name: 'tcp-proxy', traffic: { received: 0, sent: 0 } },
+  ]
+  expect(server.stats().services).toEqual(before)
+  const starting = server.start()
+  expect(server.stats().services.map(({ name }) => name)).toEqual(['proxy', 'tcp-proxy'])
+  await expect(starting).rejects.toMatchObject({ code: 'BIND_FAILED' })
+  expect(server.stats().services).toMatchObject(before.map(({ state: _, ...rest }) => rest))
+  await server.close()
 })
 
 test('requests are counted by the class of what the client got, and in all', async () => {

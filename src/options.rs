@@ -272,6 +272,13 @@ pub(crate) fn networks(all: &[String]) -> napi::Result<Networks> {
     Ok(networks)
 }
 
+/// What is wrong with a text that stands for addresses: what is allowed in its place, empty where there is nothing
+/// to be said of that; absent where nothing is wrong.
+#[napi(catch_unwind)]
+pub fn network_problem(text: String) -> Option<String> {
+    Networks::default().add(&text).err().map(|error| error.allowed().unwrap_or_default())
+}
+
 impl NativeForwardingOptions {
     fn forwarding(&self) -> napi::Result<ForwardingOptions> {
         Ok(ForwardingOptions {

@@ -44,6 +44,7 @@ export const {
   NativeSubrequest,
   NativeThread,
   NativeTls,
+  networkProblem,
   notifyManager,
   peerEpoch,
   registerPeer,

@@ -428,7 +428,7 @@ export class Server extends EventEmitter<ServerEvents> {
       unlogged,
       loopDelayMs: loopDelay.read(),
     }
-    const told = this.#native?.stats() ?? []
+    const told = this.#native?.stats() ?? this.#services.map((service) => Service.noStats(service))
     const of = (at: number) => {
       const service = this.#services[at]
       const threads = service?.threadStats()

@@ -4,10 +4,10 @@ import { Endpoint, IP_AND_PORT, splitAddress, TlsEndpoint } from './endpoint.js'
 import { invalidOptions, type OptionProblem, type UsageCode, UsageError } from './errors.js'
 import type { Farewell } from './farewell.js'
 import type { AnyLog } from './logger.js'
-import type { NativeServer } from './native.js'
+import type { NativeServer, NativeServiceStats } from './native.js'
 import type { HttpPeer } from './peer.js'
 import { type SocketOptions, tcpSockets, type UnixSocketOptions, unixSockets } from './socket-options.js'
-import type { ThreadStats } from './stats.js'
+import { noStats, type ThreadStats } from './stats.js'
 import { type EndpointTls, makeTls } from './tls/endpoint-tls.js'
 import type { Speaks, TlsOptions } from './tls/options.js'
 
@@ -233,6 +233,11 @@ export abstract class Service {
 
   /** @internal What it has begun to prepare is not wanted any more: its server closes. */
   giveUp(): void {}
+
+  /** @internal Its numbers before the start. */
+  static noStats(service: Service): NativeServiceStats {
+    return noStats(service.name, service.scheme === 'tcp')
+  }
 
   /** @internal What may become of its endpoints. */
   static hosted(service: Service, life: 'planned' | 'starting' | 'over' | Running): void {

@@ -111,7 +111,7 @@ export interface ServerStats extends ConnectionStats {
   readonly pool: PoolStats
   /** Of the thread of JavaScript. */
   readonly javascript: JavaScriptStats
-  /** Of each service, in the order added; none before the start. */
+  /** Of each service, in the order added. */
   readonly services: readonly ServiceStats[]
 }
 
@@ -144,6 +144,13 @@ function requestStats(counts: Float64Array): RequestStats {
     timeouts: timeouts.reduce((sum, at) => sum + counts[at]!, counts[At.retriedTimeouts]!),
     errors,
   }
+}
+
+/** What the addon gives of a service before it knows of it. */
+export function noStats(name: string, hasTraffic: boolean): NativeServiceStats {
+  const pool = { open: 0, idle: 0, reused: 0, created: 0 }
+  const traffic = { received: 0, sent: 0 }
+  return { name, connections: 0, accepted: 0, rejected: 0, refused: 0, pool, ...(hasTraffic && { traffic }) }
 }
 
 /** The numbers of a server, of those of its services. */

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use millrace_connectors::Peer;
-use millrace_error::{Code, Error, Result};
+use millrace_error::{Code, Error, Result, Source};
 use millrace_proxy::{Answer, Exchange, RequestBody};
 
 use super::phase::{self, bit};
@@ -213,10 +213,16 @@ pub(super) fn thrown(reply: Reply, crossing: &Crossing) -> (Error, Option<Answer
     }
     let words = String::from_utf8_lossy(&reply.second);
     let (code, message) = words.split_once('\n').unwrap_or(("", &words));
+    // An app says of what it cannot even be asked that it is the client's.
+    let (code, is_clients) = match code.strip_suffix(" downstream") {
+        Some(code) => (code, reply.phase == phase::HANDLER),
+        None => (code, false),
+    };
     let code = Code::from_name(code).unwrap_or(Code::PhaseFailed);
     let error = Error::new(code, message.to_owned()).in_phase(phase::name(reply.phase));
-    // Whatever the code, it was a phase that failed.
-    let error = error.from_source(millrace_error::Source::Internal);
+    // Else, whatever the code, it was a phase that failed.
+    let source = if is_clients { Source::Downstream } else { Source::Internal };
+    let error = error.from_source(source);
     let shown = reply.value & SHOWN != 0;
     let Some(status) = u16::try_from(reply.value & !SHOWN).ok().filter(|s| (400..=599).contains(s))
     else {

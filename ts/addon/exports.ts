@@ -19,6 +19,7 @@ const offered: Record<keyof typeof Addon, true> = {
   NativeSubrequest: true,
   NativeThread: true,
   NativeTls: true,
+  networkProblem: true,
   notifyManager: true,
   peerEpoch: true,
   registerPeer: true,

@@ -1,5 +1,5 @@
 import { OVER, type RequestState } from '../crossing/state.js'
-import { ProxyError, UsageError } from '../errors.js'
+import { type ErrorCode, ProxyError, UsageError } from '../errors.js'
 import { endToEndFields } from '../headers.js'
 import { pieceError } from '../piece.js'
 
@@ -18,8 +18,7 @@ const BODILESS = /^(?:GET|HEAD)$/i
  */
 export function requestOf(state: RequestState): Request {
   const method = state.method()
-  if (REFUSED.test(method))
-    throw new ProxyError({ code: 'METHOD_NOT_ALLOWED', message: `no Request has the method ${method}` })
+  if (REFUSED.test(method)) throw clientsFault('METHOD_NOT_ALLOWED', `no Request has the method ${method}`)
   const url = urlOf(state)
   const Made = prepareRequests()
   try {
@@ -29,8 +28,12 @@ export function requestOf(state: RequestState): Request {
     for (const [name, value] of endToEndFields(state.text, state.fields())) headers.append(name, value)
     return request
   } catch (cause) {
-    throw new ProxyError({ code: 'BAD_REQUEST', message: `${url} is no URL`, cause })
+    throw clientsFault('BAD_REQUEST', `${url} is no URL`, cause)
   }
+}
+
+function clientsFault(code: ErrorCode, message: string, cause?: unknown): ProxyError {
+  return new ProxyError({ code, source: 'downstream', message, cause })
 }
 
 /** What a plain GET does not need. */

@@ -8,7 +8,7 @@ import {
   show,
   withoutStack,
 } from '../errors.js'
-import { type ErrorPhase, nameOf } from '../phases.js'
+import { type ErrorPhase, HANDLER, nameOf } from '../phases.js'
 import { CUT, EXPIRED, TRY_EXPIRED } from './items.js'
 import { type Records, Result } from './records.js'
 import { NOTHING, type RequestState } from './state.js'
@@ -60,9 +60,16 @@ export function reportFailure(
   thrown: unknown,
 ): void {
   const { code, status, fields, message } = failureOf(thrown, phase)
+  // Of no other phase it counts: that has failed, whoever made it fail.
+  const source = phase === HANDLER && ProxyError.is(thrown) && isRefusal(thrown) ? ' downstream' : ''
   state.thrown = thrown
   state.thrownIn = phase
-  records.full(slot, seq, Result.thrown, phase, status, fields, `${code}\n${message}`)
+  records.full(slot, seq, Result.thrown, phase, status, fields, `${code}${source}\n${message}`)
+}
+
+/** Of a request that no function of an app can be called with. */
+function isRefusal({ code, source }: ProxyError): boolean {
+  return source === 'downstream' && (code === 'METHOD_NOT_ALLOWED' || code === 'BAD_REQUEST')
 }
 
 /** Why the signal of a request fires when a phase has taken too long. */

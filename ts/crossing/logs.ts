@@ -4,6 +4,8 @@ import type { NativeLogRecord } from '../native.js'
 /** Hands the addon's log records to the loggers of their servers. */
 export class Logs {
   readonly #logs = new Map<number, AnyLog>()
+  /** Servers that have stopped, and whose last records may still be on their way. */
+  readonly #leaving = new Set<number>()
 
   /** The records of a server go to its logger from now on. */
   add(server: number, log: AnyLog): void {
@@ -12,8 +14,13 @@ export class Logs {
 
   /** The server has stopped: its last records may still be on their way for so long. */
   retire(server: number, afterMs: number): void {
-    if (afterMs === 0) this.#logs.delete(server)
-    else setTimeout(() => this.#logs.delete(server), afterMs).unref()
+    const forget = () => {
+      this.#logs.delete(server)
+      this.#leaving.delete(server)
+    }
+    this.#leaving.add(server)
+    if (afterMs === 0) forget()
+    else setTimeout(forget, afterMs).unref()
   }
 
   /** What has been logged since the last call; records of no server in particular go to all. */
@@ -23,14 +30,18 @@ export class Logs {
       const fields: Record<string, string | number> = {}
       for (const [at, name] of names.entries()) fields[name] = values[at]!
       const record: LogRecord = { time, level: level as LogRecord['level'], message, fields }
-      const one = this.#logs.get(server)
-      const logs = server === 0 ? this.#logs.values() : one === undefined ? [] : [one]
-      for (const log of logs) {
+      for (const log of this.#of(server)) {
         const batch = batches.get(log)
         if (batch === undefined) batches.set(log, [record])
         else batch.push(record)
       }
     }
     for (const [log, batch] of batches) log.take(batch)
+  }
+
+  #of(server: number): AnyLog[] {
+    if (server === 0) return [...this.#logs].filter(([one]) => !this.#leaving.has(one)).map(([, log]) => log)
+    const log = this.#logs.get(server)
+    return log === undefined ? [] : [log]
   }
 }

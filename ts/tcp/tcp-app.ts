@@ -3,7 +3,7 @@ import { describe } from '../crossing/failure.js'
 import { isThenable, whenSettled } from '../crossing/promise.js'
 import type { OptionProblem } from '../errors.js'
 import { nativeListening } from '../listening.js'
-import { type AnyLog, makeLog } from '../logger.js'
+import { type AnyLog, makeLog, serviceLog } from '../logger.js'
 import type { NativeStream, NativeTcpOptions } from '../native.js'
 import { type Checked, checkInto, flag, integer, serviceName } from '../options.js'
 import { overridden } from '../overrides.js'
@@ -78,7 +78,7 @@ export class TcpApp extends Service {
 
   /** @internal */
   override addTo({ native, environment, log }: Host): number {
-    this.#log = log
+    this.#log = serviceLog(log, this.name)
     environment.crossing.streams.add(this.#id, (stream, text) => this.#accept(stream, text))
     return native.addTcpApp(environment.native, this.#id, this.#checked.maxQueued, this.#native)
   }
@@ -91,7 +91,11 @@ export class TcpApp extends Service {
   #accept(stream: NativeStream, text: string): void {
     const connection = new TcpConnection(stream, text, this.#checked.halfClose)
     const failed = (error: unknown) => {
-      this.#log.error(`${this.name}: handler: ${describe(error)}`)
+      const { id, client } = connection
+      // As the addon writes them.
+      const host = client.host.includes(':') ? `[${client.host}]` : client.host
+      const fields = { connection: id, client: `${host}:${client.port}` }
+      this.#log.error(`${this.name}: handler: ${describe(error)}`, fields)
       connection.destroy(error instanceof Error ? error : new Error('the handler failed', { cause: error }))
     }
     try {

@@ -31,7 +31,9 @@ pub(crate) struct Acceptors<A> {
     pub(crate) clients: Option<Clients>,
     pub(crate) runtimes: Vec<(Handle, AtomicUsize)>,
     pub(crate) complained: Mutex<Option<Instant>>,
-    pub(crate) unsaid: Arc<Complaints>,
+    /// Connections that a check has said nothing of, by why: so that neither hides the other.
+    pub(crate) late: Arc<Complaints>,
+    pub(crate) unasked: Arc<Complaints>,
 }
 
 impl<A: ServerApp> Acceptors<A> {
@@ -157,15 +159,15 @@ impl<A: ServerApp> Acceptors<A> {
 
     /// A check has not said whether a connection is taken: whoever has written it has to know.
     pub(crate) fn note_unsaid(&self, client: &Address, unsaid: Unsaid, is_taken: bool) {
-        let level = match unsaid {
+        let (complaints, level) = match unsaid {
             // Told where it has failed, and with what.
             Unsaid::Failed => return,
-            Unsaid::Late(_) => Level::Error,
-            Unsaid::TooMany(_) => Level::Warn,
+            Unsaid::Late(_) => (&self.late, Level::Error),
+            Unsaid::TooMany(_) => (&self.unasked, Level::Warn),
         };
         let outcome = if is_taken { "taken" } else { "not taken" };
         let what = || format!("{unsaid}: a connection from {} was {outcome}", client.host());
-        self.unsaid.add(level, &client.to_string(), what);
+        complaints.add(level, &client.to_string(), what);
     }
 
     /// The runtime for a connection: the one that accepted it, unless it has clearly more of

@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub(crate) struct Complaints {
     service: String,
     log: Arc<dyn Log>,
+    /// What the lines are about: connections of which this holds.
+    what: &'static str,
     window: Mutex<Window>,
 }
 
@@ -24,9 +26,9 @@ struct Window {
 }
 
 impl Complaints {
-    pub(crate) fn new(service: &str, log: &Arc<dyn Log>) -> Arc<Self> {
+    pub(crate) fn new(service: &str, log: &Arc<dyn Log>, what: &'static str) -> Arc<Self> {
         let (service, log) = (service.to_owned(), log.clone());
-        Arc::new(Complaints { service, log, window: Mutex::default() })
+        Arc::new(Complaints { service, log, what, window: Mutex::default() })
     }
 
     /// Logs a line about a client.
@@ -56,7 +58,9 @@ impl Complaints {
     fn next(&self) {
         let Window { dropped, .. } = std::mem::take(&mut *self.window.lock());
         if dropped > 0 {
-            let line = format!("service {}: {dropped} more such lines were left out", self.service);
+            let (service, what) = (&self.service, self.what);
+            let line =
+                format!("service {service}: {dropped} more connections {what} have no line each");
             self.log.log_with(Level::Warn, &line, &[("service", self.service.as_str().into())]);
         }
     }

@@ -141,7 +141,8 @@ impl<A: ServerApp> Service for ListeningService<A> {
             clients: self.client_limit.map(Clients::new),
             runtimes: runtimes.handles().iter().map(|h| (h.clone(), AtomicUsize::new(0))).collect(),
             complained: Mutex::new(None),
-            unsaid: Complaints::new(&self.name, &log),
+            late: Complaints::new(&self.name, &log, "that the check said nothing of in time"),
+            unasked: Complaints::new(&self.name, &log, "that the check was not asked about"),
         });
         self.running = Some(Running { runtimes, acceptors, stacks, log });
         Ok(())

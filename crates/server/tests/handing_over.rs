@@ -139,7 +139,9 @@ fn say_ready(socket: &std::path::Path) -> UnixStream {
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     stream.write_all(&[0, 0, 0, 3, 1, 0, 2]).unwrap();
     let mut answer = Vec::new();
-    while !answer.ends_with(&[0, 0, 0, 2, 3, 0]) {
+    // That these were all, and who it is.
+    let complete = [&[0, 0, 0, 6, 3, 0][..], &std::process::id().to_be_bytes()].concat();
+    while !answer.ends_with(&complete) {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         answer.push(byte[0]);

@@ -56,7 +56,14 @@ impl ServerApp for TcpProxy {
             Ok(connection) => connection,
             Err(error) => {
                 let _ = stream.reset_on_drop();
-                self.log.log(Level::Warn, &format!("{}: {error}", conn.remote));
+                let (id, client) = (conn.id.to_string(), conn.remote.to_string());
+                let fields = [
+                    ("connection", id.as_str().into()),
+                    ("client", client.as_str().into()),
+                    ("code", error.code().as_str().into()),
+                    ("source", error.source().as_str().into()),
+                ];
+                self.log.log_with(Level::Warn, &format!("{client}: {error}"), &fields);
                 return None;
             }
         };
@@ -98,7 +105,9 @@ impl Drop for Line<'_> {
             let (Moved { received, sent }, to) = (&self.moved, &self.to);
             let line =
                 format!("{remote} to {to}: {received} B received, {sent} B sent, {ms} ms{end}");
-            self.log.log(level, &line);
+            let (id, client) = (self.conn.id.to_string(), remote.to_string());
+            let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+            self.log.log_with(level, &line, &fields);
         }
     }
 }

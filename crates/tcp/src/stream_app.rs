@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use millrace_error::{Code, Level, Log};
 use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::handle::{Closing, Over};
 use crate::idle::Idle;
@@ -34,7 +35,7 @@ const DESTROYED: &str = "the connection was destroyed";
 /// A program that is given connections.
 pub trait StreamApp: Send + Sync + 'static {
     /// A connection is there. The handle goes wherever the program likes; false refuses it, which
-    /// resets it, is counted as a refusal and is a line in the log. Must not block.
+    /// resets it, is counted as a refusal and is a line in the log, one each second at most. Must not block.
     fn accept(&self, conn: &ConnInfo, handle: StreamHandle) -> bool;
 
     /// Called on each runtime before it accepts.
@@ -49,12 +50,14 @@ pub struct StreamServer<A> {
     options: TcpOptions,
     traffic: Traffic,
     log: Arc<dyn Log>,
+    /// When a refusal was told last.
+    told: Mutex<Option<Instant>>,
 }
 
 impl<A: StreamApp> StreamServer<A> {
     /// One for this app.
     pub fn new(app: A, options: TcpOptions, log: Arc<dyn Log>) -> Self {
-        StreamServer { app, options, traffic: Traffic::default(), log }
+        StreamServer { app, options, traffic: Traffic::default(), log, told: Mutex::new(None) }
     }
 
     /// The app.
@@ -65,6 +68,21 @@ impl<A: StreamApp> StreamServer<A> {
     /// What went through so far.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Logs a warning, at most one each second, as other limits do.
+    fn tell_refusal(&self, conn: &ConnInfo) {
+        let now = Instant::now();
+        let mut told = self.told.lock();
+        if told.is_some_and(|told| now.duration_since(told) < Duration::from_secs(1)) {
+            return;
+        }
+        *told = Some(now);
+        drop(told);
+        let (id, client) = (conn.id.to_string(), conn.remote.to_string());
+        let line = format!("{client} was refused: too many connections wait for the app");
+        let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
+        self.log.log_with(Level::Warn, &line, &fields);
     }
 }
 
@@ -80,9 +98,7 @@ impl<A: StreamApp> ServerApp for StreamServer<A> {
         if !self.app.accept(conn, handle.clone()) {
             let _ = stream.reset_on_drop();
             conn.counters.count_refusal();
-            let line =
-                format!("{} was refused: too many connections wait for the app", conn.remote);
-            self.log.log(Level::Warn, &line);
+            self.tell_refusal(conn);
             return None;
         }
         let mut draining = pin!(shutdown.draining());

@@ -12,13 +12,59 @@ pub struct Networks {
     unix: bool,
 }
 
-/// A text that names no network.
+/// A text that names no network, or perhaps another one than it was meant to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct InvalidNetwork(String);
+pub enum InvalidNetwork {
+    /// It is none of what is allowed.
+    NotOne(String),
+    /// An IPv4 address in IPv6, with a prefix that holds more than IPv4.
+    Mapped(String),
+    /// Bits are set beyond the prefix.
+    Beyond {
+        /// What was given.
+        text: String,
+        /// Its address alone.
+        address: IpAddr,
+        /// The network that it is in.
+        network: IpAddr,
+        /// How many bits of it count.
+        prefix: u32,
+    },
+}
 
 impl fmt::Display for InvalidNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "neither an address, a network (10.0.0.0/8) nor one of their names: {}", self.0)
+        match self {
+            InvalidNetwork::NotOne(text) => {
+                write!(
+                    f,
+                    "neither an address, a network (10.0.0.0/8) nor one of their names: {text}"
+                )
+            }
+            InvalidNetwork::Mapped(text) => {
+                write!(f, "more than IPv4: {text}: {MAPPED}")
+            }
+            InvalidNetwork::Beyond { text, address, network, prefix } => {
+                write!(f, "bits are set beyond the prefix: {text}: {network}/{prefix} or {address}")
+            }
+        }
+    }
+}
+
+const MAPPED: &str =
+    "::ffff:10.0.0.0/104 and the like, from /96 to /128, or the network of IPv4, 10.0.0.0/8";
+
+impl InvalidNetwork {
+    /// What would be allowed in its place; none where that is not known.
+    pub fn allowed(&self) -> Option<String> {
+        match self {
+            InvalidNetwork::NotOne(_) => None,
+            InvalidNetwork::Mapped(_) => Some(MAPPED.to_owned()),
+            InvalidNetwork::Beyond { address, network, prefix, .. } => Some(format!(
+                "{network}/{prefix} for the network, or {address} for the one address: no bits \
+                 beyond the prefix"
+            )),
+        }
     }
 }
 
@@ -26,7 +72,8 @@ impl std::error::Error for InvalidNetwork {}
 
 impl Networks {
     /// Adds an address, a network in the notation of CIDR, or a name: `loopback`, `private` (RFC 1918
-    /// and RFC 4193), `linklocal`, `unix`. Bits beyond the prefix do not count.
+    /// and RFC 4193), `linklocal`, `unix`. Bits beyond the prefix have to be 0: whoever sets them has meant
+    /// another network, or one address.
     pub fn add(&mut self, text: &str) -> Result<(), InvalidNetwork> {
         let networks: &[&str] = match text {
             "loopback" => &["127.0.0.0/8", "::1"],
@@ -40,8 +87,8 @@ impl Networks {
         };
         for network in networks {
             match network.parse()? {
-                Network::V4(address, mask) => self.v4.push((address & mask, mask)),
-                Network::V6(address, mask) => self.v6.push((address & mask, mask)),
+                Network::V4(address, mask) => self.v4.push((address, mask)),
+                Network::V6(address, mask) => self.v6.push((address, mask)),
             }
         }
         Ok(())
@@ -80,7 +127,7 @@ impl FromStr for Network {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
-        let invalid = || InvalidNetwork(text.to_owned());
+        let invalid = || InvalidNetwork::NotOne(text.to_owned());
         let (address, prefix) = match text.split_once('/') {
             // `parse` alone would take a sign.
             Some((address, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -89,28 +136,51 @@ impl FromStr for Network {
             Some(_) => return Err(invalid()),
             None => (text, None),
         };
-        let v4 = |address: Ipv4Addr, prefix: u32| {
-            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-            Network::V4(address.to_bits(), mask)
-        };
-        match (address.parse().map_err(|_| invalid())?, prefix) {
-            (IpAddr::V4(address), None) => Ok(v4(address, 32)),
-            (IpAddr::V4(address), Some(prefix @ 0..=32)) => Ok(v4(address, prefix)),
-            (IpAddr::V6(address), prefix @ (None | Some(0..=128))) => {
-                let prefix = prefix.unwrap_or(128);
-                match address.to_ipv4_mapped() {
-                    // IPv4 inside IPv6, where the prefix leaves no doubt of it.
-                    Some(address) if prefix >= 96 => Ok(v4(address, prefix - 96)),
-                    _ => Ok(v6(address, prefix)),
-                }
-            }
-            _ => Err(invalid()),
+        let given: IpAddr = address.parse().map_err(|_| invalid())?;
+        let most = if given.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(most);
+        if prefix > most {
+            return Err(invalid());
         }
+        // IPv4 inside IPv6 is IPv4; with a shorter prefix part of it would be IPv6, which nobody means by it.
+        let (address, prefix) = match given.to_canonical() {
+            inner if inner == given => (given, prefix),
+            inner => match prefix.checked_sub(96) {
+                Some(prefix) => (inner, prefix),
+                None => return Err(InvalidNetwork::Mapped(text.to_owned())),
+            },
+        };
+        let network = Network::of(address, prefix);
+        if network.address() != address {
+            let (text, network) = (text.to_owned(), network.address());
+            return Err(InvalidNetwork::Beyond { text, address, network, prefix });
+        }
+        Ok(network)
     }
 }
 
-fn v6(address: Ipv6Addr, prefix: u32) -> Network {
-    Network::V6(address.to_bits(), u128::MAX.checked_shl(128 - prefix).unwrap_or(0))
+impl Network {
+    /// The one that an address is in.
+    fn of(address: IpAddr, prefix: u32) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+                Network::V4(address.to_bits() & mask, mask)
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+                Network::V6(address.to_bits() & mask, mask)
+            }
+        }
+    }
+
+    /// Its first.
+    fn address(&self) -> IpAddr {
+        match self {
+            Network::V4(address, _) => Ipv4Addr::from_bits(*address).into(),
+            Network::V6(address, _) => Ipv6Addr::from_bits(*address).into(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +199,7 @@ mod tests {
     fn addresses_are_in_their_networks_and_in_no_others() {
         let table: &[(&str, &[&str], &[&str])] = &[
             ("10.1.2.3", &["10.1.2.3", "::ffff:10.1.2.3"], &["10.1.2.4", "::10.1.2.3"]),
-            ("10.1.2.3/8", &["10.0.0.0", "10.255.255.255"], &["11.0.0.0", "9.255.255.255"]),
+            ("10.0.0.0/8", &["10.0.0.0", "10.255.255.255"], &["11.0.0.0", "9.255.255.255"]),
             ("10.1.2.4/31", &["10.1.2.4", "10.1.2.5"], &["10.1.2.3", "10.1.2.6"]),
             ("0.0.0.0/0", &["1.2.3.4", "::ffff:1.2.3.4"], &["::1", "2001:db8::1"]),
             ("::/0", &["::1", "2001:db8::1"], &["1.2.3.4", "::ffff:1.2.3.4"]),
@@ -173,6 +243,27 @@ mod tests {
             "10.0.0.0/99999999999",
         ] {
             assert!(Networks::default().add(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_otherwise_is_refused_with_what_would_be_right() {
+        for (text, allowed) in [
+            ("10.1.2.3/8", "10.0.0.0/8 for the network, or 10.1.2.3 for the one address"),
+            ("10.0.0.0/0", "0.0.0.0/0 for the network, or 10.0.0.0 for the one"),
+            ("10.0.0.1/31", "10.0.0.0/31 for"),
+            ("2001:db8::1/32", "2001:db8::/32 for the network, or 2001:db8::1 for"),
+            ("::1/0", "::/0 for"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8 for the network, or 10.1.2.3 for"),
+            ("::ffff:10.0.0.0/8", "from /96 to /128, or the network of IPv4, 10.0.0.0/8"),
+            ("::ffff:0.0.0.0/95", "from /96 to /128"),
+        ] {
+            let error = Networks::default().add(text).unwrap_err();
+            assert!(error.allowed().unwrap().contains(allowed), "{text}: {error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        for text in ["::ffff:0.0.0.0/96", "::ffff:10.1.2.3/128", "10.1.2.3/32", "::1/128", "::/1"] {
+            assert_eq!(Networks::default().add(text), Ok(()), "{text}");
         }
     }
 }
