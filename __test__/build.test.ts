@@ -32,7 +32,6 @@ describe('node scripts/build.mjs', () => {
 
     const again = await build()
     expect(again).toMatchObject({ status: 0, said: '' })
-    expect(again.ms).toBeLessThan(3_000)
     expect(calls()).toHaveLength(3)
   })
 
