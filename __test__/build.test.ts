@@ -32,7 +32,6 @@ describe('node scripts/build.mjs', () => {
 
     const again = await build()
     expect(again).toMatchObject({ status: 0, said: '' })
-    expect(again.ms).toBeLessThan(3_000)
     expect(calls()).toHaveLength(3)
   })
 
@@ -153,8 +152,7 @@ function calls(): string[] {
   return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : []
 }
 
-function build(): Promise<{ status: number | null; said: string; ms: number }> {
-  const start = performance.now()
+function build(): Promise<{ status: number | null; said: string }> {
   const child = spawn(process.execPath, [join(root, 'scripts/build.mjs')], {
     env: { PATH: join(root, 'bin'), HOME: root, npm_execpath: join(root, 'npm.js') },
   })
@@ -163,6 +161,6 @@ function build(): Promise<{ status: number | null; said: string; ms: number }> {
     said += piece
   })
   return new Promise((resolve) => {
-    child.on('close', (status) => resolve({ status, said, ms: performance.now() - start }))
+    child.on('close', (status) => resolve({ status, said }))
   })
 }

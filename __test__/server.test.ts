@@ -185,7 +185,7 @@ describe('closing', () => {
     const start = Date.now()
     expect(await server.close({ graceMs: 30_000 })).toEqual(report({}, { finished: 1 }))
     await client.closed
-    expect(Date.now() - start).toBeLessThan(5_000)
+    expect(Date.now() - start).toBeLessThan(15_000)
     expect(await listens(to)).toBe(false)
   })
 
@@ -197,7 +197,7 @@ describe('closing', () => {
       return report
     })
     const before = Date.now()
-    while (await listens(to)) if (Date.now() - before > 5_000) throw new Error('it still listens')
+    while (await listens(to)) if (Date.now() - before > 20_000) throw new Error('it still listens')
     expect(closed).toBe(false)
     release()
     const reply = await client.reply()
@@ -321,7 +321,7 @@ describe('a process', () => {
     expect(await line()).toBe('entered')
     child.kill('SIGTERM')
     const before = Date.now()
-    while (await listens(to)) if (Date.now() - before > 5_000) throw new Error('it still listens')
+    while (await listens(to)) if (Date.now() - before > 20_000) throw new Error('it still listens')
     expect(client.socket.destroyed).toBe(false)
     child.kill('SIGTERM')
     await client.closed

@@ -242,7 +242,7 @@ test('it is cheap enough for every second', async () => {
   const start_ = performance.now()
   for (let i = 0; i < 1_000; i++) server.stats()
   // Some 50 µs each; a machine that is busy with other things may take longer.
-  expect(performance.now() - start_).toBeLessThan(1_000)
+  expect(performance.now() - start_).toBeLessThan(5_000)
 })
 
 test('connections that are closed because of their client are counted apart', async () => {

@@ -61,7 +61,7 @@ describe('npm', () => {
       .replace(':8000', `:${port}`)
     project.write({ 'gateway.mjs': program })
     const { child, ended } = project.start(process.execPath, ['gateway.mjs'])
-    const answer = await vi.waitFor(() => fetch(`http://127.0.0.1:${port}`), 10_000)
+    const answer = await vi.waitFor(() => fetch(`http://127.0.0.1:${port}`), 30_000)
     expect(await answer.text()).toBe('millrace')
     child.kill('SIGTERM')
     expect(await ended).toEqual({ code: 0, stdout: '', stderr: '' })

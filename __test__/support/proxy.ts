@@ -33,7 +33,7 @@ export async function startProxy(
 }
 
 /** Looks at `done` again and again, as for what no event tells of, until it is true. */
-export async function until(done: () => boolean, what = done.toString(), ms = 10_000): Promise<void> {
+export async function until(done: () => boolean, what = done.toString(), ms = 20_000): Promise<void> {
   const end = Date.now() + ms
   while (!done()) {
     if (Date.now() > end) throw new Error(`did not come to be in ${ms} ms: ${what}`)

@@ -1,7 +1,7 @@
 import { Complaints } from '../complaints.js'
 import { Phase } from '../phases.js'
 import { callPhase } from './call.js'
-import { describe } from './failure.js'
+import { describe, isGivenUp } from './failure.js'
 import { ERROR_LOG } from './items.js'
 import { logParts } from './parts.js'
 import { isThenable, whenSettled } from './promise.js'
@@ -40,8 +40,8 @@ export class Endings {
     state.wait++
     if (state.aborted === undefined && state.error !== undefined) {
       // While no phase ran, or of what one did.
-      state.aborted = state.error
-      state.fire(state.aborted)
+      if (isGivenUp(state.error)) state.aborted = state.error
+      state.fire(state.error)
     }
     if ((mask & ERROR_LOG) !== 0 && state.error !== undefined) tellFailure(state)
     if ((mask & (1 << Phase.logging)) !== 0 && this.#log(state)) return

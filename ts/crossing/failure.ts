@@ -87,6 +87,11 @@ export function givenUp(reason: number): ProxyError {
   return withoutStack({ code: 'CLIENT_ABORTED', source: 'downstream', message: 'the client left' })
 }
 
+/** Whether an error means that nobody waits for its request. */
+export function isGivenUp({ code }: ProxyError): boolean {
+  return code === 'CLIENT_ABORTED' || code === 'REQUEST_EXPIRED' || code === 'SERVER_CLOSED'
+}
+
 /** An error with the place it came from, in one line; anything else as it is. */
 export function describe(thrown: unknown): string {
   try {

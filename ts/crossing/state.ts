@@ -339,7 +339,9 @@ export class RequestState {
   signal(): AbortSignal {
     if (this.controller === undefined) {
       this.controller = new AbortController()
-      if (this.aborted !== undefined) this.controller.abort(this.aborted)
+      // In `logging` also where it failed in another way.
+      const why = this.aborted ?? (this.ending ? this.error : undefined)
+      if (why !== undefined) this.controller.abort(why)
     }
     return this.controller.signal
   }
