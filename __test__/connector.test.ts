@@ -449,7 +449,7 @@ test('a Request that says how long its body is has that length, or fails', async
 })
 
 test('a short body that nobody reads holds no place; a long one does until nobody can read it', async () => {
-  const sizes: Record<string, number> = { '/none': 0, '/short': 10, '/long': 4 << 20 }
+  const sizes: Record<string, number> = { '/none': 0, '/short': 10, '/most': 65_536, '/long': 4 << 20 }
   const peer = await origin((request, response) => response.end(Buffer.alloc(sizes[request.url!]!)))
   const connector = make({ maxConcurrentRequests: 1 })
   const fetch = (target: string) => connector.fetch(peer, { target })
@@ -462,8 +462,9 @@ test('a short body that nobody reads holds no place; a long one does until nobod
       gc()
     }
   }
+  for (let n = 0; n < 20; n++) await connector.fetch(peer, { method: 'HEAD', target: '/short' })
   const kept = await fetch('/none')
-  for (const target of ['/short', '/none', '/short']) await retried(target)
+  for (const target of ['/short', '/most', '/none', '/short']) await retried(target)
   let long: Response | undefined = await retried('/long')
   // Beyond a task in which nothing is let go of.
   for (let n = 0; n < 5; n++) {

@@ -176,14 +176,14 @@ export async function respond(run: Running, method: string, maxBytes: number): P
   const { status } = head
   const bodiless = method === 'HEAD' || status === 204 || status === 205 || status === 304
   if (bodiless) {
-    // Its end is waited for, so that its connection can go on.
+    // Its end is waited for, so that its connection can go on, and its place is free for the next.
     const end = () => run.end()
-    run.wait(run.native.piece()).then(end, end)
+    await run.wait(run.native.piece()).then(end, end)
   }
   return new Response(bodiless ? null : streamOf(run, maxBytes), { status, headers })
 }
 
-/** How much of a body is read before somebody wants it: the end of a short one is seen though nobody reads it. */
+/** How much of a body is read before somebody wants it; the end of one that is no longer is seen though nobody reads it. */
 const READ_AHEAD = 64 * 1024
 
 /** Bodies that nobody can read any more, and that did not come to their end. */
@@ -221,7 +221,7 @@ function streamOf(run: Running, maxBytes: number): ReadableStream<Uint8Array> {
         fail(undefined)
       },
     },
-    new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD }),
+    new ByteLengthQueuingStrategy({ highWaterMark: READ_AHEAD + 1 }),
   )
   abandoned.register(stream, run, run)
   run.over.then(() => abandoned.unregister(run))
