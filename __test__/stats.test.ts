@@ -277,13 +277,13 @@ test('requests whose logging is left out, as JavaScript is blocked for too many 
       if (logged + unlogged === 70_000) console.log(unlogged)
     }, 10)
     `,
-    60_000,
+    120_000,
   )
   const socket = connect(Number(await line()), '127.0.0.1')
   onTestFinished(() => void socket.destroy())
   socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
   expect(Number(await line())).toBeGreaterThan(4_000)
-}, 60_000)
+}, 120_000)
 
 test('logging that does not settle takes no place from requests, and floods no log', async () => {
   const { line } = program(
@@ -301,17 +301,21 @@ test('logging that does not settle takes no place from requests, and floods no l
     console.log(proxy.endpoints[0].address.port)
     const timer = setInterval(() => {
       const { requests: { statuses }, javascript: { unlogged, sessions } } = server.stats()
-      if (Object.values(statuses).reduce((a, b) => a + b) < 70_000 || sessions > 0) return
+      if (Object.values(statuses).reduce((a, b) => a + b) < 40_000 || sessions > 0) return
       clearInterval(timer)
       console.log(JSON.stringify([statuses['2xx'], statuses['5xx'], unlogged, lines.length]))
     }, 20)
     `,
-    60_000,
+    120_000,
   )
-  const socket = connect(Number(await line()), '127.0.0.1')
-  onTestFinished(() => void socket.destroy())
-  socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(70_000))
+  const port = Number(await line())
+  // Several at once, whose crossings go together.
+  for (let n = 0; n < 8; n++) {
+    const socket = connect(port, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    socket.resume().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(5_000))
+  }
   const [good, bad, unlogged, lines] = JSON.parse(await line())
-  expect([good, bad, unlogged]).toEqual([70_000, 0, 0])
+  expect([good, bad, unlogged]).toEqual([40_000, 0, 0])
   expect(lines).toBeLessThan(100)
-}, 60_000)
+}, 120_000)
