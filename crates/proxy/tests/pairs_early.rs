@@ -53,6 +53,26 @@ fn what_is_left_of_a_small_upload_is_not_taken_for_the_next_request() {
 }
 
 #[test]
+fn what_is_left_of_a_large_upload_that_comes_soon_is_skipped_as_the_answer_has_promised() {
+    each_row(|row| {
+        if row.down == Http::H2 {
+            return;
+        }
+        for length in [Length::Known(2 * MIB), Length::Unknown] {
+            let pair = Pair::new(row, early);
+            let mut client = pair.client();
+            assert!(client.begin("PUT", "/", &[], length));
+            assert!(client.send("abc"));
+            assert_eq!(client.reply().head.status, 413);
+            assert!(client.send(vec![b'x'; 2 * MIB - 3]));
+            assert!(client.end(&[]));
+            assert_eq!(client.ask("GET", "/next", &[]).text(), "/next");
+            assert!(!pair.proxy.logged().last);
+        }
+    });
+}
+
+#[test]
 fn the_answer_to_a_large_upload_arrives_and_the_client_is_told_to_stop() {
     each_row(|row| {
         for length in [Length::Known(64 * MIB), Length::Unknown] {

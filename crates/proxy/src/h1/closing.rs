@@ -6,11 +6,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
 use super::H1Connection;
-use super::framing::DRAIN;
 use crate::wire::{ReadSize, poll_read};
 use crate::{Body, Downstream};
 
-/// How long a small unread body is waited for.
+/// How long the rest of an unread body is waited for.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long the end of a connection over TLS may take to go out where writing has no time-out.
 const GOODBYE_TIME: Duration = Duration::from_secs(60);
@@ -31,14 +30,13 @@ impl H1Connection {
         self.current.body.is_done() || self.drain().await
     }
 
-    /// Reads what is left of a small body. The client's next request starts behind it.
+    /// Reads what is left of a body: the client's next request starts behind it. It is a small one, or one that
+    /// was on its way upstream when the response came, which has said that the connection goes on.
     async fn drain(&mut self) -> bool {
-        let mut left = DRAIN as usize;
         let drained = timeout(DRAIN_TIME, async {
             loop {
                 match poll_fn(|cx| self.poll_body(cx)).await {
-                    Ok(Body::Data(data)) if data.len() <= left => left -= data.len(),
-                    Ok(Body::Trailers(_)) => {}
+                    Ok(Body::Data(_) | Body::Trailers(_)) => {}
                     Ok(Body::End) => return true,
                     _ => return false,
                 }
