@@ -28,6 +28,7 @@ export class Endings {
   /** Promises of `logging` that are waited for. */
   #unsettled = 0
   readonly #slow = new Complaints('logging to settle')
+  readonly #many = new Complaints('logging to be waited for')
 
   constructor(host: Host) {
     this.#host = host
@@ -67,10 +68,8 @@ export class Endings {
   /** Says whether the request waits for the promise of its `logging`. */
   #settles(state: RequestState, promise: object): boolean {
     if (this.#unsettled === MOST_UNSETTLED) {
-      this.#tell(
-        state,
-        `${MOST_UNSETTLED} logging have not settled: sessions end before those of further ones`,
-      )
+      const line = `${MOST_UNSETTLED} logging have not settled: sessions end before those of further ones`
+      this.#many.add((text) => state.proxy.log.error(text), line)
       whenSettled(promise, (isFailure, error) => isFailure && failed(state, error), this.#host.fault)
       return false
     }
@@ -84,14 +83,9 @@ export class Endings {
 
   #overdue(state: RequestState): void {
     if (!state.live) return
-    this.#tell(state, 'logging did not settle in time')
+    this.#slow.add((text) => state.proxy.log.error(text), 'logging did not settle in time')
     this.#host.forget(state)
     this.#host.finish()
-  }
-
-  #tell(state: RequestState, line: string): void {
-    const { log } = state.proxy
-    this.#slow.add((text) => log.error(text), line)
   }
 
   /** A request is over, and `logging` is not waited for any more. */
