@@ -324,7 +324,7 @@ describe('stderr', () => {
         const stderr = child.stderr!
         stderr.removeAllListeners('data').pause()
         expect(await line()).toBe('failed')
-        const exited = event(child, 'exit')
+        const [exited, ended] = [event(child, 'exit'), event(stderr, 'end')]
         child.kill('SIGTERM')
         let text = ''
         // Whoever reads gets all of it, also where the process has nothing else left to do.
@@ -337,7 +337,7 @@ describe('stderr', () => {
         if (isRead) stderr.resume()
         expect((await exited)[0]).toBe(0)
         if (!isRead) continue
-        await event(stderr, 'end')
+        await ended
         expect(text.match(/^\S+ (?:warn|error) millrace: .*$/gm)).toHaveLength(2_000)
       }
     },
