@@ -427,7 +427,7 @@ test('that there is no body is said where the method gives one a meaning', async
     ['GET', undefined],
     ['DELETE', undefined],
   ] as const)
-    for (const body of [undefined, '']) {
+    for (const body of [undefined, null, '']) {
       const response = await connector.fetch(peer, body === undefined ? { method } : { method, body })
       const { headers } = (await response.json()) as { headers: Record<string, string> }
       expect([headers['content-length'], headers['transfer-encoding']], method).toEqual([length, undefined])

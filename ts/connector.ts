@@ -44,7 +44,7 @@ export interface ConnectorRequest {
    * HTTP/1.1 sends it chunked. A Blob, URLSearchParams and FormData have a length, and say their `content-type`
    * unless `headers` do. Default: none.
    */
-  body?: ConnectorBody
+  body?: ConnectorBody | null
   /** Ends the request, and its response where that is still being read. Default: none. */
   signal?: AbortSignal
 }
@@ -64,10 +64,10 @@ const requestRules = {
   target: value<string>('/', "a path with its query, or '*' for OPTIONS", (v) => v === '*' || isTarget(v)),
   host: value<string | undefined>(undefined, 'a host', isHost),
   headers: value<HeaderInput>({}, 'headers', (given) => typeof given === 'object' && given !== null),
-  body: value<ConnectorBody | undefined>(
+  body: value<ConnectorBody | null | undefined>(
     undefined,
     'a string, bytes, a stream or an iterable of them, or what else fetch takes',
-    (given) => typeof given === 'string' || (typeof given === 'object' && given !== null),
+    (given) => typeof given === 'string' || typeof given === 'object',
   ),
   signal: value<AbortSignal | undefined>(
     undefined,
@@ -201,7 +201,7 @@ function ofObject(request: ConnectorRequest): Asked {
   const fields = pairs(headerFields(headers))
   if (fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'host'))
     throw new UsageError('INVALID_HEADER', 'host is an option of a request, and none of its headers')
-  const { sent, length, type } = sentBody(body)
+  const { sent, length, type } = sentBody(body ?? undefined)
   const hasType = fields.some((name, at) => at % 2 === 0 && name.toLowerCase() === 'content-type')
   if (type !== '' && !hasType) fields.push('content-type', type)
   return { method, target, host: host ?? '', fields, body: sent, length, signal }
