@@ -170,19 +170,18 @@ impl<B: Background> Supervisor<B> {
         let _running = running;
         let mut pause = None;
         loop {
-            let begun = Instant::now();
-            let mut was_ready = false;
-            let Err(error) = self.run(&mut was_ready).await else { return self.status.stopped() };
+            let mut ready_at = None;
+            let Err(error) = self.run(&mut ready_at).await else { return self.status.stopped() };
             let is_draining = self.tally.shutdown.is_draining();
             let OnFailure::Restart { first, most } = self.options.on_failure else {
                 return self.fail(error);
             };
             // Before it was ready for the first time, it is the start of the server that fails.
-            if is_draining || (pause.is_none() && !was_ready) {
+            if is_draining || (pause.is_none() && ready_at.is_none()) {
                 return self.fail(error);
             }
             let wait = match pause {
-                Some(before) if begun.elapsed() <= most => most.min(before),
+                Some(before) if ready_at.is_none_or(|at| at.elapsed() <= most) => most.min(before),
                 _ => first.min(most),
             };
             pause = Some(wait * 2);
@@ -197,7 +196,7 @@ impl<B: Background> Supervisor<B> {
     }
 
     /// The work once, from its start to its end.
-    async fn run(&self, was_ready: &mut bool) -> Result<(), ServiceError> {
+    async fn run(&self, ready_at: &mut Option<Instant>) -> Result<(), ServiceError> {
         let (said, mut is_ready) = oneshot::channel();
         let work = self.work.clone().run(Ready { said }, self.tally.shutdown.clone());
         // A task of its own, so that a panic stays with it.
@@ -236,12 +235,12 @@ impl<B: Background> Supervisor<B> {
                     }
                     return Err(failure("it ended before it was ready"));
                 }
-                *was_ready = true;
+                *ready_at = Some(Instant::now());
                 self.status.ready();
                 return end;
             }
         }
-        *was_ready = true;
+        *ready_at = Some(Instant::now());
         self.status.ready();
         ended.await
     }

@@ -116,15 +116,23 @@ impl Slots {
             if let Some(failed) = states.iter().position(|&state| state == ServiceState::Failed) {
                 return Err(self.failure(failed, &waiting));
             }
-            let is_up = |state| matches!(state, ServiceState::Ready | ServiceState::Stopped);
-            if waiting.is_empty() && states.iter().all(|&state| is_up(state)) {
+            // One that has failed since, and is started again, has been up.
+            let been = self.have_been_ready();
+            let is_up =
+                |(state, been): (&ServiceState, &bool)| *been || *state == ServiceState::Stopped;
+            if waiting.is_empty() && states.iter().zip(&been).all(is_up) {
                 return Ok(());
             }
             if let Some(reason) = reason_to_stop() {
                 return Err(reason);
             }
-            bell.wait_until(|| reason_to_stop().is_some() || self.states() != states);
+            let has_changed = || self.states() != states || self.have_been_ready() != been;
+            bell.wait_until(|| reason_to_stop().is_some() || has_changed());
         }
+    }
+
+    fn have_been_ready(&self) -> Vec<bool> {
+        self.all.iter().map(|slot| slot.status.has_been_ready()).collect()
     }
 
     fn may_start(&self, at: usize) -> bool {

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -70,6 +71,8 @@ struct Inner {
     service: ServiceId,
     name: Arc<str>,
     now: Mutex<(ServiceState, Option<ServiceError>)>,
+    /// It was ready since the server began to start, whatever it is now.
+    has_been_ready: AtomicBool,
     observer: Option<Observer>,
     bell: Bell,
 }
@@ -82,12 +85,18 @@ impl Status {
         bell: Bell,
     ) -> Self {
         let now = Mutex::default();
-        Status { inner: Arc::new(Inner { service, name: name.into(), now, observer, bell }) }
+        let (name, has_been_ready) = (name.into(), AtomicBool::default());
+        Status { inner: Arc::new(Inner { service, name, now, has_been_ready, observer, bell }) }
     }
 
     /// The state it is in.
     pub fn state(&self) -> ServiceState {
         self.inner.now.lock().0
+    }
+
+    /// Whether it was ready since the server began to start: it may have failed so soon that nobody saw it.
+    pub(crate) fn has_been_ready(&self) -> bool {
+        self.inner.has_been_ready.load(Ordering::SeqCst)
     }
 
     /// The state it is in, and what it last failed of.
@@ -128,13 +137,18 @@ impl Status {
         error: Option<ServiceError>,
         may: impl FnOnce(ServiceState) -> bool,
     ) {
-        let Inner { service, name, now, observer, bell } = &*self.inner;
+        let Inner { service, name, now, has_been_ready, observer, bell } = &*self.inner;
         {
             let mut now = now.lock();
             if !may(now.0) {
                 return;
             }
             *now = (state, error.clone());
+            match state {
+                ServiceState::Ready => has_been_ready.store(true, Ordering::SeqCst),
+                ServiceState::New => has_been_ready.store(false, Ordering::SeqCst),
+                _ => {}
+            }
             // Told with the lock held, so that they are told in the order in which they happened.
             if let Some(observer) = observer {
                 observer(ServiceEvent { service: *service, name: name.clone(), state, error });

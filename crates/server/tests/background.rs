@@ -30,6 +30,8 @@ enum Plan {
     Hang,
     /// Is ready at once and fails when told.
     FailLater,
+    /// Is ready at once and fails, and never ready again.
+    FailThenHang,
 }
 
 #[derive(Default)]
@@ -67,7 +69,11 @@ impl Background for Work {
                 self.go.notified().await;
                 return Err("no more".into());
             }
-            Plan::Hang => {
+            Plan::FailThenHang if self.runs.load(Ordering::SeqCst) == 1 => {
+                ready.say();
+                return Err("no more".into());
+            }
+            Plan::Hang | Plan::FailThenHang => {
                 let _ready = ready;
                 std::future::pending::<()>().await;
             }
@@ -282,6 +288,25 @@ fn one_that_is_to_be_started_again_is_with_longer_and_longer_pauses() {
         ["db starting", "db ready", "db restarting", "db starting", "db ready"]
     );
     assert_eq!(events.all().last().unwrap(), "db stopped");
+}
+
+#[test]
+fn the_pauses_grow_also_where_it_takes_longer_to_be_late_than_they_are_at_most() {
+    let log = Arc::new(Lines::default());
+    let (server, work) =
+        (Arc::new(Events::default()).server_logging(&log), Work::new(Plan::FailThenHang));
+    let (first, most) = (Duration::from_millis(1), Duration::from_millis(8));
+    let ready_within = Some(Duration::from_millis(30));
+    let on_failure = OnFailure::Restart { first, most };
+    let options = BackgroundOptions { on_failure, ready_within, ..Default::default() };
+    server.add_service(background_with("db", &work, options)).unwrap();
+    server.start().unwrap();
+    for pause in ["2 ms", "4 ms", "8 ms"] {
+        let why = "it was not ready after 30 ms";
+        let line = format!("service db: it failed and is started again in {pause}: {why}");
+        eventually(|| log.any(&line));
+    }
+    server.close(Duration::ZERO);
 }
 
 #[test]
