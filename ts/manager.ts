@@ -10,5 +10,5 @@ export function tellManager(state: string, log: AnyLog): void {
   const { NOTIFY_SOCKET: socket } = process.env
   if (socket === undefined || socket === '') return
   const problem = notifyManager(socket, state)
-  if (problem !== undefined) log.warn(`the service manager at NOTIFY_SOCKET could not be told: ${problem}`)
+  if (problem !== null) log.warn(`the service manager at NOTIFY_SOCKET could not be told: ${problem}`)
 }
