@@ -3,12 +3,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use millrace_error::{Level, Log};
 use millrace_listeners::{Accepted, FirstLook, Refusal, TransportStack, Unsaid};
 use millrace_transport::{Address, Stream};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -16,7 +14,7 @@ use crate::clients::{Clients, TooMany};
 use crate::complaints::Complaints;
 use crate::connection::{self, Entry};
 use crate::counters::{OpenConnection, Tally};
-use crate::{ConnInfo, ServerApp, Shutdown};
+use crate::{ConnInfo, OnceASecond, ServerApp, Shutdown};
 
 /// Connections taken from the system's backlog once draining has begun.
 const LAST_ACCEPTS: usize = 4096;
@@ -30,7 +28,7 @@ pub(crate) struct Acceptors<A> {
     pub(crate) limit: usize,
     pub(crate) clients: Option<Clients>,
     pub(crate) runtimes: Vec<(Handle, AtomicUsize)>,
-    pub(crate) complained: Mutex<Option<Instant>>,
+    pub(crate) complained: OnceASecond,
     /// Connections that a check has said nothing of, by why: so that neither hides the other.
     pub(crate) late: Arc<Complaints>,
     pub(crate) unasked: Arc<Complaints>,
@@ -188,13 +186,9 @@ impl<A: ServerApp> Acceptors<A> {
 
     /// Logs a warning, at most one each second.
     fn complain(&self, line: impl FnOnce() -> String) {
-        let now = Instant::now();
-        let mut last = self.complained.lock();
-        if last.is_some_and(|last| now.duration_since(last) < Duration::from_secs(1)) {
+        if !self.complained.is_due() {
             return;
         }
-        *last = Some(now);
-        drop(last);
         let line = format!("service {}: {}", self.name, line());
         self.log.log_with(Level::Warn, &line, &[("service", self.name.as_str().into())]);
     }

@@ -20,6 +20,7 @@ mod isolated;
 mod listening;
 #[cfg(unix)]
 mod notify;
+mod once_a_second;
 mod options;
 mod runtime;
 mod server;
@@ -41,6 +42,7 @@ pub use error::StartError;
 pub use listening::ListeningService;
 #[cfg(unix)]
 pub use notify::notify_manager;
+pub use once_a_second::OnceASecond;
 pub use options::{CloseReport, Ends, ServerOptions, UpgradeOptions};
 pub use runtime::{RuntimeKind, RuntimeOptions, ThreadHook};
 pub use server::Server;

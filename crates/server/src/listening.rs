@@ -7,7 +7,6 @@ use std::time::Duration;
 use millrace_error::{Level, Log};
 use millrace_listeners::{BindError, Endpoint, Inherited};
 use millrace_transport::Address;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::accept::Acceptors;
@@ -17,8 +16,8 @@ use crate::counters::Tally;
 use crate::endpoints::{Listening, Stacks};
 use crate::runtime::{LAST_WORDS, Runtimes};
 use crate::{
-    ClientLimit, Counters, Endpoints, RuntimeOptions, ServerApp, Service, ServiceContext,
-    SharedSocket,
+    ClientLimit, Counters, Endpoints, OnceASecond, RuntimeOptions, ServerApp, Service,
+    ServiceContext, SharedSocket,
 };
 
 /// Connections a service serves at once, unless told otherwise.
@@ -140,7 +139,7 @@ impl<A: ServerApp> Service for ListeningService<A> {
             limit: self.max_connections.unwrap_or(usize::MAX),
             clients: self.client_limit.map(Clients::new),
             runtimes: runtimes.handles().iter().map(|h| (h.clone(), AtomicUsize::new(0))).collect(),
-            complained: Mutex::new(None),
+            complained: OnceASecond::default(),
             late: Complaints::new(&self.name, &log, "that the check said nothing of in time"),
             unasked: Complaints::new(&self.name, &log, "that the check was not asked about"),
         });

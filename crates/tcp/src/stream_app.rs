@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millrace_error::{Code, Level, Log};
-use millrace_server::{ConnInfo, Reached, ServerApp, Shutdown};
+use millrace_server::{ConnInfo, OnceASecond, Reached, ServerApp, Shutdown};
 use millrace_transport::Stream;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::handle::{Closing, Over};
 use crate::idle::Idle;
@@ -50,14 +49,19 @@ pub struct StreamServer<A> {
     options: TcpOptions,
     traffic: Traffic,
     log: Arc<dyn Log>,
-    /// When a refusal was told last.
-    told: Mutex<Option<Instant>>,
+    refusals: OnceASecond,
 }
 
 impl<A: StreamApp> StreamServer<A> {
     /// One for this app.
     pub fn new(app: A, options: TcpOptions, log: Arc<dyn Log>) -> Self {
-        StreamServer { app, options, traffic: Traffic::default(), log, told: Mutex::new(None) }
+        StreamServer {
+            app,
+            options,
+            traffic: Traffic::default(),
+            log,
+            refusals: OnceASecond::default(),
+        }
     }
 
     /// The app.
@@ -72,13 +76,9 @@ impl<A: StreamApp> StreamServer<A> {
 
     /// Logs a warning, at most one each second, as other limits do.
     fn tell_refusal(&self, conn: &ConnInfo) {
-        let now = Instant::now();
-        let mut told = self.told.lock();
-        if told.is_some_and(|told| now.duration_since(told) < Duration::from_secs(1)) {
+        if !self.refusals.is_due() {
             return;
         }
-        *told = Some(now);
-        drop(told);
         let (id, client) = (conn.id.to_string(), conn.remote.to_string());
         let line = format!("{client} was refused: too many connections wait for the app");
         let fields = [("connection", id.as_str().into()), ("client", client.as_str().into())];
